@@ -1,0 +1,10 @@
+# The libraries that libaios stands on, all of them Debian packages.  oneDNN is not linked: the CPU device opens it when
+# the first gemm asks for it.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+
+add_library(aios_dependencies INTERFACE)
+target_link_libraries(aios_dependencies INTERFACE PkgConfig::JANSSON PkgConfig::PCRE2 ZLIB::ZLIB Threads::Threads ${CMAKE_DL_LIBS} m)

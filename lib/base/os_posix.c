@@ -1,0 +1,488 @@
+/* The only file of libaios that talks to POSIX. */
+#include "context.h"
+#include "os.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TRANSFER_MOST ((size_t)1 << 30)
+
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
+
+void os_mutex_init(os_mutex *mutex)
+{
+    (void)pthread_mutex_init(mutex, NULL);
+}
+
+void os_mutex_destroy(os_mutex *mutex)
+{
+    (void)pthread_mutex_destroy(mutex);
+}
+
+void os_mutex_lock(os_mutex *mutex)
+{
+    (void)pthread_mutex_lock(mutex);
+}
+
+void os_mutex_unlock(os_mutex *mutex)
+{
+    (void)pthread_mutex_unlock(mutex);
+}
+
+void os_condition_init(os_condition *condition)
+{
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(condition, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+}
+
+void os_condition_destroy(os_condition *condition)
+{
+    (void)pthread_cond_destroy(condition);
+}
+
+void os_condition_wait(os_condition *condition, os_mutex *mutex)
+{
+    (void)pthread_cond_wait(condition, mutex);
+}
+
+int os_condition_wait_for(os_condition *condition, os_mutex *mutex, double seconds)
+{
+    struct timespec until;
+    double end = os_now() + seconds;
+    until.tv_sec = (time_t)end;
+    until.tv_nsec = (long)((end - (double)until.tv_sec) * 1e9);
+    return pthread_cond_timedwait(condition, mutex, &until) != ETIMEDOUT;
+}
+
+void os_condition_signal(os_condition *condition)
+{
+    (void)pthread_cond_signal(condition);
+}
+
+void os_condition_broadcast(os_condition *condition)
+{
+    (void)pthread_cond_broadcast(condition);
+}
+
+aios_status os_thread_start(os_thread *thread, const char *name, void *(*run)(void *), void *argument)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(thread, NULL, run, argument);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error) return FAIL_OS(AIOS_OUT_OF_MEMORY, error, "starting thread %s", name);
+    (void)pthread_setname_np(*thread, name);
+    return AIOS_OK;
+}
+
+void os_thread_join(os_thread thread)
+{
+    (void)pthread_join(thread, NULL);
+}
+
+int os_cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+void os_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void os_thread_yield(void)
+{
+    (void)sched_yield();
+}
+
+static uint64_t pages(int name)
+{
+    long count = sysconf(name), size = sysconf(_SC_PAGESIZE);
+    return count > 0 && size > 0 ? (uint64_t)count * (uint64_t)size : 0;
+}
+
+uint64_t os_memory_total(void)
+{
+    return pages(_SC_PHYS_PAGES);
+}
+
+uint64_t os_memory_free(void)
+{
+    /* MemAvailable counts the page cache, which the kernel gives back; _SC_AVPHYS_PAGES does not. */
+    FILE *file = fopen("/proc/meminfo", "re");
+    unsigned long long kilobytes = 0;
+    char line[128];
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) break;
+    if (file) (void)fclose(file);
+    return kilobytes ? (uint64_t)kilobytes * 1024 : pages(_SC_AVPHYS_PAGES);
+}
+
+/* ---- time -------------------------------------------------------------------------------------------------------- */
+
+static double seconds_of(clockid_t clock)
+{
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double os_now(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double os_wall_time(void)
+{
+    return seconds_of(CLOCK_REALTIME);
+}
+
+void os_sleep(double seconds)
+{
+    struct timespec t = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    while (nanosleep(&t, &t) != 0 && errno == EINTR) {}
+}
+
+void os_time_text(double wall, char text[32])
+{
+    time_t seconds = (time_t)wall;
+    struct tm parts;
+    (void)gmtime_r(&seconds, &parts);
+    (void)strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static aios_status io_status(int error)
+{
+    return error == ENOENT || error == ENOTDIR ? AIOS_NOT_FOUND : AIOS_IO;
+}
+
+int os_path_kind(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return OS_NOTHING;
+    return S_ISREG(info.st_mode) ? OS_FILE : S_ISDIR(info.st_mode) ? OS_FOLDER : OS_OTHER;
+}
+
+aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return FAIL_OS(io_status(errno), errno, "looking at %s", path);
+    *stamp = (os_file_stamp){(uint64_t)info.st_size, (uint64_t)info.st_dev, (uint64_t)info.st_ino,
+                             (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec};
+    return AIOS_OK;
+}
+
+aios_status os_file_size(const char *path, uint64_t *size)
+{
+    os_file_stamp stamp;
+    *size = 0;
+    TRY_QUIET(os_file_get_stamp(path, &stamp));
+    *size = stamp.size;
+    return AIOS_OK;
+}
+
+aios_status os_folder_create(const char *path)
+{
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part) return FAIL(AIOS_INVALID_ARGUMENT, "folder name of %zu bytes: 1 to %d are allowed", length, PATH_MAX - 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != 0) continue;
+        memcpy(part, path, i);
+        part[i] = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) return FAIL_OS(AIOS_IO, errno, "making folder %s", part);
+    }
+    if (os_path_kind(path) != OS_FOLDER) return FAIL(AIOS_ALREADY_EXISTS, "%s is there and is no folder", path);
+    return AIOS_OK;
+}
+
+aios_status os_remove(const char *path)
+{
+    if (remove(path) != 0 && errno != ENOENT) return FAIL_OS(AIOS_IO, errno, "removing %s", path);
+    return AIOS_OK;
+}
+
+aios_status os_remove_tree(const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0) return errno == ENOENT ? AIOS_OK : FAIL_OS(AIOS_IO, errno, "removing %s", path);
+    if (!S_ISDIR(info.st_mode)) return os_remove(path);
+    DIR *folder = opendir(path);
+    if (!folder) return FAIL_OS(AIOS_IO, errno, "removing %s", path);
+    aios_status status = AIOS_OK;
+    for (struct dirent *entry; status == AIOS_OK && (entry = readdir(folder));) {
+        char below[PATH_MAX];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= (int)sizeof below)
+            status = FAIL(AIOS_IO, "removing %s: a name below it is too long", path);
+        else
+            status = os_remove_tree(below);
+    }
+    (void)closedir(folder);
+    return status == AIOS_OK ? os_remove(path) : status;
+}
+
+aios_status os_rename(const char *from, const char *to)
+{
+    if (rename(from, to) != 0) return FAIL_OS(io_status(errno), errno, "renaming %s to %s", from, to);
+    return AIOS_OK;
+}
+
+aios_status os_folder_sync(const char *path)
+{
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return FAIL_OS(io_status(errno), errno, "opening folder %s", path);
+    int failed = fsync(descriptor) != 0, error = errno;
+    (void)close(descriptor);
+    if (failed && error != EINVAL) return FAIL_OS(AIOS_IO, error, "fsync of folder %s", path);
+    return AIOS_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+aios_status os_folder_list(aios_context *context, const char *path, aios_status (*visit)(void *, const char *), void *user)
+{
+    aios_status status = AIOS_OK;
+    char **names = NULL;
+    size_t count = 0, capacity = 0;
+    DIR *folder = opendir(path);
+    if (!folder) return FAIL_OS(io_status(errno), errno, "opening folder %s", path);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        ATTEMPT_QUIET(aios_memory_grow(context, (void **)&names, &capacity, count + 1, sizeof *names));
+        if (!(names[count] = aios_memory_strdup(context, entry->d_name))) {
+            status = AIOS_OUT_OF_MEMORY;
+            goto done;
+        }
+        count++;
+    }
+    if (count) qsort(names, count, sizeof *names, by_name);
+    for (size_t i = 0; i < count; i++) ATTEMPT_QUIET(visit(user, names[i]));
+done:
+    for (size_t i = 0; i < count; i++) aios_memory_free(context, names[i]);
+    aios_memory_free(context, names);
+    (void)closedir(folder);
+    return status;
+}
+
+aios_status os_library_folder(char *path, size_t size)
+{
+    Dl_info info;
+    char real[PATH_MAX];
+    if (!dladdr((void *)(uintptr_t)&aios_version, &info) || !info.dli_fname || !realpath(info.dli_fname, real))
+        return FAIL(AIOS_NOT_FOUND, "the folder of libaios can't be told");
+    char *slash = strrchr(real, '/');
+    if (slash) *slash = 0;
+    if (snprintf(path, size, "%s", real) >= (int)size) return FAIL(AIOS_OUT_OF_RANGE, "the folder of libaios has a name of over %zu bytes", size);
+    return AIOS_OK;
+}
+
+static aios_status open_as(const char *path, int flags, const char *verb, os_file *file)
+{
+    file->descriptor = open(path, flags | O_CLOEXEC, 0666);
+    if (file->descriptor < 0) return FAIL_OS(io_status(errno), errno, "%s %s", verb, path);
+    return AIOS_OK;
+}
+
+aios_status os_file_open(const char *path, os_file *file)
+{
+    return open_as(path, O_RDONLY, "opening", file);
+}
+
+aios_status os_file_create(const char *path, os_file *file)
+{
+    return open_as(path, O_WRONLY | O_CREAT | O_TRUNC, "creating", file);
+}
+
+aios_status os_file_append(const char *path, os_file *file)
+{
+    return open_as(path, O_WRONLY | O_CREAT | O_APPEND, "opening to append", file);
+}
+
+aios_status os_file_read_at(os_file file, uint64_t offset, void *to, size_t size, size_t *read)
+{
+    *read = 0;
+    while (*read < size) {
+        size_t part = size - *read < TRANSFER_MOST ? size - *read : TRANSFER_MOST;
+        ssize_t got = pread(file.descriptor, (char *)to + *read, part, (off_t)(offset + *read));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return FAIL_OS(AIOS_IO, errno, "reading %zu bytes at %llu", size, (unsigned long long)offset);
+        if (got == 0) break;
+        *read += (size_t)got;
+    }
+    return AIOS_OK;
+}
+
+aios_status os_file_write(os_file file, const void *from, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        size_t part = size - done < TRANSFER_MOST ? size - done : TRANSFER_MOST;
+        ssize_t put = write(file.descriptor, (const char *)from + done, part);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return FAIL_OS(AIOS_IO, errno, "writing %zu bytes", size);
+        done += (size_t)put;
+    }
+    return AIOS_OK;
+}
+
+aios_status os_file_truncate(os_file file, uint64_t size)
+{
+    if (ftruncate(file.descriptor, (off_t)size) != 0) return FAIL_OS(AIOS_IO, errno, "cutting a file to %llu bytes", (unsigned long long)size);
+    return AIOS_OK;
+}
+
+aios_status os_file_sync(os_file file)
+{
+    if (fsync(file.descriptor) != 0) return FAIL_OS(AIOS_IO, errno, "fsync");
+    return AIOS_OK;
+}
+
+aios_status os_file_length(os_file file, uint64_t *size)
+{
+    struct stat info;
+    *size = 0;
+    if (fstat(file.descriptor, &info) != 0) return FAIL_OS(AIOS_IO, errno, "looking at an open file");
+    *size = (uint64_t)info.st_size;
+    return AIOS_OK;
+}
+
+void os_file_close(os_file *file)
+{
+    if (file->descriptor >= 0) (void)close(file->descriptor);
+    file->descriptor = -1;
+}
+
+aios_status os_file_read_all(aios_context *context, const char *path, uint64_t most, char **text, size_t *size)
+{
+    aios_status status = AIOS_OK;
+    os_file file = OS_FILE_CLOSED;
+    uint64_t length = 0;
+    *text = NULL;
+    *size = 0;
+    ATTEMPT_QUIET(os_file_open(path, &file));
+    ATTEMPT(os_file_length(file, &length), "reading %s", path);
+    if (length > most) {
+        status = FAIL(AIOS_OUT_OF_RANGE, "%s has %llu bytes: at most %llu are read", path, (unsigned long long)length, (unsigned long long)most);
+        goto done;
+    }
+    if (!(*text = aios_memory_alloc(context, (size_t)length + 1))) {
+        status = AIOS_OUT_OF_MEMORY;
+        goto done;
+    }
+    ATTEMPT(os_file_read_at(file, 0, *text, (size_t)length, size), "reading %s", path);
+    (*text)[*size] = 0;
+done:
+    os_file_close(&file);
+    if (status != AIOS_OK) {
+        aios_memory_free(context, *text);
+        *text = NULL;
+    }
+    return status;
+}
+
+aios_status os_file_replace(const char *path, const void *from, size_t size)
+{
+    aios_status status = AIOS_OK;
+    char temporary[PATH_MAX], folder[PATH_MAX];
+    os_file file = OS_FILE_CLOSED;
+    if (snprintf(temporary, sizeof temporary, "%s.tmp.%d", path, os_process_id()) >= (int)sizeof temporary)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%s: the name is too long", path);
+    memcpy(folder, path, strlen(path) + 1);
+    char *slash = strrchr(folder, '/');
+    if (slash == folder) slash[1] = 0;
+    else if (slash) *slash = 0;
+    else memcpy(folder, ".", 2);
+    ATTEMPT_QUIET(os_file_create(temporary, &file));
+    ATTEMPT(os_file_write(file, from, size), "writing %s", temporary);
+    ATTEMPT(os_file_sync(file), "writing %s", temporary);
+    os_file_close(&file);
+    ATTEMPT_QUIET(os_rename(temporary, path));
+    ATTEMPT_QUIET(os_folder_sync(folder));
+done:
+    os_file_close(&file);
+    if (status != AIOS_OK) (void)remove(temporary);
+    return status;
+}
+
+aios_status os_map_open(const char *path, os_map *map)
+{
+    aios_status status = AIOS_OK;
+    os_file file = OS_FILE_CLOSED;
+    uint64_t length = 0;
+    *map = (os_map){NULL, 0};
+    ATTEMPT_QUIET(os_file_open(path, &file));
+    ATTEMPT(os_file_length(file, &length), "mapping %s", path);
+    if (length == 0) goto done;
+    void *address = mmap(NULL, (size_t)length, PROT_READ, MAP_PRIVATE, file.descriptor, 0);
+    if (address == MAP_FAILED) status = FAIL_OS(AIOS_IO, errno, "mapping %s (%llu bytes)", path, (unsigned long long)length);
+    else *map = (os_map){address, (size_t)length};
+done:
+    os_file_close(&file);
+    return status;
+}
+
+void os_map_close(os_map *map)
+{
+    if (map->address) (void)munmap((void *)(uintptr_t)map->address, map->size);
+    *map = (os_map){NULL, 0};
+}
+
+/* ---- libraries, environment -------------------------------------------------------------------------------------- */
+
+void *os_library_open(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        const char *reason = dlerror();
+        (void)FAIL(AIOS_UNAVAILABLE, "%s", reason ? reason : path);
+    }
+    return library;
+}
+
+void *os_library_symbol(void *library, const char *name)
+{
+    return dlsym(library, name);
+}
+
+void os_library_close(void *library)
+{
+    if (library) (void)dlclose(library);
+}
+
+const char *os_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+int os_process_id(void)
+{
+    return (int)getpid();
+}
