@@ -1,5 +1,6 @@
 /* layout.c: sizes and offsets of every public structure, which programs and plugins that were built before rely on.
  * Compiled as C11 and as C++17.  Made by tests/abi/update. */
+/* clang-format off */
 #include <aios/api.h>
 #include <aios/backend.h>
 #include <aios/context.h>
