@@ -1,5 +1,12 @@
 # lib/kernels as C11, compiled once per instruction set; lib/cpu picks the best one that the processor has.
-set(AIOS_KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd -fvisibility=hidden -w)
+set(AIOS_KERNEL_FLAGS -O3 -g0 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd -fvisibility=hidden -Wall -Wextra)
+if(AIOS_WERROR)
+  list(APPEND AIOS_KERNEL_FLAGS -Werror)
+endif()
+if(CMAKE_C_COMPILER_ID MATCHES "Clang")
+  list(APPEND AIOS_KERNEL_FLAGS -Wno-pass-failed) # a loop that clang leaves scalar is slow there, not wrong
+endif()
+file(GLOB AIOS_KERNEL_SOURCES CONFIGURE_DEPENDS lib/kernels/*.kc lib/kernels/*.h lib/kernels/*.def)
 add_library(aios_cpu_kernels OBJECT)
 set_target_properties(aios_cpu_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON)
 target_include_directories(aios_cpu_kernels PRIVATE lib include)
@@ -8,7 +15,7 @@ function(aios_cpu_instance name)
   file(GENERATE OUTPUT ${source} CONTENT "#define CPU_INSTANCE ${name}\n#include \"cpu/instance.h\"\n")
   target_sources(aios_cpu_kernels PRIVATE ${source})
   set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${AIOS_KERNEL_FLAGS};${ARGN}"
-                              OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/lib/cpu/instance.h")
+                              OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/lib/cpu/instance.h;${AIOS_KERNEL_SOURCES}")
 endfunction()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   aios_cpu_instance(baseline -march=x86-64)
