@@ -417,6 +417,17 @@ aios_status os_file_write(os_file file, const void *from, size_t size)
     return AIOS_OK;
 }
 
+aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t put = pwrite(file.descriptor, (const char *)from + done, size - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return FAIL_OS(AIOS_IO, errno, "writing %zu bytes at %llu", size, (unsigned long long)offset);
+        done += (size_t)put;
+    }
+    return AIOS_OK;
+}
+
 aios_status os_file_truncate(os_file file, uint64_t size)
 {
     if (ftruncate(file.descriptor, (off_t)size) != 0) return FAIL_OS(AIOS_IO, errno, "cutting a file to %llu bytes", (unsigned long long)size);
