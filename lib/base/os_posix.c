@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -278,6 +279,12 @@ aios_status os_folder_create(const char *path)
     return AIOS_OK;
 }
 
+aios_status os_folder_create_new(const char *path)
+{
+    if (mkdir(path, 0777) == 0) return AIOS_OK;
+    return FAIL_OS(errno == EEXIST ? AIOS_ALREADY_EXISTS : io_status(errno), errno, "making folder %s", path);
+}
+
 aios_status os_remove(const char *path)
 {
     if (remove(path) != 0 && errno != ENOENT) return FAIL_OS(AIOS_IO, errno, "removing %s", path);
@@ -435,6 +442,33 @@ void os_file_close(os_file *file)
 {
     if (file->descriptor >= 0) (void)close(file->descriptor);
     file->descriptor = -1;
+}
+
+aios_status os_lock_take(const char *path, double seconds, os_file *lock)
+{
+    double end = os_now() + seconds;
+    lock->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock->descriptor < 0) return FAIL_OS(io_status(errno), errno, "opening lock %s", path);
+    while (flock(lock->descriptor, LOCK_EX | LOCK_NB) != 0) {
+        int error = errno;
+        if (error == EINTR) continue;
+        if (error == EWOULDBLOCK && os_now() < end) {
+            os_sleep(0.01);
+            continue;
+        }
+        os_file_close(lock);
+        if (error == EWOULDBLOCK) return FAIL(AIOS_TIMEOUT, "%s is locked by another process and was not released within %g s", path, seconds);
+        int none = error == ENOLCK || error == ENOTSUP || error == ENOSYS || error == EINVAL || error == EBADF;
+        return FAIL_OS(none ? AIOS_UNSUPPORTED : AIOS_IO, error, "locking %s", path);
+    }
+    return AIOS_OK;
+}
+
+void os_lock_release(os_file *lock)
+{
+    /* Unlocking by name: a copy of the descriptor in a forked child would keep the lock. */
+    if (lock->descriptor >= 0) (void)flock(lock->descriptor, LOCK_UN);
+    os_file_close(lock);
 }
 
 aios_status os_file_read_all(aios_context *context, const char *path, uint64_t most, char **text, size_t *size)
