@@ -128,6 +128,7 @@ static aios_status restore_one(aios_context *context, const char *parent, const 
     if (os_path_kind(to) != OS_NOTHING) {
         aios_status status = manifest_check(context, to, 0, NULL);
         if (status == AIOS_OK) { /* the new one arrived: the old one is done with */
+            TRY_QUIET(os_folder_sync(parent));
             TRY_QUIET(set_aside(parent, old, TRASH, aside));
             remove_quietly(context, aside);
             return AIOS_OK;
