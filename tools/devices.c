@@ -61,14 +61,13 @@ int run_devices(struct tool *tool)
     if (tool_json(tool)) {
         print_json(json_pack("{so so}", "devices", report_devices(list, 0), "backends", report_backends(list)), stdout);
     } else {
-        grid_add(&grid, "Device", "Vendor", "Model", "Memory", "Free", "Architecture", "Driver", NULL);
+        grid_add(&grid, "Device", "Vendor", "Model", "Memory", "Free", "Architecture", "Driver");
         for (uint32_t i = 0; i < count; i++) {
             char total[NUMBER_SIZE], free_now[NUMBER_SIZE];
             const aios_device_entry *device = aios_device_list_get(list, i);
             const aios_device_info *info = &device->info;
             grid_add(&grid, device->spec, info->vendor, info->name, show_bytes(info->memory_total, total),
-                     show_bytes(device->memory_free, free_now), info->architecture, info->driver_version[0] ? info->driver_version : "-",
-                     NULL);
+                     show_bytes(device->memory_free, free_now), info->architecture, info->driver_version[0] ? info->driver_version : "-");
         }
         grid_print(&grid, stdout);
         grid_free(&grid);
@@ -86,7 +85,7 @@ static void print_no_gpu(const aios_device_list *list)
         char name[24];
         if (strcmp(b->name, "cpu") == 0) continue;
         (void)snprintf(name, sizeof name, "  %s", b->name);
-        grid_add(&grid, name, b->reason[0] ? b->reason : b->status == AIOS_OK ? "no device" : aios_status_name(b->status), NULL);
+        grid_add(&grid, name, b->reason[0] ? b->reason : b->status == AIOS_OK ? "no device" : aios_status_name(b->status));
     }
     if (grid.rows == 0) (void)printf("No GPU backend is installed beside the library, nor named by AIOS_BACKEND_PATH.\n");
     grid_print(&grid, stdout);
@@ -98,14 +97,13 @@ int run_list_gpus(struct tool *tool)
     aios_device_list *list;
     struct grid grid = {0, 0, 0, NULL};
     if (aios_device_list_create(tool->context, &list) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
-    grid_add(&grid, "ID", "Vendor", "Model", "VRAM", "Backend", NULL);
+    grid_add(&grid, "ID", "Vendor", "Model", "VRAM", "Backend");
     for (uint32_t i = 0; i < aios_device_list_count(list); i++) {
         const aios_device_entry *device = aios_device_list_get(list, i);
         char id[16], memory[NUMBER_SIZE];
         if (!is_gpu(device)) continue;
         (void)snprintf(id, sizeof id, "%d", (int)device->id);
-        grid_add(&grid, id, device->info.vendor, device->info.name, show_bytes(device->info.memory_total, memory), device->info.backend,
-                 NULL);
+        grid_add(&grid, id, device->info.vendor, device->info.name, show_bytes(device->info.memory_total, memory), device->info.backend);
     }
     if (tool_json(tool))
         print_json(json_pack("{so so}", "gpus", report_devices(list, 1), "backends", report_backends(list)), stdout);

@@ -120,8 +120,8 @@ static void print_backends(const aios_device_list *list)
         (void)snprintf(name, sizeof name, "  %s", b->name);
         (void)snprintf(state, sizeof state, b->status == AIOS_OK ? "%d device%s" : "not usable", (int)b->device_count,
                        b->device_count == 1 ? "" : "s");
-        grid_add(&grid, name, b->version[0] ? b->version : "-", state, b->path[0] ? b->path : "-", NULL);
-        if (b->status != AIOS_OK) grid_add(&grid, "", "", "", b->reason[0] ? b->reason : aios_status_name(b->status), NULL);
+        grid_add(&grid, name, b->version[0] ? b->version : "-", state, b->path[0] ? b->path : "-");
+        if (b->status != AIOS_OK) grid_add(&grid, "", "", "", b->reason[0] ? b->reason : aios_status_name(b->status));
     }
     print_section("Backends", &grid);
 }
@@ -135,7 +135,7 @@ static void print_devices(const aios_device_list *list)
         (void)snprintf(spec, sizeof spec, "  %s", device->spec);
         (void)snprintf(memory, sizeof memory, "%s, %s free", show_bytes(device->info.memory_total, total),
                        show_bytes(device->memory_free, left));
-        grid_add(&grid, spec, device->info.name, memory, device->info.architecture, NULL);
+        grid_add(&grid, spec, device->info.name, memory, device->info.architecture);
     }
     print_section("Devices", &grid);
 }
@@ -157,17 +157,17 @@ static void print_surroundings(const char *cache)
     for (size_t i = 0; i < COUNT_OF(libraries); i++) {
         char what[64];
         (void)snprintf(what, sizeof what, "  %s", libraries[i].what);
-        grid_add(&grid, what, find_library(i, path, sizeof path) ? path : "not found", NULL);
+        grid_add(&grid, what, find_library(i, path, sizeof path) ? path : "not found");
     }
     print_section("Libraries that are opened when needed", &grid);
-    grid_add(&grid, "  cache", cache, folder_verdict(cache), NULL);
-    grid_add(&grid, "  working", ".", folder_verdict("."), NULL);
+    grid_add(&grid, "  cache", cache, folder_verdict(cache));
+    grid_add(&grid, "  working", ".", folder_verdict("."));
     print_section("Folders", &grid);
     for (size_t i = 0; i < COUNT_OF(variables); i++) {
         char name[64];
         const char *value = getenv(variables[i]);
         (void)snprintf(name, sizeof name, "  %s", variables[i]);
-        if (value) grid_add(&grid, name, value, NULL);
+        if (value) grid_add(&grid, name, value);
     }
     if (grid.rows) print_section("Environment", &grid);
 }

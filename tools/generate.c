@@ -18,7 +18,7 @@ struct bytes {
 
 static void add_bytes(struct bytes *to, const char *more, size_t size)
 {
-    if (to->size + size > to->capacity) {
+    if (to->size + size >= to->capacity) { /* data is never NULL, not even for nothing */
         to->capacity = 2 * (to->size + size) + 4096;
         to->data = need_memory(realloc(to->data, to->capacity));
     }

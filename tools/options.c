@@ -133,14 +133,14 @@ static void print_options_text(void)
     struct grid grid = {0, 0, 0, NULL};
     char name[64], used_by[64], range[256];
     const char *section = "";
-    grid_add(&grid, "Option", "Default", "Allowed", "Commands", "Meaning", NULL);
+    grid_add(&grid, "Option", "Default", "Allowed", "Commands", "Meaning");
     for (uint32_t i = 0; i < aios_option_count(); i++) {
         aios_option_info info = option_at(i);
-        if (strcmp(section, info.section) != 0) grid_add(&grid, info.section, NULL);
+        if (strcmp(section, info.section) != 0) grid_add(&grid, info.section);
         section = info.section;
         (void)snprintf(name, sizeof name, "  %s", info.name);
         grid_add(&grid, name, info.default_text[0] ? info.default_text : "-", allowed(&info, "", range, sizeof range),
-                 commands_of(&info, " ", used_by, sizeof used_by), info.help, NULL);
+                 commands_of(&info, " ", used_by, sizeof used_by), info.help);
     }
     grid_print(&grid, stdout);
     grid_free(&grid);

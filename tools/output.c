@@ -3,7 +3,6 @@
 #include "tool.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,21 +14,15 @@ void *need_memory(void *pointer)
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
-void grid_add(struct grid *grid, ...)
+void grid_add_cells(struct grid *grid, const char *const *cells, int count)
 {
-    va_list arguments;
-    int column = 0;
-    va_start(arguments, grid);
     if ((grid->rows + 1) * GRID_COLUMNS_MOST > grid->capacity) {
         grid->capacity = 2 * grid->capacity + 16 * GRID_COLUMNS_MOST;
         grid->cells = need_memory(realloc(grid->cells, (size_t)grid->capacity * sizeof *grid->cells));
     }
     char **row = grid->cells + grid->rows++ * GRID_COLUMNS_MOST;
-    for (const char *cell; column < GRID_COLUMNS_MOST && (cell = va_arg(arguments, const char *)); column++)
-        row[column] = need_memory(strdup(cell));
-    va_end(arguments);
-    if (column > grid->columns) grid->columns = column;
-    while (column < GRID_COLUMNS_MOST) row[column++] = NULL;
+    for (int i = 0; i < GRID_COLUMNS_MOST; i++) row[i] = i < count ? need_memory(strdup(cells[i])) : NULL;
+    if (count > grid->columns) grid->columns = count < GRID_COLUMNS_MOST ? count : GRID_COLUMNS_MOST;
 }
 
 void grid_print(const struct grid *grid, FILE *to)

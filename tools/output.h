@@ -14,8 +14,10 @@ struct grid {
     int columns, rows, capacity;
     char **cells;
 };
-/* One cell per argument, NULL ends the row; the first row is the heading.  Texts are copied. */
-void grid_add(struct grid *grid, ...);
+/* One cell per argument; the first row is the heading.  Texts are copied. */
+#define grid_add(grid, ...)                                                                                                                \
+    grid_add_cells(grid, (const char *const[]){__VA_ARGS__}, (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)))
+void grid_add_cells(struct grid *grid, const char *const *cells, int count);
 void grid_print(const struct grid *grid, FILE *to);
 void grid_free(struct grid *grid);
 

@@ -67,7 +67,8 @@ void progress_show(struct progress *p)
         return;
     }
     double done = p->steps > 0 ? (double)p->step / (double)p->steps : 0;
-    (void)snprintf(left, sizeof left, "%lld/%lld ", (long long)p->step, (long long)p->steps);
+    int digits = snprintf(left, sizeof left, "%lld", (long long)p->steps);
+    (void)snprintf(left, sizeof left, "%*lld/%lld ", digits, (long long)p->step, (long long)p->steps);
     draw(p, done, left);
 }
 
