@@ -257,7 +257,7 @@ aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp)
 
 aios_status os_file_size(const char *path, uint64_t *size)
 {
-    os_file_stamp stamp;
+    os_file_stamp stamp = {0};
     *size = 0;
     TRY_QUIET(os_file_get_stamp(path, &stamp));
     *size = stamp.size;
