@@ -222,6 +222,7 @@ static void saving_a_step_again_replaces_it(void **state)
     save(parent, 5, "new");
     expect_newest(parent, 1, 5, "new");
     assert_int_equal(test_folder_count(context, parent), 2);
+    assert_int_equal(test_folder_count(context, test_path(parent, "step-00000005")), 3); /* two files and the manifest */
     test_folder_remove(parent);
 }
 
