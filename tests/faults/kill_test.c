@@ -176,6 +176,22 @@ static void a_save_that_returned_survives_a_loss_of_power(void **state)
     }
 }
 
+static void without_locks_a_save_works_and_nothing_temporary_is_removed(void **state)
+{
+    (void)state;
+    skip_where_sanitized();
+    char *parent = test_folder_make();
+    int temporaries = 0;
+    assert_ok(save_generation(context, parent, 1, 0));
+    assert_ok(os_folder_create(test_path(parent, ".tmp-step-00000001.1.0"))); /* perhaps another machine's */
+    assert_int_equal(run_saver(parent, "2", "nolock", 0, NULL), 0);
+    assert_int_equal(newest_generation(parent, "nolock", 0), 1);
+    assert_ok(os_folder_list(context, parent, is_temporary, &temporaries));
+    assert_int_equal(temporaries, 1);
+    assert_int_equal(test_folder_count(context, parent), 3);
+    test_folder_remove(parent);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -203,6 +219,7 @@ int main(void)
         cmocka_unit_test(a_kill_at_any_call_leaves_the_old_or_the_new_checkpoint),
         cmocka_unit_test(a_loss_of_power_at_any_call_leaves_the_old_or_the_new_checkpoint),
         cmocka_unit_test(a_save_that_returned_survives_a_loss_of_power),
+        cmocka_unit_test(without_locks_a_save_works_and_nothing_temporary_is_removed),
         cmocka_unit_test(an_io_error_at_any_call_is_reported_and_loses_nothing),
         cmocka_unit_test(a_full_disk_at_any_call_is_reported_and_loses_nothing),
         cmocka_unit_test(a_disk_that_breaks_for_good_is_reported_and_loses_nothing),

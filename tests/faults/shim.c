@@ -5,6 +5,7 @@
  *                       power   the same, and what fsync has not promised is lost: the ends of files, new names, renames
  *                       eio, enospc   the call fails so
  *                       broken  this call and every later one fails with EIO
+ *                       nolock  the file system knows no locks
  *                       end     power is lost when the process ends well
  *   AIOS_FAULT_COUNT    a file that gets the number of calls when the process ends */
 #include <dlfcn.h>
@@ -223,6 +224,10 @@ int ftruncate64(int file, off_t size)
 int flock(int file, int operation)
 {
     FAULT();
+    if (is_mode("nolock")) {
+        errno = ENOLCK;
+        return -1;
+    }
     return REAL(flock)(file, operation);
 }
 
