@@ -1,14 +1,26 @@
 # lib/kernels as C11, compiled once per instruction set; lib/cpu picks the best one that the processor has.
-set(AIOS_KERNEL_FLAGS -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd -fvisibility=hidden -w)
+set(AIOS_KERNEL_FLAGS -O3 -g0 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd -fvisibility=hidden -Wall -Wextra)
+if(AIOS_WERROR)
+  list(APPEND AIOS_KERNEL_FLAGS -Werror)
+endif()
+if(CMAKE_C_COMPILER_ID MATCHES "Clang")
+  list(APPEND AIOS_KERNEL_FLAGS -Wno-pass-failed) # a loop that clang leaves scalar is slow there, not wrong
+endif()
+file(GLOB AIOS_KERNEL_SOURCES CONFIGURE_DEPENDS lib/kernels/*.kc lib/kernels/*.h lib/kernels/*.def)
 add_library(aios_cpu_kernels OBJECT)
 set_target_properties(aios_cpu_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON)
 target_include_directories(aios_cpu_kernels PRIVATE lib include)
 function(aios_cpu_instance name)
-  set(source ${CMAKE_CURRENT_BINARY_DIR}/cpu_kernels_${name}.c)
-  file(GENERATE OUTPUT ${source} CONTENT "#define CPU_INSTANCE ${name}\n#include \"cpu/instance.h\"\n")
-  target_sources(aios_cpu_kernels PRIVATE ${source})
-  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${AIOS_KERNEL_FLAGS};${ARGN}"
-                              OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/lib/cpu/instance.h")
+  # kernels: lib/kernels; vector: the loops around the matrix products of lib/cpu
+  foreach(part "kernels;instance.h" "vector;vector_instance.h")
+    list(GET part 0 kind)
+    list(GET part 1 header)
+    set(source ${CMAKE_CURRENT_BINARY_DIR}/cpu_${kind}_${name}.c)
+    file(GENERATE OUTPUT ${source} CONTENT "#define CPU_INSTANCE ${name}\n#include \"cpu/${header}\"\n")
+    target_sources(aios_cpu_kernels PRIVATE ${source})
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${AIOS_KERNEL_FLAGS};${ARGN}"
+                                OBJECT_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/lib/cpu/${header};${CMAKE_CURRENT_SOURCE_DIR}/lib/cpu/vector.h;${AIOS_KERNEL_SOURCES}")
+  endforeach()
 endfunction()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   aios_cpu_instance(baseline -march=x86-64)

@@ -44,7 +44,7 @@ enum { AIOS_GROUP_DECAY = 0, AIOS_GROUP_NO_DECAY = 1 }; /* weight decay applies 
 AIOS_API aios_tensor aios_graph_parameter(aios_graph *graph, const char *name, const int32_t *shape, int32_t rank, int32_t init,
                                           float init_scale, int32_t group);
 
-/* A tensor that lives on the device from run to run, zero at first, shared by the plans of one aios_parameters by its name:
+/* A tensor (AIOS_I32, or AIOS_F32: then of the storage type of activations) that lives on the device from run to run, zero at first, shared by the plans of one aios_parameters by its name:
  * a key-value cache, a recurrent carry.  Never differentiated. */
 AIOS_API aios_tensor aios_graph_state(aios_graph *graph, const char *name, int32_t type, const int32_t *shape, int32_t rank);
 /* After the run, state = value (same shape and type). */

@@ -29,9 +29,11 @@ typedef struct aios_option_info {
     const char *choices;       /* of CHOICE: "32|16-mixed|bf16-mixed" */
     const char *help;          /* one sentence */
     const char *section;       /* "Optimizer": how the help groups them */
+    const char *alias;         /* another name that is accepted; "" for none */
 } aios_option_info;
+#define AIOS_OPTION_INFO_INIT {sizeof(aios_option_info), 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
 
-/* The table; aliases are not counted. */
+/* The table; aliases are not counted.  All strings are static.  Errors: OUT_OF_RANGE, ABI_MISMATCH (struct_size unset). */
 AIOS_API uint32_t aios_option_count(void);
 AIOS_API aios_status aios_option_get_info(uint32_t index, aios_option_info *info);
 
@@ -45,10 +47,12 @@ AIOS_API aios_status aios_options_set_float(aios_options *options, const char *n
 AIOS_API aios_status aios_options_get_int(const aios_options *options, const char *name, int64_t *value); /* BOOL too: 0, 1 */
 AIOS_API aios_status aios_options_get_float(const aios_options *options, const char *name, double *value);
 AIOS_API aios_status aios_options_get_string(const aios_options *options, const char *name, const char **value); /* STRING, CHOICE; borrowed until set */
-AIOS_API int32_t aios_options_is_set(const aios_options *options, const char *name); /* 1: not the default */
-/* An object of names and values, as aios_options_write_json makes it.  All or nothing: a bad entry changes no option. */
+AIOS_API int32_t aios_options_is_set(const aios_options *options, const char *name); /* 1: was set, whatever to */
+/* An object of names and values, as aios_options_write_json makes it; a value may also be the text that a flag would have.
+ * All or nothing: a bad entry, or one that is there twice, changes no option.  Errors: those of set, CORRUPT (no JSON). */
 AIOS_API aios_status aios_options_read_json(aios_options *options, const char *json);
-/* Borrowed until the next call on the handle. */
+/* The options that were set, in the order of the table; read back they give the same values, bit by bit.  Borrowed until the
+ * next call on the handle; NULL where there is no memory. */
 AIOS_API const char *aios_options_write_json(aios_options *options);
 
 #ifdef __cplusplus

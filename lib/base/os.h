@@ -14,6 +14,7 @@
 typedef pthread_mutex_t os_mutex;
 typedef pthread_cond_t os_condition;
 typedef pthread_t os_thread;
+#define OS_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
 
 void os_mutex_init(os_mutex *mutex);
 void os_mutex_destroy(os_mutex *mutex);
@@ -32,8 +33,14 @@ void os_thread_join(os_thread thread);
 int os_cpu_count(void); /* that this process may use */
 void os_cpu_relax(void); /* a hint inside a spin loop */
 void os_thread_yield(void);
+/* The processor's name and vendor ("AMD EPYC", "AuthenticAMD"); "" where the system does not tell. */
+void os_cpu_model(char *name, size_t name_size, char *vendor, size_t vendor_size);
 uint64_t os_memory_total(void);
 uint64_t os_memory_free(void);
+/* Zeroed memory straight from the system, in big pages where it has them, aligned to 2 MiB; none of it is touched, so the
+ * thread that writes a page first has it near.  NULL with an error record when there is none. */
+void *os_pages_alloc(size_t size);
+void os_pages_free(void *pointer); /* NULL is fine */
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
@@ -76,6 +83,7 @@ aios_status os_file_create(const char *path, os_file *file); /* to write; an exi
 aios_status os_file_append(const char *path, os_file *file); /* to write at the end */
 aios_status os_file_read_at(os_file file, uint64_t offset, void *to, size_t size, size_t *read); /* *read < size at the end */
 aios_status os_file_write(os_file file, const void *from, size_t size);
+aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size);
 aios_status os_file_truncate(os_file file, uint64_t size);
 aios_status os_file_sync(os_file file);
 aios_status os_file_length(os_file file, uint64_t *size);
