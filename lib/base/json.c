@@ -383,12 +383,14 @@ static void put_array(json_text *out, const json_t *array, int flags, int depth)
 
 static void put_value(json_text *out, const json_t *value, int flags, int depth)
 {
-    if (out->status == AIOS_OK && (!value || depth > DEPTH_MOST))
+    if (out->status != AIOS_OK) return;
+    if (!value || depth > DEPTH_MOST) {
         out->status = value ? FAIL(AIOS_INVALID_ARGUMENT, "a JSON value is nested deeper than %d levels", DEPTH_MOST)
                             : FAIL(AIOS_INVALID_ARGUMENT, "a JSON value is NULL: building it failed");
-    if (out->status != AIOS_OK) return;
+        return;
+    }
     switch (json_typeof(value)) {
-    case JSON_OBJECT: put_object(out, (json_t *)(uintptr_t)value, flags, depth); break;
+    case JSON_OBJECT: put_object(out, (json_t *)value, flags, depth); break;
     case JSON_ARRAY: put_array(out, value, flags, depth); break;
     case JSON_STRING: json_text_string(out, json_string_value(value), json_string_length(value), flags); break;
     case JSON_INTEGER: json_text_format(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;

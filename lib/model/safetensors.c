@@ -230,7 +230,7 @@ done:
 
 static void free_text(aios_context *context, const char *text)
 {
-    aios_memory_free(context, (void *)(uintptr_t)text);
+    aios_memory_free(context, (void *)text);
 }
 
 void safetensors_close(safetensors_file *file)

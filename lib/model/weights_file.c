@@ -398,10 +398,10 @@ static aios_status advance(weights_writer *writer)
 static void end_writer(weights_writer *writer)
 {
     aios_context *context = writer->context;
-    for (size_t i = 0; writer->tensors && i < writer->count; i++) aios_memory_free(context, (void *)(uintptr_t)writer->tensors[i].name);
+    for (size_t i = 0; writer->tensors && i < writer->count; i++) aios_memory_free(context, (void *)writer->tensors[i].name);
     for (size_t i = 0; writer->metadata && i < writer->metadata_count; i++) {
-        aios_memory_free(context, (void *)(uintptr_t)writer->metadata[i].key);
-        aios_memory_free(context, (void *)(uintptr_t)writer->metadata[i].value);
+        aios_memory_free(context, (void *)writer->metadata[i].key);
+        aios_memory_free(context, (void *)writer->metadata[i].value);
     }
     aios_memory_free(context, writer->tensors);
     aios_memory_free(context, writer->metadata);
@@ -414,19 +414,25 @@ static void end_writer(weights_writer *writer)
     aios_context_release(context);
 }
 
+static aios_status check_folder(const char *folder)
+{
+    if (os_path_kind(folder) == OS_FOLDER) return AIOS_OK;
+    return FAIL(AIOS_NOT_FOUND, "%s is no folder: weights are written into one that exists", folder);
+}
+
 aios_status weights_writer_begin(aios_context *context, const char *folder, const safetensors_tensor *tensors, size_t count,
                                  const safetensors_entry *metadata, size_t metadata_count, uint64_t max_shard_size, weights_writer **writer)
 {
     static const safetensors_entry pt = {"format", "pt"};
     aios_status status = AIOS_OUT_OF_MEMORY;
     *writer = NULL;
-    if (os_path_kind(folder) != OS_FOLDER) return FAIL(AIOS_NOT_FOUND, "%s is no folder: weights are written into one that exists", folder);
     weights_writer *made = aios_new(context, weights_writer);
     if (!made) return status;
     made->context = aios_context_retain(context);
     made->count = count;
     made->metadata_count = metadata ? metadata_count : 1;
     if (!(made->folder = aios_memory_strdup(context, folder))) goto done;
+    ATTEMPT_QUIET(check_folder(folder));
     ATTEMPT(copy_list(made, tensors, metadata ? metadata : &pt), "writing weights to %s", folder);
     ATTEMPT(check_unique(made), "writing weights to %s", folder);
     ATTEMPT_QUIET(order_shards(made, max_shard_size));
