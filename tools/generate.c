@@ -33,13 +33,27 @@ static void ask_to_stop(int count)
     stop = count;
 }
 
-/* Text goes out as it comes; with --json it is kept for the object. */
+struct sample {
+    const struct bytes *prompt;
+    struct bytes text; /* with --json: kept for the object */
+    int json, shown;   /* shown: the prompt was printed */
+};
+
+/* Not before the first of the text: a prompt that is refused isn't repeated. */
+static void show_prompt(struct sample *sample)
+{
+    if (!sample->shown) (void)fwrite(sample->prompt->data, 1, sample->prompt->size, stdout);
+    sample->shown = 1;
+}
+
+/* Text goes out as it comes. */
 static int32_t take_text(void *user, const char *text, size_t size)
 {
-    struct bytes *kept = user;
-    if (kept) {
-        add_bytes(kept, text, size);
+    struct sample *sample = user;
+    if (sample->json) {
+        add_bytes(&sample->text, text, size);
     } else {
+        show_prompt(sample);
         (void)fwrite(text, 1, size, stdout);
         (void)fflush(stdout);
     }
@@ -63,37 +77,39 @@ static int read_prompt(struct tool *tool, struct bytes *prompt)
     return TOOL_DONE;
 }
 
-static void print_sample(const struct bytes *prompt, const struct bytes *text, int64_t index, uint64_t seed)
+static void finish_sample(struct sample *sample, int64_t index, uint64_t seed)
 {
+    if (!sample->json) {
+        show_prompt(sample);
+        (void)printf("\n");
+        return;
+    }
     print_json_line(json_pack("{sI sI so so}", "sample", (json_int_t)index, "seed", (json_int_t)seed, "prompt",
-                              json_from_bytes(prompt->data, prompt->size), "text", json_from_bytes(text->data, text->size)),
+                              json_from_bytes(sample->prompt->data, sample->prompt->size), "text",
+                              json_from_bytes(sample->text.data, sample->text.size)),
                     stdout);
 }
 
 static int run_samples(struct tool *tool, aios_generator *generator, const struct bytes *prompt)
 {
     int64_t samples = 1, given = 0;
-    struct bytes text = {NULL, 0, 0};
-    int code = TOOL_DONE, json = tool_json(tool);
+    struct sample sample = {prompt, {NULL, 0, 0}, tool_json(tool), 0};
+    int code = TOOL_DONE;
     if (aios_options_get_int(tool->options, "samples", &samples) != AIOS_OK ||
         aios_options_get_int(tool->options, "sample-seed", &given) != AIOS_OK)
         return tool_fail_library(TOOL_ERROR);
     uint64_t first = given ? (uint64_t)given : system_seed();
     for (int64_t i = 0; i < samples && code == TOOL_DONE && !stop && !ferror(stdout); i++) {
-        text.size = 0;
-        if (!json) {
-            if (i) (void)printf("--------\n");
-            (void)fwrite(prompt->data, 1, prompt->size, stdout);
-            (void)fflush(stdout);
-        }
-        aios_status status = aios_generator_run(generator, prompt->data, prompt->size, first + (uint64_t)i, take_text, json ? &text : NULL);
-        if (!json) (void)printf("\n");
-        if (status != AIOS_OK && !stop)
+        sample.text.size = 0;
+        sample.shown = 0;
+        if (i && !sample.json) (void)printf("--------\n");
+        aios_status status = aios_generator_run(generator, prompt->data, prompt->size, first + (uint64_t)i, take_text, &sample);
+        if (status == AIOS_OK)
+            finish_sample(&sample, i, first + (uint64_t)i);
+        else
             code = tool_fail_library(status == AIOS_INVALID_ARGUMENT ? TOOL_USAGE : TOOL_ERROR);
-        else if (json)
-            print_sample(prompt, &text, i, first + (uint64_t)i);
     }
-    free(text.data);
+    free(sample.text.data);
     return code == TOOL_DONE && stop ? TOOL_SIGNAL + system_stop_signal() : code;
 }
 

@@ -340,9 +340,21 @@ class Training(ToolTest):
         samples = self.events(self.done(*sampling, "--prompt", "line", "--samples", "2", "--json"))
         self.assertEqual([(s["sample"], s["seed"], s["prompt"]) for s in samples], [(0, 5, "line"), (1, 6, "line")])
         self.assertEqual(samples, self.events(self.done(*sampling, "--prompt", "line", "--samples", "2", "--json")))
+        self.refused(2, ["context"], *sampling, "--prompt", "far too long " * 10)
         raw = subprocess.run([AIOS, *sampling, "--prompt", "-"], env=self.environment, cwd=self.folder, input=b"line", capture_output=True,
                              timeout=60, check=True)
         self.assertEqual(raw.stdout.decode(errors="replace").rstrip("\n"), ("line" + samples[0]["text"]).rstrip("\n"))
+
+    def test_ctrl_c_ends_a_sample_and_keeps_its_text(self):
+        events = self.events(self.done(*self.train()))
+        model = [e["path"] for e in events if e["event"] == "checkpoint_save"][-1]
+        sampling = ["generate", "--model", model, "--device", "cpu", "--max-tokens", "1000000000", "--prompt", "line"]
+        with subprocess.Popen([AIOS, *sampling], env=self.environment, cwd=self.folder, stdout=subprocess.PIPE) as process:
+            seen = process.stdout.read(20)
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertTrue(seen.startswith(b"line") and rest.endswith(b"\n"), (seen, rest[-20:]))
 
     def stopped_by(self, number):
         with subprocess.Popen([AIOS, *self.train("--steps", "1000000")], env=self.environment, cwd=self.folder, text=True,
