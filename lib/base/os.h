@@ -14,6 +14,7 @@
 typedef pthread_mutex_t os_mutex;
 typedef pthread_cond_t os_condition;
 typedef pthread_t os_thread;
+#define OS_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
 
 void os_mutex_init(os_mutex *mutex);
 void os_mutex_destroy(os_mutex *mutex);
@@ -32,8 +33,14 @@ void os_thread_join(os_thread thread);
 int os_cpu_count(void); /* that this process may use */
 void os_cpu_relax(void); /* a hint inside a spin loop */
 void os_thread_yield(void);
+/* The processor's name and vendor ("AMD EPYC", "AuthenticAMD"); "" where the system does not tell. */
+void os_cpu_model(char *name, size_t name_size, char *vendor, size_t vendor_size);
 uint64_t os_memory_total(void);
 uint64_t os_memory_free(void);
+/* Zeroed memory straight from the system, in big pages where it has them, aligned to 2 MiB; none of it is touched, so the
+ * thread that writes a page first has it near.  NULL with an error record when there is none. */
+void *os_pages_alloc(size_t size);
+void os_pages_free(void *pointer); /* NULL is fine */
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
@@ -56,6 +63,7 @@ typedef struct os_file_stamp {
 } os_file_stamp;
 aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp);
 aios_status os_folder_create(const char *path); /* with its parents; there already is fine */
+aios_status os_folder_create_new(const char *path); /* one folder that was not there; Errors: ALREADY_EXISTS, NOT_FOUND, IO */
 aios_status os_remove(const char *path);        /* a file or an empty folder; not there is fine */
 aios_status os_remove_tree(const char *path);   /* a folder with all below it; not there is fine */
 aios_status os_rename(const char *from, const char *to);
@@ -75,10 +83,17 @@ aios_status os_file_create(const char *path, os_file *file); /* to write; an exi
 aios_status os_file_append(const char *path, os_file *file); /* to write at the end */
 aios_status os_file_read_at(os_file file, uint64_t offset, void *to, size_t size, size_t *read); /* *read < size at the end */
 aios_status os_file_write(os_file file, const void *from, size_t size);
+aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size);
 aios_status os_file_truncate(os_file file, uint64_t size);
 aios_status os_file_sync(os_file file);
 aios_status os_file_length(os_file file, uint64_t *size);
 void os_file_close(os_file *file); /* closed already is fine */
+
+/* A lock between processes (and between two holders in one) on a file, which is made where missing.  It ends with os_lock_release
+ * or with the process, however that ends.  Waits up to `seconds`.  Errors: TIMEOUT where another holds it, UNSUPPORTED where
+ * the file system has no locks, IO, NOT_FOUND. */
+aios_status os_lock_take(const char *path, double seconds, os_file *lock);
+void os_lock_release(os_file *lock); /* released already is fine */
 
 /* A whole file in memory with a 0 behind it.  Errors: NOT_FOUND, IO, OUT_OF_MEMORY, OUT_OF_RANGE above `most` bytes. */
 aios_status os_file_read_all(aios_context *context, const char *path, uint64_t most, char **text, size_t *size);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -140,6 +141,64 @@ uint64_t os_memory_free(void)
     return kilobytes ? (uint64_t)kilobytes * 1024 : pages(_SC_AVPHYS_PAGES);
 }
 
+static void copy_value(const char *line, const char *key, char *to, size_t size)
+{
+    size_t length = strlen(key);
+    const char *colon = strchr(line, ':');
+    if (*to || strncmp(line, key, length) != 0 || (line[length] != '\t' && line[length] != ' ') || !colon) return;
+    (void)snprintf(to, size, "%s", colon + 1 + strspn(colon + 1, " \t"));
+    to[strcspn(to, "\n")] = 0;
+}
+
+void os_cpu_model(char *name, size_t name_size, char *vendor, size_t vendor_size)
+{
+    char line[256];
+    *name = *vendor = 0;
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    while (file && !(*name && *vendor) && fgets(line, sizeof line, file)) {
+        copy_value(line, "model name", name, name_size);
+        copy_value(line, "vendor_id", vendor, vendor_size);
+        copy_value(line, "CPU implementer", vendor, vendor_size);
+    }
+    if (file) (void)fclose(file);
+}
+
+#define BIG_PAGE ((size_t)2 << 20)
+
+/* What stands in the page before the memory that was handed out. */
+struct mapping {
+    void *base;
+    size_t size;
+};
+
+void *os_pages_alloc(size_t size)
+{
+    size_t whole;
+    void *base = MAP_FAILED;
+    if (!__builtin_add_overflow(size, BIG_PAGE + sizeof(struct mapping), &whole))
+        base = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        (void)FAIL(AIOS_OUT_OF_MEMORY, "no memory: %zu bytes asked of the system", size);
+        return NULL;
+    }
+    size_t gap = sizeof(struct mapping) + (0 - ((uintptr_t)base + sizeof(struct mapping))) % BIG_PAGE;
+    char *start = (char *)base + gap;
+    struct mapping mapping = {base, whole};
+    memcpy(start - sizeof mapping, &mapping, sizeof mapping);
+#ifdef MADV_HUGEPAGE
+    if (size >= BIG_PAGE) (void)madvise(start, size, MADV_HUGEPAGE);
+#endif
+    return start;
+}
+
+void os_pages_free(void *pointer)
+{
+    struct mapping mapping;
+    if (!pointer) return;
+    memcpy(&mapping, (char *)pointer - sizeof mapping, sizeof mapping);
+    (void)munmap(mapping.base, mapping.size);
+}
+
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
 static double seconds_of(clockid_t clock)
@@ -198,7 +257,7 @@ aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp)
 
 aios_status os_file_size(const char *path, uint64_t *size)
 {
-    os_file_stamp stamp;
+    os_file_stamp stamp = {0};
     *size = 0;
     TRY_QUIET(os_file_get_stamp(path, &stamp));
     *size = stamp.size;
@@ -218,6 +277,12 @@ aios_status os_folder_create(const char *path)
     }
     if (os_path_kind(path) != OS_FOLDER) return FAIL(AIOS_ALREADY_EXISTS, "%s is there and is no folder", path);
     return AIOS_OK;
+}
+
+aios_status os_folder_create_new(const char *path)
+{
+    if (mkdir(path, 0777) == 0) return AIOS_OK;
+    return FAIL_OS(errno == EEXIST ? AIOS_ALREADY_EXISTS : io_status(errno), errno, "making folder %s", path);
 }
 
 aios_status os_remove(const char *path)
@@ -352,6 +417,17 @@ aios_status os_file_write(os_file file, const void *from, size_t size)
     return AIOS_OK;
 }
 
+aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t put = pwrite(file.descriptor, (const char *)from + done, size - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return FAIL_OS(AIOS_IO, errno, "writing %zu bytes at %llu", size, (unsigned long long)offset);
+        done += (size_t)put;
+    }
+    return AIOS_OK;
+}
+
 aios_status os_file_truncate(os_file file, uint64_t size)
 {
     if (ftruncate(file.descriptor, (off_t)size) != 0) return FAIL_OS(AIOS_IO, errno, "cutting a file to %llu bytes", (unsigned long long)size);
@@ -377,6 +453,33 @@ void os_file_close(os_file *file)
 {
     if (file->descriptor >= 0) (void)close(file->descriptor);
     file->descriptor = -1;
+}
+
+aios_status os_lock_take(const char *path, double seconds, os_file *lock)
+{
+    double end = os_now() + seconds;
+    lock->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock->descriptor < 0) return FAIL_OS(io_status(errno), errno, "opening lock %s", path);
+    while (flock(lock->descriptor, LOCK_EX | LOCK_NB) != 0) {
+        int error = errno;
+        if (error == EINTR) continue;
+        if (error == EWOULDBLOCK && os_now() < end) {
+            os_sleep(0.01);
+            continue;
+        }
+        os_file_close(lock);
+        if (error == EWOULDBLOCK) return FAIL(AIOS_TIMEOUT, "%s is locked by another process and was not released within %g s", path, seconds);
+        int none = error == ENOLCK || error == ENOTSUP || error == ENOSYS || error == EINVAL || error == EBADF;
+        return FAIL_OS(none ? AIOS_UNSUPPORTED : AIOS_IO, error, "locking %s", path);
+    }
+    return AIOS_OK;
+}
+
+void os_lock_release(os_file *lock)
+{
+    /* Unlocking by name: a copy of the descriptor in a forked child would keep the lock. */
+    if (lock->descriptor >= 0) (void)flock(lock->descriptor, LOCK_UN);
+    os_file_close(lock);
 }
 
 aios_status os_file_read_all(aios_context *context, const char *path, uint64_t most, char **text, size_t *size)

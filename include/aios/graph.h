@@ -1,0 +1,123 @@
+/* graph.h: recording a model.
+ *
+ * A model is a function that records coarse operations on a graph.  Nothing is computed while recording: shapes are checked
+ * and kept.  The library differentiates the graph, plans its memory and runs it on a device (plan.h).  The builder's error
+ * is sticky: after the first mistake every call returns 0 and aios_graph_finish tells it, so a model reads as a list of
+ * calls.  One thread per graph.
+ *
+ *     aios_tensor x = aios_graph_input(g, "x", AIOS_I32, (int32_t[]){B, T}, 2);
+ *     aios_tensor w = aios_graph_parameter(g, "wte", (int32_t[]){V, C}, 2, AIOS_INIT_NORMAL, 0.02f, AIOS_GROUP_DECAY);
+ *     aios_tensor h = aios_graph_embedding(g, w, x);                                                   // (B, T, C)
+ *
+ * Activations have the storage type of the plan's precision; a tensor of rank r and last dimension n is a dense matrix of
+ * `rows` x n.  Two calls of aios_graph_parameter with one name and shape share the weights. */
+#ifndef AIOS_GRAPH_H
+#define AIOS_GRAPH_H
+
+#include <aios/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct aios_graph aios_graph;
+
+/* A value of the graph; 0 is none, and what every call returns after a mistake. */
+typedef int32_t aios_tensor;
+
+#define AIOS_RANK_MAX 4
+
+AIOS_API aios_status aios_graph_create(aios_context *context, aios_graph **graph);
+AIOS_API void aios_graph_destroy(aios_graph *graph);
+/* Ends recording.  AIOS_OK, or the first mistake with its message.  May be called again. */
+AIOS_API aios_status aios_graph_finish(aios_graph *graph);
+
+/* ---- leaves ------------------------------------------------------------------------------------------------------ */
+
+/* What the caller writes before each run: AIOS_I32 or AIOS_F32. */
+AIOS_API aios_tensor aios_graph_input(aios_graph *graph, const char *name, int32_t type, const int32_t *shape, int32_t rank);
+
+enum { AIOS_INIT_ZERO = 0, AIOS_INIT_ONE = 1, AIOS_INIT_NORMAL = 2, AIOS_INIT_TRUNCATED_NORMAL = 3, AIOS_INIT_CONSTANT = 4 };
+enum { AIOS_GROUP_DECAY = 0, AIOS_GROUP_NO_DECAY = 1 }; /* weight decay applies to group 0 */
+
+/* A trained tensor.  init_scale: the deviation of NORMAL and TRUNCATED_NORMAL (cut at two deviations, deviation kept), the value of CONSTANT. */
+AIOS_API aios_tensor aios_graph_parameter(aios_graph *graph, const char *name, const int32_t *shape, int32_t rank, int32_t init,
+                                          float init_scale, int32_t group);
+
+/* A tensor (AIOS_I32, or AIOS_F32: then of the storage type of activations) that lives on the device from run to run, zero at first, shared by the plans of one aios_parameters by its name:
+ * a key-value cache, a recurrent carry.  Never differentiated. */
+AIOS_API aios_tensor aios_graph_state(aios_graph *graph, const char *name, int32_t type, const int32_t *shape, int32_t rank);
+/* After the run, state = value (same shape and type). */
+AIOS_API void aios_graph_assign(aios_graph *graph, aios_tensor state, aios_tensor value);
+
+/* ---- operations -------------------------------------------------------------------------------------------------- */
+
+/* (…, n) = table (V, n) at ids (…) i32.  An id outside 0 … V-1 is the caller's mistake: the trainer checks its data. */
+AIOS_API aios_tensor aios_graph_embedding(aios_graph *graph, aios_tensor table, aios_tensor ids);
+
+enum { AIOS_WEIGHT_OUT_IN = 0, AIOS_WEIGHT_IN_OUT = 1 }; /* torch.nn.Linear; GPT-2's Conv1D */
+enum { AIOS_ACTIVATION_NONE = 0, AIOS_ACTIVATION_GELU = 1 };
+/* y (…, out) = activation(x (…, in) W + bias (out)); bias may be 0. */
+AIOS_API aios_tensor aios_graph_linear(aios_graph *graph, aios_tensor x, aios_tensor weight, aios_tensor bias, int32_t layout, int32_t activation);
+
+/* a + b; b's shape is a's or its last dimensions (then it repeats over the leading ones). */
+AIOS_API aios_tensor aios_graph_add(aios_graph *graph, aios_tensor a, aios_tensor b);
+AIOS_API aios_tensor aios_graph_scale(aios_graph *graph, aios_tensor x, float factor);
+/* (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension. */
+AIOS_API aios_tensor aios_graph_layernorm(aios_graph *graph, aios_tensor x, aios_tensor weight, aios_tensor bias, float eps);
+/* x / sqrt(mean(x^2) + eps) * weight; weight may be 0. */
+AIOS_API aios_tensor aios_graph_rmsnorm(aios_graph *graph, aios_tensor x, aios_tensor weight, float eps);
+AIOS_API aios_tensor aios_graph_gelu(aios_graph *graph, aios_tensor x); /* tanh form */
+/* (…, n) = silu(gate) * up of x (…, 2n) = [gate | up]. */
+AIOS_API aios_tensor aios_graph_swiglu(aios_graph *graph, aios_tensor x);
+
+typedef struct aios_attention_options {
+    uint32_t struct_size;
+    int32_t heads;
+    int32_t kv_heads;   /* 0: heads; divides heads */
+    int32_t causal;     /* 1: a position sees itself and what is before it */
+    float scale;        /* 0: 1/sqrt(head size) */
+    float rope_theta;   /* 0: none; else rotary positions, half-split, this base */
+    aios_tensor cache;  /* 0, or a state (B, capacity, 2 * kv_heads * d) that new keys and values are appended to … */
+    aios_tensor start;  /* … at this position: an i32 input (1); both or neither; no gradient */
+} aios_attention_options;
+#define AIOS_ATTENTION_OPTIONS_INIT {sizeof(aios_attention_options), 1, 0, 0, 0.0f, 0.0f, 0, 0}
+/* y (B, T, heads * d) of qkv (B, T, (heads + 2 * kv_heads) * d) = [queries | keys | values]. */
+AIOS_API aios_tensor aios_graph_attention(aios_graph *graph, aios_tensor qkv, const aios_attention_options *options);
+
+/* length entries of `axis` from `start`; and the same memory under another shape. */
+AIOS_API aios_tensor aios_graph_slice(aios_graph *graph, aios_tensor x, int32_t axis, int32_t start, int32_t length);
+AIOS_API aios_tensor aios_graph_reshape(aios_graph *graph, aios_tensor x, const int32_t *shape, int32_t rank);
+/* Entry i of the first dimension is a's where mask[i] is not 0, else b's; mask (B) i32; b may have rank one less than a: one row for all. */
+AIOS_API aios_tensor aios_graph_select(aios_graph *graph, aios_tensor mask, aios_tensor a, aios_tensor b);
+/* x as a constant: no gradient flows through. */
+AIOS_API aios_tensor aios_graph_detach(aios_graph *graph, aios_tensor x);
+/* Between begin and end nothing is differentiated, so nothing is kept. */
+AIOS_API void aios_graph_begin_no_gradient(aios_graph *graph);
+AIOS_API void aios_graph_end_no_gradient(aios_graph *graph);
+
+/* ---- losses, outputs --------------------------------------------------------------------------------------------- */
+
+enum { AIOS_SOFTMAX = 0, AIOS_STABLEMAX = 1 };
+/* Adds weight * sum over rows of -log p(label) to the graph's loss; logits (…, V), labels (…) i32, negative ones are ignored.
+ * Returns the losses of the rows (…) f32.  A run divides the whole loss by the step's weight (plan.h).  The plan counts
+ * labels that are not ignored, and among them the rows whose largest logit is the label's. */
+AIOS_API aios_tensor aios_graph_cross_entropy(aios_graph *graph, aios_tensor logits, aios_tensor labels, int32_t kind, float weight);
+/* The same for weight * sum of binary cross-entropy of logits x against targets in [0, 1] (f32), any equal shapes. */
+AIOS_API aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight);
+/* Keeps a tensor so that aios_plan_read finds it under `name`. */
+AIOS_API void aios_graph_output(aios_graph *graph, const char *name, aios_tensor x);
+/* With gradient checkpointing, what was recorded between two marks is computed again in the backward pass instead of being
+ * kept; what crosses a mark is kept.  Call it between the blocks of a model. */
+AIOS_API void aios_graph_mark(aios_graph *graph);
+
+/* ---- looking at a graph ------------------------------------------------------------------------------------------ */
+
+AIOS_API int32_t aios_graph_rank(const aios_graph *graph, aios_tensor x);
+AIOS_API int32_t aios_graph_dimension(const aios_graph *graph, aios_tensor x, int32_t axis); /* axis < 0 counts from the end */
+AIOS_API uint32_t aios_graph_parameter_count(const aios_graph *graph);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,78 @@
+/* trainer.h: training runs with checkpoints, evaluation, and text generation.
+ *
+ * A run lives in a folder (option save-dir):
+ *   run.json            what the run is: options, model, device, version, start and end, outcome
+ *   metrics.jsonl       one line per event: {"event": "step", "step": …, "loss": …, …}
+ *   metrics.json        the newest values, replaced atomically
+ *   checkpoints/step-NNNNNNNN/   config.json, model.safetensors, tokenizer files, optimizer.safetensors, trainer.json, manifest.json
+ *
+ * Events (context.h) and their fields: "run_start" {model, parameters, device, precision, steps, step, tokens_per_step, train_samples, eval_samples},
+ * "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta}, "eval" {step, loss, accuracy, tokens, nats_per_byte},
+ * "checkpoint_save" {step, path, seconds}, "data" {phase, done, total}, "warning" {message}, "training_complete" {step, outcome, loss, tokens, elapsed}. */
+#ifndef AIOS_TRAINER_H
+#define AIOS_TRAINER_H
+
+#include <aios/model.h>
+#include <aios/options.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct aios_trainer aios_trainer;
+
+/* Checks every option against the others, opens device, tokenizer, data and model, and, with resume, the newest complete
+ * checkpoint.  options are copied (scope TRAIN).  model NULL: what the options say.  Errors: whatever is wrong, by name. */
+AIOS_API aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer);
+AIOS_API void aios_trainer_destroy(aios_trainer *trainer);
+
+/* Trains on the calling thread until all steps are done, a stop or an error.  AIOS_OK: done; AIOS_STOPPED: a stop was obeyed
+ * and the state saved; NOT_FINITE; a device's or file's error.  Can be called again after STOPPED. */
+AIOS_API aios_status aios_trainer_run(aios_trainer *trainer);
+
+enum { AIOS_STOP_GRACEFUL = 1, AIOS_STOP_IMMEDIATE = 2 };
+/* From any thread or a signal handler: GRACEFUL ends after the step that is running, IMMEDIATE after the micro-batch, leaving
+ * out its unfinished step; both save a checkpoint. */
+AIOS_API void aios_trainer_stop(aios_trainer *trainer, int32_t mode);
+
+typedef struct aios_trainer_metrics {
+    uint32_t struct_size;
+    int32_t running;
+    int64_t step, steps;      /* done, to do in all */
+    int64_t tokens;           /* trained on, since step 0 */
+    double loss, eval_loss;   /* nats per token, of the last step and evaluation; NaN before the first */
+    double lr, grad_norm, tokens_per_second, elapsed;
+} aios_trainer_metrics;
+/* From any thread. */
+AIOS_API aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics);
+AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer); /* save-dir as resolved; borrowed */
+AIOS_API aios_parameters *aios_trainer_parameters(aios_trainer *trainer); /* borrowed; not while it runs */
+
+/* ---- evaluation and generation of a saved model ------------------------------------------------------------------- */
+
+typedef struct aios_evaluation {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int64_t tokens;
+    double loss;           /* nats per token */
+    double perplexity;
+    double accuracy;       /* of the next token */
+    double nats_per_byte;
+} aios_evaluation;
+/* options of scope EVAL: model, dataset-file, tokenizer, … */
+AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
+
+typedef struct aios_generator aios_generator;
+/* options of scope GENERATE: opens model, tokenizer, device and a key-value cache. */
+AIOS_API aios_status aios_generator_create(aios_context *context, const aios_options *options, aios_generator **generator);
+AIOS_API void aios_generator_destroy(aios_generator *generator);
+/* Text arrives in whole UTF-8 characters where the model writes UTF-8; not 0-terminated.  Return non-zero to stop. */
+typedef int32_t (*aios_text_fn)(void *user, const char *text, size_t size);
+/* Continues prompt (UTF-8 or any bytes); past the model's context the oldest tokens are forgotten.  Errors: STOPPED never;
+ * INVALID_ARGUMENT for a prompt longer than the context. */
+AIOS_API aios_status aios_generator_run(aios_generator *generator, const char *prompt, size_t size, uint64_t seed, aios_text_fn text, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,57 @@
+/* float_mode.h (internal): flush-to-zero of the calling thread.  Subnormal numbers are many times slower, and the optimizer's
+ * moments decay into them. */
+#ifndef AIOS_CPU_FLOAT_MODE_H
+#define AIOS_CPU_FLOAT_MODE_H
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#define FLOAT_FLUSH_ ((uint64_t)0x8040) /* flush to zero, subnormals are zero */
+
+static inline uint64_t float_mode_get(void)
+{
+    return _mm_getcsr();
+}
+
+static inline void float_mode_set(uint64_t mode)
+{
+    _mm_setcsr((unsigned)mode);
+}
+#elif defined(__aarch64__)
+#define FLOAT_FLUSH_ ((uint64_t)1 << 24)
+
+static inline uint64_t float_mode_get(void)
+{
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+
+static inline void float_mode_set(uint64_t mode)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+}
+#else
+#define FLOAT_FLUSH_ ((uint64_t)0)
+
+static inline uint64_t float_mode_get(void)
+{
+    return 0;
+}
+
+static inline void float_mode_set(uint64_t mode)
+{
+    (void)mode;
+}
+#endif
+
+/* Returns the mode that was, for float_mode_set. */
+static inline uint64_t float_mode_flush(void)
+{
+    uint64_t before = float_mode_get();
+    if ((before & FLOAT_FLUSH_) != FLOAT_FLUSH_) float_mode_set(before | FLOAT_FLUSH_);
+    return before;
+}
+
+#endif

@@ -1,0 +1,87 @@
+/* device.h (internal): the handles behind <aios/device.h>, and what only libaios itself may ask of a device. */
+#ifndef AIOS_GPU_DEVICE_H
+#define AIOS_GPU_DEVICE_H
+
+#include "base/context.h"
+#include "base/os.h"
+#include "memory_pool.h"
+#include <aios/device.h>
+
+#include <stdatomic.h>
+
+struct aios_device {
+    atomic_uint references; /* the owner's, and one per stream, event and recording */
+    aios_context *context;
+    const aios_backend *backend;
+    const aios_gpu_device *table;
+    void *handle;
+    aios_device_info info;
+    char spec[32];
+    memory_pool *pool;
+    os_mutex mutex;   /* of failure */
+    os_mutex loading; /* of the kernels */
+    atomic_int failed;
+    atomic_int kernels_loaded;
+    aios_error_record failure;
+};
+
+struct aios_stream {
+    aios_device *device;
+    void *handle;
+};
+
+struct aios_event {
+    aios_device *device;
+    void *handle;
+    atomic_int recorded;
+};
+
+/* Around each call into the device's table: enter returns the sticky failure, leave records a new one and names the device
+ * and the call in a frame:
+ *
+ *   TRY_QUIET(device_enter(device, "copying"));
+ *   return device_leave(device, device->table->copy(…), "copying %llu bytes", …);
+ */
+aios_status device_enter(aios_device *device, const char *call);
+aios_status device_leave(aios_device *device, aios_status status, const char *format, ...) AIOS_PRINTF(3, 4);
+
+/* "aios_stream_copy: stream is NULL …" */
+aios_status handle_missing(const char *function, const char *argument);
+#define CHECK_HANDLE(function, argument)                                                                                                   \
+    do {                                                                                                                                   \
+        if (!(argument)) return handle_missing(function, #argument);                                                                       \
+    } while (0)
+
+/* Loads the table of kernels where that was not done yet. */
+aios_status device_load_kernels(aios_device *device);
+
+/* Where the backend has no such group, or its group answers UNSUPPORTED. */
+aios_status fallback_gemm(aios_stream *stream, const aios_gemm *gemm);
+aios_status fallback_epilogue(aios_stream *stream, const aios_gemm *gemm); /* pre, without bias, lies in c or aux */
+uint64_t fallback_attention_workspace(const aios_attention *shape, int32_t backward);
+aios_status fallback_attention_forward(aios_stream *stream, const aios_attention *attention);
+aios_status fallback_attention_backward(aios_stream *stream, const aios_attention *attention);
+extern const uint32_t dtype_size[AIOS_DTYPE_COUNT];
+extern const char *const dtype_name[AIOS_DTYPE_COUNT];
+
+/* ---- between devices --------------------------------------------------------------------------------------------- */
+
+/* Copies size bytes of from (memory of the device of from_stream) to `to` (memory of the device of stream).  The same
+ * backend: its own way where it has one, in the order of both streams.  Else through host memory; then the call waits for
+ * from_stream, and for stream before it returns. */
+aios_status stream_copy_peer(aios_stream *stream, void *to, aios_stream *from_stream, const void *from, uint64_t size);
+
+/* ---- recordings: WRONG_STATE and UNSUPPORTED as backend.h says ----------------------------------------------------- */
+
+typedef struct stream_recording stream_recording;
+
+int device_can_capture(const aios_device *device);
+aios_status stream_capture_begin(aios_stream *stream);
+aios_status stream_capture_end(aios_stream *stream, stream_recording **recording);
+aios_status stream_replay(aios_stream *stream, stream_recording *recording);
+void stream_recording_destroy(stream_recording *recording);
+
+/* What the device tells of itself; negative where it can't.  Errors: the backend's; without the group all are negative. */
+aios_status device_read_telemetry(aios_device *device, aios_telemetry *telemetry);
+
+#endif

@@ -1,0 +1,279 @@
+#include "parameters.h"
+
+#include "base/rng.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Elements that go through host memory at a time. */
+#define PIECE ((uint64_t)1 << 20)
+
+size_t storage_size(int32_t storage)
+{
+    return storage == AIOS_BF16 || storage == AIOS_F16 ? 2 : storage == AIOS_U8 ? 1 : 4;
+}
+
+const struct parameter *parameters_find(const aios_parameters *p, const char *name)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (strcmp(p->list[i].name, name) == 0) return &p->list[i];
+    return NULL;
+}
+
+const struct state *parameters_find_state(const aios_parameters *p, const char *name)
+{
+    for (size_t i = 0; i < p->state_count; i++)
+        if (strcmp(p->states[i].name, name) == 0) return &p->states[i];
+    return NULL;
+}
+
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
+
+static aios_status list_leaves(aios_parameters *p, const aios_graph *graph)
+{
+    size_t states = 0;
+    for (size_t i = 1; i < graph->tensor_count; i++) states += graph->tensors[i].kind == TENSOR_STATE;
+    p->list = aios_memory_array(p->context, aios_graph_parameter_count(graph) + 1, sizeof *p->list);
+    p->states = aios_memory_array(p->context, states + 1, sizeof *p->states);
+    if (!p->list || !p->states) return AIOS_OUT_OF_MEMORY;
+    for (size_t i = graph->tensor_count; i-- > 1;) {
+        const struct tensor *t = &graph->tensors[i];
+        if (t->kind == TENSOR_PARAMETER) {
+            struct parameter *x = &p->list[p->count++];
+            *x = (struct parameter){.rank = t->rank, .init = t->init, .group = t->group, .init_scale = t->init_scale,
+                                    .count = (uint64_t)t->count, .offset = p->padded};
+            memcpy(x->name, t->name, sizeof x->name);
+            memcpy(x->shape, t->shape, sizeof x->shape);
+            p->total += x->count;
+            p->padded += (x->count + BLOCK - 1) / BLOCK * BLOCK;
+        } else if (t->kind == TENSOR_STATE) {
+            struct state *x = &p->states[p->state_count++];
+            *x = (struct state){.type = t->type, .rank = t->rank};
+            memcpy(x->name, t->name, sizeof x->name);
+            memcpy(x->shape, t->shape, sizeof x->shape);
+            x->size = ((uint64_t)t->count * storage_size(t->type == TYPE_ACTIVATION ? p->storage : t->type) + 3) & ~(uint64_t)3;
+        }
+    }
+    return AIOS_OK;
+}
+
+static aios_status alloc_zero(aios_parameters *p, const char *what, uint64_t size, void *to)
+{
+    void *memory = NULL;
+    TRY(aios_device_alloc(p->device, size, &memory), "memory for %s", what);
+    memcpy(to, &memory, sizeof memory);
+    return aios_stream_fill(p->stream, memory, 0, size);
+}
+
+static aios_status alloc_buffers(aios_parameters *p)
+{
+    uint64_t n = p->padded ? p->padded : BLOCK;
+    TRY_QUIET(alloc_zero(p, "weights", n * 4, &p->master));
+    p->weight = p->master;
+    if (p->storage != AIOS_F32) {
+        p->weight = NULL;
+        TRY_QUIET(alloc_zero(p, "weights in use", n * storage_size(p->storage), &p->weight));
+    }
+    if (p->training) TRY_QUIET(alloc_zero(p, "gradients", n * 4, &p->gradient));
+    TRY_QUIET(alloc_zero(p, "parameter groups", n / BLOCK * 4, &p->group));
+    TRY_QUIET(alloc_zero(p, "the loss scale", 256, &p->scale));
+    for (size_t i = 0; i < p->state_count; i++) TRY_QUIET(alloc_zero(p, p->states[i].name, p->states[i].size, &p->states[i].memory));
+    return AIOS_OK;
+}
+
+static aios_status write_groups(aios_parameters *p)
+{
+    aios_status status = AIOS_OK;
+    uint64_t blocks = p->padded / BLOCK;
+    if (blocks == 0) return AIOS_OK;
+    int32_t *groups = aios_memory_array(p->context, blocks, sizeof *groups);
+    float one = 1.0f;
+    if (!groups) return AIOS_OUT_OF_MEMORY;
+    for (size_t i = 0; i < p->count; i++)
+        for (uint64_t b = p->list[i].offset / BLOCK; b < (p->list[i].offset + p->list[i].count + BLOCK - 1) / BLOCK; b++) groups[b] = p->list[i].group;
+    ATTEMPT_QUIET(aios_stream_copy(p->stream, p->group, groups, blocks * 4, AIOS_COPY_HOST_TO_DEVICE));
+    ATTEMPT_QUIET(aios_stream_copy(p->stream, p->scale, &one, 4, AIOS_COPY_HOST_TO_DEVICE));
+    ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+done:
+    aios_memory_free(p->context, groups);
+    return status;
+}
+
+aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given, aios_parameters **parameters)
+{
+    aios_status status = AIOS_OK;
+    if (!device || !graph || !parameters) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_create: device, graph and parameters must not be NULL");
+    *parameters = NULL;
+    aios_parameters_options options = AIOS_PARAMETERS_OPTIONS_INIT;
+    TRY_QUIET(aios_struct_read("aios_parameters_options", &options, sizeof options, given));
+    if (!graph->finished) return FAIL(AIOS_WRONG_STATE, "aios_parameters_create: finish the graph first (aios_graph_finish)");
+    static const int32_t storages[] = {[AIOS_PRECISION_32] = AIOS_F32, [AIOS_PRECISION_16_MIXED] = AIOS_F16, [AIOS_PRECISION_BF16_MIXED] = AIOS_BF16};
+    static const char *const names[] = {"32", "16-mixed", "bf16-mixed"};
+    if (options.precision < 0 || options.precision > AIOS_PRECISION_BF16_MIXED)
+        return FAIL(AIOS_INVALID_ARGUMENT, "precision is %d: 0 (32), 1 (16-mixed) and 2 (bf16-mixed) are allowed", options.precision);
+    if (!(aios_device_get_info(device)->storage_types & 1u << storages[options.precision]))
+        return FAIL(AIOS_UNSUPPORTED, "%s (%s) can't do precision %s", aios_device_spec(device), aios_device_get_info(device)->name, names[options.precision]);
+
+    aios_parameters *p = aios_new(graph->context, aios_parameters);
+    if (!p) return AIOS_OUT_OF_MEMORY;
+    p->context = aios_context_retain(graph->context);
+    p->device = aios_device_retain(device);
+    p->storage = storages[options.precision];
+    p->training = options.training != 0;
+    ATTEMPT_QUIET(aios_stream_create(device, &p->stream));
+    ATTEMPT_QUIET(list_leaves(p, graph));
+    ATTEMPT(alloc_buffers(p), "a model of %llu parameters on %s", (unsigned long long)p->total, aios_device_spec(device));
+    ATTEMPT_QUIET(write_groups(p));
+    *parameters = p;
+    p = NULL;
+done:
+    aios_parameters_destroy(p);
+    return status;
+}
+
+void aios_parameters_destroy(aios_parameters *p)
+{
+    if (!p) return;
+    if (p->stream) (void)aios_stream_synchronize(p->stream);
+    for (size_t i = 0; i < p->state_count; i++) aios_device_free(p->device, p->states[i].memory);
+    if (p->weight != p->master) aios_device_free(p->device, p->weight);
+    aios_device_free(p->device, p->master);
+    aios_device_free(p->device, p->gradient);
+    aios_device_free(p->device, p->group);
+    aios_device_free(p->device, p->scale);
+    aios_stream_destroy(p->stream);
+    aios_device_close(p->device);
+    aios_memory_free(p->context, p->list);
+    aios_memory_free(p->context, p->states);
+    aios_context *context = p->context;
+    aios_memory_free(context, p);
+    aios_context_release(context);
+}
+
+aios_device *aios_parameters_device(const aios_parameters *p)
+{
+    return p ? p->device : NULL;
+}
+
+uint32_t aios_parameters_count(const aios_parameters *p)
+{
+    return p ? (uint32_t)p->count : 0;
+}
+
+uint64_t aios_parameters_total(const aios_parameters *p)
+{
+    return p ? p->total : 0;
+}
+
+aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_parameter_info *info)
+{
+    if (!p || !info) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_info: parameters and info must not be NULL");
+    if (index >= p->count) return FAIL(AIOS_OUT_OF_RANGE, "parameter %u: there are %zu", index, p->count);
+    const struct parameter *x = &p->list[p->count - 1 - index]; /* in the order of recording */
+    aios_parameter_info filled = {sizeof filled, x->rank, {0}, x->group, 0, x->count, x->name};
+    memcpy(filled.shape, x->shape, sizeof filled.shape);
+    memcpy(info, &filled, info->struct_size && info->struct_size < sizeof filled ? info->struct_size : sizeof filled);
+    return AIOS_OK;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+/* The copy that forward reads follows the master. */
+static aios_status refresh_weight(aios_parameters *p, uint64_t offset, uint64_t count)
+{
+    if (p->storage == AIOS_F32) return AIOS_OK;
+    return launch_cast_from_f32(p->stream, p->storage, 0, (char *)p->weight + offset * storage_size(p->storage), p->master + offset, (int32_t)count);
+}
+
+struct filler {
+    const struct parameter *parameter;
+    rng random;
+};
+
+static void fill(struct filler *f, float *to, uint64_t count)
+{
+    const struct parameter *x = f->parameter;
+    for (uint64_t i = 0; i < count; i++) switch (x->init) {
+        case AIOS_INIT_ONE: to[i] = 1.0f; break;
+        case AIOS_INIT_CONSTANT: to[i] = x->init_scale; break;
+        case AIOS_INIT_TRUNCATED_NORMAL: to[i] = (float)(rng_truncated_normal(&f->random) * (double)x->init_scale); break;
+        default: to[i] = 0.0f;
+        }
+    if (x->init == AIOS_INIT_NORMAL) rng_fill_normal(&f->random, to, count, x->init_scale);
+}
+
+static uint64_t hash_name(const char *name)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (; *name; name++) hash = (hash ^ (unsigned char)*name) * 1099511628211u;
+    return hash;
+}
+
+aios_status aios_parameters_initialize(aios_parameters *p, uint64_t seed)
+{
+    aios_status status = AIOS_OK;
+    if (!p) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_initialize: parameters is NULL");
+    float *piece = aios_memory_alloc(p->context, PIECE * sizeof *piece);
+    if (!piece) return AIOS_OUT_OF_MEMORY;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct parameter *x = &p->list[i];
+        struct filler f = {.parameter = x};
+        rng_init(&f.random, seed, hash_name(x->name));
+        for (uint64_t done = 0; done < x->count; done += PIECE) {
+            uint64_t count = x->count - done < PIECE ? x->count - done : PIECE;
+            fill(&f, piece, count);
+            ATTEMPT(aios_stream_copy(p->stream, p->master + x->offset + done, piece, count * 4, AIOS_COPY_HOST_TO_DEVICE), "initialising %s", x->name);
+            ATTEMPT_QUIET(refresh_weight(p, x->offset + done, count));
+            ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+        }
+    }
+done:
+    aios_memory_free(p->context, piece);
+    return status;
+}
+
+static aios_status locate(aios_parameters *p, const char *name, int32_t kind, uint64_t count, float **flat, const struct parameter **found)
+{
+    if (!p || !name) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters: parameters and name must not be NULL");
+    static const char *const what[] = {"values", "gradients: make the parameters with training 1", "moments: make an optimizer that has them first",
+                                       "moments: make an optimizer that has them first"};
+    if (kind < AIOS_VALUE || kind > AIOS_MOMENT2) return FAIL(AIOS_INVALID_ARGUMENT, "kind is %d: 0 to %d are allowed", kind, AIOS_MOMENT2);
+    *flat = kind == AIOS_VALUE ? p->master : kind == AIOS_GRADIENT ? p->gradient : kind == AIOS_MOMENT1 ? p->moment1 : p->moment2;
+    if (!*flat) return FAIL(AIOS_WRONG_STATE, "these parameters have no %s", what[kind]);
+    *found = parameters_find(p, name);
+    if (!*found) return FAIL(AIOS_NOT_FOUND, "no parameter is called '%s'", name);
+    if ((*found)->count != count)
+        return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count, (unsigned long long)count);
+    return AIOS_OK;
+}
+
+aios_status aios_parameters_read(aios_parameters *p, const char *name, int32_t kind, float *to, uint64_t count)
+{
+    float *flat;
+    const struct parameter *x;
+    if (!to) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_read: to is NULL");
+    TRY_QUIET(locate(p, name, kind, count, &flat, &x));
+    TRY(aios_stream_copy(p->stream, to, flat + x->offset, count * 4, AIOS_COPY_DEVICE_TO_HOST), "reading %s", name);
+    return aios_stream_synchronize(p->stream);
+}
+
+aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t kind, const float *from, uint64_t count)
+{
+    float *flat;
+    const struct parameter *x;
+    if (!from) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_write: from is NULL");
+    TRY_QUIET(locate(p, name, kind, count, &flat, &x));
+    TRY(aios_stream_copy(p->stream, flat + x->offset, from, count * 4, AIOS_COPY_HOST_TO_DEVICE), "writing %s", name);
+    for (uint64_t done = 0; kind == AIOS_VALUE && done < count; done += PIECE)
+        TRY_QUIET(refresh_weight(p, x->offset + done, count - done < PIECE ? count - done : PIECE));
+    return aios_stream_synchronize(p->stream);
+}
+
+aios_status aios_parameters_reset_states(aios_parameters *p)
+{
+    if (!p) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_reset_states: parameters is NULL");
+    for (size_t i = 0; i < p->state_count; i++) TRY(aios_stream_fill(p->stream, p->states[i].memory, 0, p->states[i].size), "state %s", p->states[i].name);
+    return AIOS_OK;
+}

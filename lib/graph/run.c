@@ -1,0 +1,212 @@
+/* The instructions of a plan.  Each comment gives the buffers, then the numbers. */
+#include "plan.h"
+
+#include "kernels/kernels.h"
+
+/* The address of the k-th buffer; NULL where the instruction has none. */
+#define AT(k) ((void *)(i->buffer[k] ? buffer_address(plan, i->buffer[k]) + i->offset[k] : NULL))
+#define NUMBER(k) ((int32_t)i->number[k])
+#define STREAM plan->stream, plan->storage, 0
+
+/* y, table, ids; rows, n */
+aios_status run_embedding(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_embedding_forward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1));
+}
+
+/* dtable, dy, ids; rows, n, vocabulary */
+aios_status run_embedding_backward(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_embedding_backward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* y, a, b; rows, n, period */
+aios_status run_add(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_add(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* out, in; rows, n, period */
+aios_status run_period_sum(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_period_sum(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* y, x; rows, n, accumulate; factor */
+aios_status run_scale_add(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_scale_add(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1), i->real[0], NUMBER(2));
+}
+
+/* the loss's own scale, the step's scale; weight */
+aios_status run_scale_loss(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_scale_add(plan->stream, AIOS_F32, 0, AT(0), AT(1), 1, 1, i->real[0], 0);
+}
+
+/* y, x; groups, rows, n, y_group, y_row, x_group, x_row, accumulate */
+aios_status run_copy(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_copy_strided(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1), NUMBER(2), i->number[3], i->number[4], i->number[5], i->number[6], NUMBER(7));
+}
+
+/* to, from; bytes */
+aios_status run_move(const aios_plan *plan, const struct instruction *i)
+{
+    return aios_stream_copy(plan->stream, AT(0), AT(1), (uint64_t)i->number[0], AIOS_COPY_DEVICE_TO_DEVICE);
+}
+
+/* to; bytes */
+aios_status run_zero(const aios_plan *plan, const struct instruction *i)
+{
+    return aios_stream_fill(plan->stream, AT(0), 0, (uint64_t)i->number[0]);
+}
+
+/* y, x f32; n */
+aios_status run_cast(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_cast_from_f32(STREAM, AT(0), AT(1), NUMBER(0));
+}
+
+/* y, mask, a, b; rows, n, period, b_period, use_a, use_b */
+aios_status run_select(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_select_rows(STREAM, AT(0), AT(1), AT(2), AT(3), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3), NUMBER(4), NUMBER(5));
+}
+
+/* c, a, b, bias, aux */
+aios_status run_gemm(const aios_plan *plan, const struct instruction *i)
+{
+    aios_gemm gemm = i->shape.gemm;
+    gemm.c = AT(0);
+    gemm.a = AT(1);
+    gemm.b = AT(2);
+    gemm.bias = AT(3);
+    gemm.aux = AT(4);
+    return aios_stream_gemm(plan->stream, &gemm);
+}
+
+/* out += column sums of in; out, partial, in; rows, n, parts */
+aios_status run_column_sum(const aios_plan *plan, const struct instruction *i)
+{
+    TRY_QUIET(launch_column_partial(STREAM, AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2)));
+    return launch_column_reduce(STREAM, AT(0), AT(1), NUMBER(2), NUMBER(1));
+}
+
+/* y, x; rows, n */
+aios_status run_gelu(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_gelu_forward(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1));
+}
+
+/* dx, dy, x; rows, n, accumulate */
+aios_status run_gelu_backward(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_gelu_backward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* y, x; rows, n */
+aios_status run_swiglu(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_swiglu_forward(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1));
+}
+
+/* dx, dy, x; rows, n, accumulate */
+aios_status run_swiglu_backward(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_swiglu_backward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* y, mean, rstd, x, w, b; rows, n; eps */
+aios_status run_layernorm(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_layernorm_forward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), NUMBER(0), NUMBER(1), i->real[0]);
+}
+
+/* dx, partial_w, partial_b, dy, x, w, mean, rstd, dw, db; rows, n, parts, accumulate */
+aios_status run_layernorm_backward(const aios_plan *plan, const struct instruction *i)
+{
+    TRY_QUIET(launch_layernorm_backward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3)));
+    if (i->buffer[8]) TRY_QUIET(launch_column_reduce(STREAM, AT(8), AT(1), NUMBER(2), NUMBER(1)));
+    if (i->buffer[9]) TRY_QUIET(launch_column_reduce(STREAM, AT(9), AT(2), NUMBER(2), NUMBER(1)));
+    return AIOS_OK;
+}
+
+/* y, rstd, x, w; rows, n; eps */
+aios_status run_rmsnorm(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_rmsnorm_forward(STREAM, AT(0), AT(1), AT(2), AT(3), NUMBER(0), NUMBER(1), i->real[0], i->buffer[3] != 0);
+}
+
+/* dx, partial_w, dy, x, w, rstd, dw; rows, n, parts, accumulate */
+aios_status run_rmsnorm_backward(const aios_plan *plan, const struct instruction *i)
+{
+    TRY_QUIET(launch_rmsnorm_backward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), NUMBER(0), NUMBER(1), NUMBER(2), i->buffer[4] != 0, NUMBER(3)));
+    if (i->buffer[6]) TRY_QUIET(launch_column_reduce(STREAM, AT(6), AT(1), NUMBER(2), NUMBER(1)));
+    return AIOS_OK;
+}
+
+/* y, x, cosine, sine, start; rows, n, seq, heads, head_size, inverse */
+aios_status run_rope(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_rope(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3), NUMBER(4), i->buffer[4] != 0, NUMBER(5));
+}
+
+/* cache, x, start; batch, seq, n, capacity, x_stride */
+aios_status run_cache_append(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_cache_append(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3), NUMBER(4));
+}
+
+/* out, lse, q, k, v, start, workspace */
+aios_status run_attention(const aios_plan *plan, const struct instruction *i)
+{
+    aios_attention attention = i->shape.attention;
+    attention.out = AT(0);
+    attention.lse = AT(1);
+    attention.q = AT(2);
+    attention.k = AT(3);
+    attention.v = AT(4);
+    attention.start = AT(5);
+    attention.workspace = AT(6);
+    return aios_stream_attention_forward(plan->stream, &attention);
+}
+
+/* d_q, lse, q, k, v, out, workspace, d_out, d_k, d_v */
+aios_status run_attention_backward(const aios_plan *plan, const struct instruction *i)
+{
+    aios_attention attention = i->shape.attention;
+    attention.d_q = AT(0);
+    attention.lse = AT(1);
+    attention.q = AT(2);
+    attention.k = AT(3);
+    attention.v = AT(4);
+    attention.out = AT(5);
+    attention.workspace = AT(6);
+    attention.d_out = AT(7);
+    attention.d_k = AT(8);
+    attention.d_v = AT(9);
+    return aios_stream_attention_backward(plan->stream, &attention);
+}
+
+/* loss, hit, logits, targets, scale, partial, sums; rows, n, pitch, kind, gradient; weight */
+aios_status run_cross_entropy(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t rows = NUMBER(0);
+    float *sums = AT(6);
+    if (NUMBER(3) == AIOS_STABLEMAX)
+        TRY_QUIET(launch_stablemax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
+    else TRY_QUIET(launch_softmax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
+    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), rows, plan->parts));
+    TRY_QUIET(launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]));
+    return launch_count_hits(STREAM, sums + LOSS_HITS, AT(1), AT(3), rows);
+}
+
+/* loss, dx, x, targets, scale, partial, sums; n, gradient; weight */
+aios_status run_bce(const aios_plan *plan, const struct instruction *i)
+{
+    float *sums = AT(6);
+    TRY_QUIET(launch_bce_with_logits(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), NUMBER(0), NUMBER(1)));
+    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), NUMBER(0), plan->parts));
+    return launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]);
+}

@@ -1,0 +1,181 @@
+/* The optimizer: a few launches over the flat buffers of an aios_parameters; its scalars live on the device (step.h). */
+#include "graph/parameters.h"
+#include "kernels/kernels.h"
+#include "kernels/step.h"
+
+#include <string.h>
+
+#define GROUPS 2 /* AIOS_GROUP_DECAY, AIOS_GROUP_NO_DECAY */
+
+struct aios_optimizer {
+    aios_parameters *parameters;
+    aios_optimizer_options options;
+    float *control, *state, *hyper, *partial; /* device */
+    float *host_control[2];                   /* pinned; written in turn */
+    aios_event *copied[2];
+    int32_t in_use[2], next;
+    int32_t parts;
+};
+
+static aios_status alloc(aios_optimizer *o, uint64_t count, float **to)
+{
+    void *memory;
+    TRY_QUIET(aios_device_alloc(o->parameters->device, count * sizeof(float), &memory));
+    *to = memory;
+    return aios_stream_fill(o->parameters->stream, memory, 0, count * sizeof(float));
+}
+
+static aios_status check(const aios_optimizer_options *o)
+{
+    if (o->kind < AIOS_ADAMW || o->kind > AIOS_SIGN_SGD) return FAIL(AIOS_INVALID_ARGUMENT, "optimizer kind is %d: 0 to %d are allowed", o->kind, AIOS_SIGN_SGD);
+    if (!(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1))
+        return FAIL(AIOS_OUT_OF_RANGE, "beta1 is %g and beta2 %g: both must be at least 0 and under 1", o->beta1, o->beta2);
+    if (!(o->eps >= 0) || !(o->weight_decay >= 0) || !(o->max_norm >= 0))
+        return FAIL(AIOS_OUT_OF_RANGE, "eps is %g, weight_decay %g, max_norm %g: none may be negative", o->eps, o->weight_decay, o->max_norm);
+    if (!(o->loss_scale > 0) || o->growth_interval < 0)
+        return FAIL(AIOS_OUT_OF_RANGE, "loss_scale is %g and growth_interval %d: the first must be above 0, the second not negative", o->loss_scale, o->growth_interval);
+    return AIOS_OK;
+}
+
+static aios_status prepare(aios_optimizer *o)
+{
+    aios_parameters *p = o->parameters;
+    uint64_t n = p->padded ? p->padded : BLOCK;
+    float first[STATE_SIZE] = {[STATE_LOSS_SCALE] = (float)o->options.loss_scale, [STATE_FINITE] = 1.0f};
+    if (o->options.kind != AIOS_SIGN_SGD) {
+        TRY(alloc(o, n, &p->moment1), "memory for first moments");
+        TRY(alloc(o, n, &p->moment2), "memory for second moments");
+    }
+    TRY_QUIET(alloc(o, CONTROL_SIZE, &o->control));
+    TRY_QUIET(alloc(o, STATE_SIZE, &o->state));
+    TRY_QUIET(alloc(o, (uint64_t)STEP_MAX_GROUPS * HYPER_ROW, &o->hyper));
+    TRY_QUIET(alloc(o, (uint64_t)o->parts, &o->partial));
+    for (int k = 0; k < 2; k++) {
+        void *host;
+        TRY_QUIET(aios_device_host_alloc(p->device, CONTROL_SIZE * sizeof(float), &host));
+        o->host_control[k] = host;
+        TRY_QUIET(aios_event_create(p->device, &o->copied[k]));
+    }
+    return aios_optimizer_write_state(o, first, STATE_SIZE);
+}
+
+aios_status aios_optimizer_create(aios_parameters *parameters, const aios_optimizer_options *given, aios_optimizer **optimizer)
+{
+    if (!parameters || !optimizer) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_create: parameters and optimizer must not be NULL");
+    *optimizer = NULL;
+    aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
+    TRY_QUIET(aios_struct_read("aios_optimizer_options", &options, sizeof options, given));
+    TRY_QUIET(check(&options));
+    if (!parameters->training) return FAIL(AIOS_WRONG_STATE, "aios_optimizer_create: the parameters were created without training");
+    if (parameters->moment1) return FAIL(AIOS_WRONG_STATE, "aios_optimizer_create: the parameters have an optimizer already");
+    aios_optimizer *made = aios_new(parameters->context, aios_optimizer);
+    if (!made) return AIOS_OUT_OF_MEMORY;
+    made->parameters = parameters;
+    made->options = options;
+    int32_t teams = aios_device_get_info(parameters->device)->teams;
+    made->parts = teams > 0 ? teams : 1;
+    aios_status status = prepare(made);
+    if (status != AIOS_OK) {
+        aios_optimizer_destroy(made);
+        return aios_error_add_frame(status, "making an optimizer");
+    }
+    *optimizer = made;
+    return AIOS_OK;
+}
+
+void aios_optimizer_destroy(aios_optimizer *o)
+{
+    if (!o) return;
+    aios_parameters *p = o->parameters;
+    (void)aios_stream_synchronize(p->stream);
+    for (int k = 0; k < 2; k++) {
+        aios_event_destroy(o->copied[k]);
+        aios_device_host_free(p->device, o->host_control[k]);
+    }
+    aios_device_free(p->device, o->control);
+    aios_device_free(p->device, o->state);
+    aios_device_free(p->device, o->hyper);
+    aios_device_free(p->device, o->partial);
+    aios_device_free(p->device, p->moment1);
+    aios_device_free(p->device, p->moment2);
+    p->moment1 = p->moment2 = NULL;
+    aios_memory_free(p->context, o);
+}
+
+aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
+{
+    if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_begin: optimizer is NULL");
+    if (!(lr >= 0) || !(weight > 0)) return FAIL(AIOS_OUT_OF_RANGE, "aios_optimizer_begin: lr is %g and weight %g: lr must not be negative, weight above 0", lr, weight);
+    aios_parameters *p = o->parameters;
+    int slot = o->next;
+    if (o->in_use[slot]) TRY_QUIET(aios_event_synchronize(o->copied[slot]));
+    float *c = o->host_control[slot];
+    memset(c, 0, CONTROL_SIZE * sizeof *c);
+    c[CONTROL_LR] = (float)lr;
+    c[CONTROL_MAX_NORM] = (float)o->options.max_norm;
+    c[CONTROL_GROWTH_INTERVAL] = (float)o->options.growth_interval;
+    c[CONTROL_GROWTH] = 2.0f;
+    c[CONTROL_BACKOFF] = 0.5f;
+    c[CONTROL_INVERSE_TOKENS] = (float)(1.0 / weight);
+    for (int g = 0; g < GROUPS; g++) {
+        float *row = c + CONTROL_GROUPS + g * CONTROL_ROW;
+        row[GROUP_LR_FACTOR] = 1.0f;
+        row[GROUP_BETA1] = (float)o->options.beta1;
+        row[GROUP_BETA2] = (float)o->options.beta2;
+        row[GROUP_EPS] = (float)o->options.eps;
+        row[GROUP_WEIGHT_DECAY] = g == AIOS_GROUP_DECAY ? (float)o->options.weight_decay : 0.0f;
+        row[GROUP_ONE_MINUS_BETA1] = (float)(1.0 - o->options.beta1);
+        row[GROUP_ONE_MINUS_BETA2] = (float)(1.0 - o->options.beta2);
+    }
+    TRY_QUIET(aios_stream_copy(p->stream, o->control, c, CONTROL_SIZE * sizeof *c, AIOS_COPY_HOST_TO_DEVICE));
+    TRY_QUIET(aios_event_record(o->copied[slot], p->stream));
+    o->in_use[slot] = 1;
+    o->next = 1 - slot;
+    if (p->padded) TRY_QUIET(aios_stream_fill(p->stream, p->gradient, 0, p->padded * sizeof(float)));
+    return launch_step_begin(p->stream, AIOS_F32, 1, p->scale, o->state, o->control);
+}
+
+aios_status aios_optimizer_step(aios_optimizer *o)
+{
+    if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_step: optimizer is NULL");
+    aios_parameters *p = o->parameters;
+    int32_t blocks = (int32_t)(p->padded / BLOCK);
+    TRY_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient, blocks, o->parts));
+    TRY_QUIET(launch_step_prepare(p->stream, AIOS_F32, 1, o->state, o->hyper, o->control, o->partial, o->parts, GROUPS));
+    switch (o->options.kind) {
+    case AIOS_ADAMW:
+        return launch_adamw(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group, blocks);
+    case AIOS_ADAM_ATAN2:
+        return launch_adam_atan2(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group, blocks);
+    default: return launch_sign_sgd(p->stream, p->storage, 0, p->master, p->weight, p->gradient, o->hyper, p->group, blocks);
+    }
+}
+
+uint32_t aios_optimizer_state_count(void)
+{
+    return STATE_SIZE;
+}
+
+aios_status aios_optimizer_read_state(aios_optimizer *o, float *to, uint32_t count)
+{
+    if (!o || !to || count != STATE_SIZE) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_read_state: %u numbers asked, there are %d", count, STATE_SIZE);
+    TRY_QUIET(aios_stream_copy(o->parameters->stream, to, o->state, STATE_SIZE * sizeof *to, AIOS_COPY_DEVICE_TO_HOST));
+    return aios_stream_synchronize(o->parameters->stream);
+}
+
+aios_status aios_optimizer_write_state(aios_optimizer *o, const float *from, uint32_t count)
+{
+    if (!o || !from || count != STATE_SIZE) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_write_state: %u numbers given, there are %d", count, STATE_SIZE);
+    TRY_QUIET(aios_stream_copy(o->parameters->stream, o->state, from, STATE_SIZE * sizeof *from, AIOS_COPY_HOST_TO_DEVICE));
+    return aios_stream_synchronize(o->parameters->stream);
+}
+
+aios_status aios_optimizer_result(aios_optimizer *o, aios_step_result *result)
+{
+    float s[STATE_SIZE];
+    if (!o || !result) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_result: optimizer and result must not be NULL");
+    TRY_QUIET(aios_optimizer_read_state(o, s, STATE_SIZE));
+    *result = (aios_step_result){sizeof *result, s[STATE_FINITE] != 0.0f, (double)s[STATE_NORM], (double)s[STATE_LOSS_SCALE], (double)s[STATE_SKIPPED],
+                                 (double)s[STATE_SKIPPED_ROW]};
+    return AIOS_OK;
+}
