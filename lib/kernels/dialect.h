@@ -451,12 +451,11 @@ FN f32 k_shuffle_xor_(f32 x, i32 d)
         return x;                                                                                                       \
     }
 #else
-/* two levels through scratch: no sub-groups needed */
+/* two levels through scratch, which no lane reads across two calls: no sub-groups needed */
 #define K_REDUCER_(fn, op)                                                                                              \
     FN f32 fn(LOCAL_PTR f32 *s, f32 x)                                                                                  \
     {                                                                                                                   \
         i32 lane = TEAM_LANE;                                                                                           \
-        TEAM_BARRIER();                                                                                                 \
         s[lane] = x;                                                                                                    \
         TEAM_BARRIER();                                                                                                 \
         if (lane < 16) {                                                                                                \

@@ -26,7 +26,8 @@
 #define MAP_22_(m, a, ...) m a, MAP_21_(m, __VA_ARGS__)
 #define MAP_23_(m, a, ...) m a, MAP_22_(m, __VA_ARGS__)
 #define MAP_24_(m, a, ...) m a, MAP_23_(m, __VA_ARGS__)
-#define MAP_PICK_(a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20, a21, a22, a23, a24, name, ...) name
+#define MAP_PICK_(a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20, a21, a22, a23, a24, \
+                  name, ...) name
 #define MAP(m, ...) \
     MAP_PICK_(__VA_ARGS__, MAP_24_, MAP_23_, MAP_22_, MAP_21_, MAP_20_, MAP_19_, MAP_18_, MAP_17_, MAP_16_, MAP_15_, MAP_14_, MAP_13_, \
               MAP_12_, MAP_11_, MAP_10_, MAP_9_, MAP_8_, MAP_7_, MAP_6_, MAP_5_, MAP_4_, MAP_3_, MAP_2_, MAP_1_, 0)(m, __VA_ARGS__)

@@ -84,6 +84,26 @@ FN void tile_block(f32 *acc, const f32 *a, i32 lda, const f32 *b, i32 depth)
     c0[0] = s00, c0[1] = s01, c1[0] = s10, c1[1] = s11, c2[0] = s20, c2[1] = s21, c3[0] = s30, c3[1] = s31;
 }
 
+/* to[k * ld + w] = from[w * TILE_DEPTH + k], w and k < 4 */
+typedef f32 tile_quad __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define TILE_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef i32 tile_quad_index __attribute__((vector_size(16)));
+#define TILE_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (tile_quad_index){i, j, k, l})
+#endif
+FN void tile_turn(f32 *to, i32 ld, const f32 *from)
+{
+    tile_quad a = *(const tile_quad *)from, b = *(const tile_quad *)(from + TILE_DEPTH);
+    tile_quad c = *(const tile_quad *)(from + 2 * TILE_DEPTH), d = *(const tile_quad *)(from + 3 * TILE_DEPTH);
+    tile_quad ab0 = TILE_SHUFFLE(a, b, 0, 4, 1, 5), ab2 = TILE_SHUFFLE(a, b, 2, 6, 3, 7);
+    tile_quad cd0 = TILE_SHUFFLE(c, d, 0, 4, 1, 5), cd2 = TILE_SHUFFLE(c, d, 2, 6, 3, 7);
+    *(tile_quad *)to = TILE_SHUFFLE(ab0, cd0, 0, 1, 4, 5);
+    *(tile_quad *)(to + ld) = TILE_SHUFFLE(ab0, cd0, 2, 3, 6, 7);
+    *(tile_quad *)(to + 2 * ld) = TILE_SHUFFLE(ab2, cd2, 0, 1, 4, 5);
+    *(tile_quad *)(to + 3 * ld) = TILE_SHUFFLE(ab2, cd2, 2, 3, 6, 7);
+}
+
 #define TILE_PRODUCT_(rm)                                                                                               \
     static void tile_product_##rm(f32 *acc, const f32 *a, const f32 *b, i32 depth, i32 rows, i32 columns)               \
     {                                                                                                                   \
@@ -116,15 +136,26 @@ FN void NAME(tile_load)(LOCAL_PTR f32 *to, i32 ld, i32 full, GLOBAL const T *fro
 #else
 static void NAME(tile_load)(f32 *to, i32 ld, i32 full, const T *from, i64 wide, i64 deep, i32 width, i32 depth)
 {
-    for (i32 k = 0; k < depth; k++) {
-        f32 *RESTRICT row = to + k * ld;
-        const T *RESTRICT source = from + k * deep;
-        if (wide == 1) {
+    if (wide == 1) {
+        for (i32 k = 0; k < depth; k++) {
+            f32 *RESTRICT row = to + k * ld;
+            const T *RESTRICT source = from + k * deep;
             TEAM_FOR(w, width) row[w] = LOAD(source, w);
-        } else {
-            for (i32 w = 0; w < width; w++) row[w] = LOAD(source, w * wide);
+            for (i32 w = width; w < full; w++) row[w] = 0.0f;
         }
-        for (i32 w = width; w < full; w++) row[w] = 0.0f;
+        return;
+    }
+    for (i32 w0 = 0; w0 < full; w0 += 16) {
+        f32 rows[16 * TILE_DEPTH] __attribute__((aligned(64)));
+        for (i32 w = 0; w < 16; w++) {
+            f32 *RESTRICT row = rows + w * TILE_DEPTH;
+            const T *RESTRICT source = from + (w0 + w) * wide;
+            i32 real = w0 + w < width ? depth : 0;
+            TEAM_FOR(k, real) row[k] = LOAD(source, k);
+            for (i32 k = real; k < (depth + 3) / 4 * 4; k++) row[k] = 0.0f;
+        }
+        for (i32 k = 0; k < depth; k += 4)
+            for (i32 w = 0; w < 16; w += 4) tile_turn(to + k * ld + w0 + w, ld, rows + w * TILE_DEPTH + k);
     }
 }
 #endif

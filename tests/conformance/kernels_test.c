@@ -31,7 +31,7 @@ CASES(gemm)
 static void every_kernel_ran(void **state)
 {
     (void)state;
-    runner_expect_every_kernel_ran();
+    runner_expect_every_kernel_ran(&cpu);
 }
 
 static void the_table_names_every_kernel(void **state)
@@ -72,8 +72,11 @@ static int run_instance(const char *name, const cpu_kernel_fn *table)
 
 int main(void)
 {
+#if defined(__SANITIZE_THREAD__)
+    cpu.brief = 1; /* one thread: nothing to see but the time it takes */
+#endif
     int failed = run_instance("baseline", cpu_kernels_baseline);
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) failed += run_instance("avx2", cpu_kernels_avx2);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))

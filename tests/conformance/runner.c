@@ -30,7 +30,7 @@ void host_copy(struct runner *runner, void *to, const void *from, size_t size)
 
 int runner_skips(const struct runner *runner, int rows, int n)
 {
-    return runner->brief && rows * n > 600;
+    return runner->brief && rows * n > (runner->brief > 1 ? 260 : 600);
 }
 
 const char *storage_name(int storage)
@@ -264,8 +264,8 @@ void runner_forget_kernels(void)
     memset(ran, 0, sizeof ran);
 }
 
-void runner_expect_every_kernel_ran(void)
+void runner_expect_every_kernel_ran(const struct runner *runner)
 {
-    for (uint32_t i = 0; i < sizeof ran; i++)
+    for (uint32_t i = 0; i<sizeof ran; i += runner->brief> 1 ? KERNEL_STORAGE_TYPES : 1)
         if (!ran[i]) fail_msg("no case ran the kernel %s", aios_kernel_get(i)->name);
 }

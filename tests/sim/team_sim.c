@@ -91,6 +91,7 @@ struct crew {
     team_sim_fn kernel;
     const void *const *arguments;
     const char *error;
+    uint32_t order;
 };
 static _Thread_local struct crew *crew;
 static _Thread_local ucontext_t boot_to;
@@ -169,10 +170,15 @@ static const char *give_up(const char *error)
 static const char *run_team(void)
 {
     reset_local(&crew->local);
-    for (int round = 0;; round++) {
+    for (;;) {
         int finished = 0;
-        for (int32_t i = 0; i < TEAM_SIM_SIZE; i++) {
-            int32_t lane = round % 2 ? TEAM_SIM_SIZE - 1 - i : i;
+        uint32_t first, step;
+        /* another order each time: an order that happens to be right must not hide a missing barrier */
+        crew->order = crew->order * 1664525u + 1013904223u;
+        first = crew->order >> 16;
+        step = crew->order >> 31 ? 1 : TEAM_SIM_SIZE - 1;
+        for (uint32_t i = 0; i < TEAM_SIM_SIZE; i++) {
+            int32_t lane = (int32_t)((first + i * step) % TEAM_SIM_SIZE);
             resume(lane);
             finished += crew->lanes[lane].state == FINISHED;
         }

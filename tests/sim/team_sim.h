@@ -1,6 +1,6 @@
 /* team_sim.h: the kernels in their GPU form on the CPU: whole teams, real barriers, poisoned local memory.
  *
- * A lane is a coroutine; a barrier hands over to the next lane, in rising and falling order by turns, so that a missing
+ * A lane is a coroutine; a barrier hands over to the next lane, in an order that changes each time, so that a missing
  * barrier shows as a wrong number.  Built with the thread sanitizer, a lane is a thread
  * instead: it then sees what two lanes do to one address without a barrier between. */
 #ifndef TEAM_SIM_H
