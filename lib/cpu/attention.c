@@ -40,12 +40,12 @@ static int32_t width(const aios_attention *a)
 
 static void *query_row(const aios_attention *a, const void *base, int64_t stride, int32_t b, int32_t h, int32_t t)
 {
-    return (char *)(uintptr_t)base + (((int64_t)b * a->q_len + t) * stride + (int64_t)h * a->head_size) * width(a);
+    return (char *)base + (((int64_t)b * a->q_len + t) * stride + (int64_t)h * a->head_size) * width(a);
 }
 
 static void *key_row(const aios_attention *a, const void *base, int32_t b, int32_t kv_head, int32_t t)
 {
-    return (char *)(uintptr_t)base + (((int64_t)b * a->kv_capacity + t) * a->kv_stride + (int64_t)kv_head * a->head_size) * width(a);
+    return (char *)base + (((int64_t)b * a->kv_capacity + t) * a->kv_stride + (int64_t)kv_head * a->head_size) * width(a);
 }
 
 static uint64_t lines(uint64_t floats)
