@@ -40,12 +40,12 @@ static int32_t width(const aios_attention *a)
 
 static void *query_row(const aios_attention *a, const void *base, int64_t stride, int32_t b, int32_t h, int32_t t)
 {
-    return (char *)(uintptr_t)base + (((int64_t)b * a->q_len + t) * stride + (int64_t)h * a->head_size) * width(a);
+    return (char *)base + (((int64_t)b * a->q_len + t) * stride + (int64_t)h * a->head_size) * width(a);
 }
 
 static void *key_row(const aios_attention *a, const void *base, int32_t b, int32_t kv_head, int32_t t)
 {
-    return (char *)(uintptr_t)base + (((int64_t)b * a->kv_capacity + t) * a->kv_stride + (int64_t)kv_head * a->head_size) * width(a);
+    return (char *)base + (((int64_t)b * a->kv_capacity + t) * a->kv_stride + (int64_t)kv_head * a->head_size) * width(a);
 }
 
 static uint64_t lines(uint64_t floats)
@@ -83,18 +83,41 @@ static void multiply(struct job *job, char ta, char tb, int32_t m, int32_t n, in
     if (status != 0) atomic_store(&job->failure, status);
 }
 
-/* A matrix as f32: itself, or a copy in `wide`. */
+/* A matrix as it is stored, and as f32: itself, or a copy in `wide`. */
 struct view {
     const float *at;
     int64_t ld;
+    const void *stored;
+    int64_t ld_stored;
 };
 
 static struct view as_f32(const struct job *job, const void *base, int64_t ld, int32_t rows, float *wide)
 {
     const aios_attention *a = job->a;
-    if (a->type == AIOS_F32) return (struct view){base, ld};
+    if (a->type == AIOS_F32) return (struct view){base, ld, base, ld};
     job->device->vector->widen(wide, a->head_size, base, ld, rows, a->head_size, a->type);
-    return (struct view){wide, a->head_size};
+    return (struct view){wide, a->head_size, base, ld};
+}
+
+/* The same matrix from a later row on. */
+static struct view rows_from(const struct job *job, const struct view *all, int32_t row)
+{
+    return (struct view){all->at + row * all->ld, all->ld, (const char *)all->stored + row * all->ld_stored * width(job->a),
+                         all->ld_stored};
+}
+
+/* s (rows, keys) = alpha x y'.  bf16 goes to oneDNN as it is where the processor multiplies it: twice as fast, and summed in
+ * f32 all the same. */
+static void multiply_scores(struct job *job, int32_t rows, int32_t keys, float alpha, const struct view *x, const struct view *y, float *s)
+{
+    int32_t d = job->a->head_size;
+    if (job->a->type != AIOS_BF16 || !job->device->dnn.dnnl_gemm_bf16bf16f32) {
+        multiply(job, 'N', 'T', rows, keys, d, alpha, x->at, x->ld, y->at, y->ld, 0.0f, s, KEYS);
+        return;
+    }
+    int status = job->device->dnn.dnnl_gemm_bf16bf16f32('N', 'T', rows, keys, d, alpha, x->stored, x->ld_stored, y->stored, y->ld_stored,
+                                                        0.0f, s, KEYS);
+    if (status != 0) atomic_store(&job->failure, status);
 }
 
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
@@ -129,7 +152,7 @@ static void forward_unit(struct job *job, int32_t unit, float *workspace)
         struct view k = as_f32(job, key_row(a, a->k, b, kv_head, k0), a->kv_stride, keys, wide_k);
         struct view v = as_f32(job, key_row(a, a->v, b, kv_head, k0), a->kv_stride, keys, wide_v);
         cpu_scores scores = block_scores(job, s, q0, q1, k0, k1);
-        multiply(job, 'N', 'T', rows, keys, d, a->scale, q.at, q.ld, k.at, k.ld, 0.0f, s, KEYS);
+        multiply_scores(job, rows, keys, a->scale, &q, &k, s);
         vector->softmax(&scores, top, sum, out, d, d, k0 == 0);
         multiply(job, 'N', 'N', rows, d, keys, 1.0f, s, KEYS, v.at, v.ld, k0 == 0 ? 0.0f : 1.0f, out, d);
     }
@@ -219,12 +242,12 @@ static void backward_block(struct job *job, const struct side *w, int32_t h, int
     vector->dots(w->delta, dout, a->out_stride, query_row(a, a->out, a->out_stride, w->b, h, q0), a->out_stride, rows, d, a->type);
     for (int32_t k0 = w->k0; k0 < end; k0 += KEYS) {
         int32_t k1 = least(k0 + KEYS, end), keys = k1 - k0, at = k0 - w->k0;
-        const float *k = w->k.at + at * w->k.ld, *v = w->v.at + at * w->v.ld;
+        struct view k = rows_from(job, &w->k, at), v = rows_from(job, &w->v, at);
         cpu_scores scores = block_scores(job, w->s, q0, q1, k0, k1);
-        multiply(job, 'N', 'T', rows, keys, d, a->scale, q.at, q.ld, k, w->k.ld, 0.0f, w->s, KEYS);
-        multiply(job, 'N', 'T', rows, keys, d, 1.0f, o.at, o.ld, v, w->v.ld, 0.0f, w->dp, KEYS);
+        multiply_scores(job, rows, keys, a->scale, &q, &k, w->s);
+        multiply_scores(job, rows, keys, 1.0f, &o, &v, w->dp);
         vector->softmax_backward(&scores, w->dp, lse, w->delta, a->scale);
-        if (want_dq) multiply(job, 'N', 'N', rows, d, keys, 1.0f, w->dp, KEYS, k, w->k.ld, k0 == w->k0 ? 0.0f : 1.0f, dq, ld_dq);
+        if (want_dq) multiply(job, 'N', 'N', rows, d, keys, 1.0f, w->dp, KEYS, k.at, k.ld, k0 == w->k0 ? 0.0f : 1.0f, dq, ld_dq);
         if (!want_dk) continue;
         multiply(job, 'T', 'N', keys, d, rows, 1.0f, w->s, KEYS, o.at, o.ld, 1.0f, w->dv + at * w->ld, w->ld);
         multiply(job, 'T', 'N', keys, d, rows, 1.0f, w->dp, KEYS, q.at, q.ld, 1.0f, w->dk + at * w->ld, w->ld);

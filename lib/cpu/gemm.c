@@ -182,14 +182,14 @@ static int32_t largest_share(int32_t size, int32_t unit, int32_t parts)
 static void choose_grid(struct job *job, int32_t threads)
 {
     const aios_gemm *g = job->g;
-    double best = 0;
+    double best = -1;
     job->grid_rows = job->grid_columns = 1;
     if (g->batch % threads == 0 || g->batch >= 4 * threads) return; /* whole batches deal out evenly */
-    for (int32_t rows = 1; rows <= threads; rows++) {
+    for (int32_t rows = threads; rows >= 1; rows--) {
         int32_t columns = threads / rows;
         double m = largest_share(g->m, UNIT_ROWS, rows), n = largest_share(g->n, UNIT_COLUMNS, columns);
         double cost = m * n + EDGE_COST * (m + n);
-        if (rows > 1 && cost >= best) continue;
+        if (best >= 0 && cost >= best) continue;
         best = cost;
         job->grid_rows = rows;
         job->grid_columns = columns;

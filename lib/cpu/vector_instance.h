@@ -41,13 +41,52 @@ INLINE_ void put(void *row, i32 i, f32 value, i32 type)
 
 /* ---- conversions ------------------------------------------------------------------------------------------------- */
 
+/* f16 by the processor's own instruction where it has it: the compilers don't find it in a loop. */
+#if defined(__F16C__)
+#include <immintrin.h>
+INLINE_ i32 widen_f16(f32 *to, const u16 *from, i32 n)
+{
+    i32 i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(from + i))));
+    return i;
+}
+
+INLINE_ i32 narrow_f16(u16 *to, const f32 *from, i32 n)
+{
+    i32 i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    return i;
+}
+#else
+INLINE_ i32 widen_f16(f32 *to, const u16 *from, i32 n)
+{
+    (void)to, (void)from, (void)n;
+    return 0;
+}
+
+INLINE_ i32 narrow_f16(u16 *to, const f32 *from, i32 n)
+{
+    (void)to, (void)from, (void)n;
+    return 0;
+}
+#endif
+
+INLINE_ void widen_row(f32 *restrict to, const void *restrict from, i32 n, i32 type)
+{
+    i32 begin = type == VECTOR_F16 ? widen_f16(to, (const u16 *)from, n) : 0;
+    SIMD_ for (i32 i = begin; i < n; i++) to[i] = get(from, i, type);
+}
+
+INLINE_ void narrow_row(void *restrict to, const f32 *restrict from, i32 n, i32 type)
+{
+    i32 begin = type == VECTOR_F16 ? narrow_f16((u16 *)to, from, n) : 0;
+    SIMD_ for (i32 i = begin; i < n; i++) put(to, i, from[i], type);
+}
+
 INLINE_ void widen_as(f32 *to, i64 ld_to, const void *from, i64 ld_from, i32 rows, i32 n, i32 type)
 {
-    for (i32 r = 0; r < rows; r++) {
-        f32 *restrict t = to + r * ld_to;
-        const char *restrict f = row_of(from, ld_from, r, type);
-        SIMD_ for (i32 i = 0; i < n; i++) t[i] = get(f, i, type);
-    }
+    for (i32 r = 0; r < rows; r++) widen_row(to + r * ld_to, row_of(from, ld_from, r, type), n, type);
 }
 
 static void widen(f32 *to, i64 ld_to, const void *from, i64 ld_from, i32 rows, i32 n, i32 type)
@@ -57,11 +96,7 @@ static void widen(f32 *to, i64 ld_to, const void *from, i64 ld_from, i32 rows, i
 
 INLINE_ void narrow_as(void *to, i64 ld_to, const f32 *from, i64 ld_from, i32 rows, i32 n, i32 type)
 {
-    for (i32 r = 0; r < rows; r++) {
-        char *restrict t = (char *)row_of(to, ld_to, r, type);
-        const f32 *restrict f = from + r * ld_from;
-        SIMD_ for (i32 i = 0; i < n; i++) put(t, i, f[i], type);
-    }
+    for (i32 r = 0; r < rows; r++) narrow_row((char *)row_of(to, ld_to, r, type), from + r * ld_from, n, type);
 }
 
 static void narrow(void *to, i64 ld_to, const f32 *from, i64 ld_from, i32 rows, i32 n, i32 type)
@@ -79,26 +114,37 @@ INLINE_ f32 gelu(f32 x)
     return x * (z < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
+#define CHUNK 256 /* columns that wait in f32 for their conversion */
+
+/* f32 is finished in place; the 16-bit types a chunk at a time, so that the conversion is a loop of its own. */
 INLINE_ void finish_as(const cpu_finish *a, i32 with_gelu, i32 with_bias, i32 type)
 {
-    for (i32 r = 0; r < a->rows; r++) {
-        const f32 *sum = a->sum + r * a->ld_sum, *bias = a->bias;
-        char *c = (char *)row_of(a->c, a->ldc, r, type), *aux = with_gelu ? (char *)row_of(a->aux, a->ldc, r, type) : c;
-        if (with_gelu) {
-            SIMD_ for (i32 i = 0; i < a->n; i++)
-            {
-                f32 pre = sum[i] + bias[i];
-                put(aux, i, pre, type);
-                put(c, i, gelu(pre), type);
+    f32 pre_chunk[CHUNK], out_chunk[CHUNK];
+    for (i32 r = 0; r < a->rows; r++)
+        for (i32 begin = 0; begin < a->n; begin += CHUNK) {
+            i32 n = a->n - begin < CHUNK ? a->n - begin : CHUNK;
+            i64 at = (r * a->ldc + begin) * (type == VECTOR_F32 ? 4 : 2);
+            char *c = (char *)a->c + at, *aux = with_gelu ? (char *)a->aux + at : c;
+            const f32 *sum = a->sum + r * a->ld_sum + begin, *bias = with_bias ? a->bias + begin : sum;
+            f32 *out = type == VECTOR_F32 ? (f32 *)(void *)c : out_chunk, *pre = type == VECTOR_F32 ? (f32 *)(void *)aux : pre_chunk;
+            if (with_gelu) {
+                SIMD_ for (i32 i = 0; i < n; i++)
+                {
+                    f32 x = sum[i] + bias[i];
+                    pre[i] = x;
+                    out[i] = gelu(x);
+                }
+            } else if (with_bias) {
+                SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i] + bias[i];
+            } else if (a->beta != 0.0f) {
+                SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i] + a->beta * get(c, i, type);
+            } else {
+                SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i];
             }
-        } else if (with_bias) {
-            SIMD_ for (i32 i = 0; i < a->n; i++) put(c, i, sum[i] + bias[i], type);
-        } else if (a->beta != 0.0f) {
-            SIMD_ for (i32 i = 0; i < a->n; i++) put(c, i, sum[i] + a->beta * get(c, i, type), type);
-        } else {
-            SIMD_ for (i32 i = 0; i < a->n; i++) put(c, i, sum[i], type);
+            if (type == VECTOR_F32) continue;
+            narrow_row(c, out, n, type);
+            if (with_gelu) narrow_row(aux, pre, n, type);
         }
-    }
 }
 
 static void finish(const cpu_finish *a)

@@ -53,7 +53,7 @@ aios_status device_leave(aios_device *device, aios_status status, const char *fo
 aios_status aios_device_health(const aios_device *device)
 {
     CHECK_HANDLE("aios_device_health", device);
-    if (!atomic_load_explicit(&((aios_device *)(uintptr_t)device)->failed, memory_order_acquire)) return AIOS_OK;
+    if (!atomic_load_explicit(&((aios_device *)device)->failed, memory_order_acquire)) return AIOS_OK;
     return aios_error_restore(&device->failure);
 }
 

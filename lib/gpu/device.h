@@ -67,7 +67,7 @@ extern const char *const dtype_name[AIOS_DTYPE_COUNT];
 /* ---- between devices --------------------------------------------------------------------------------------------- */
 
 /* Copies size bytes of from (memory of the device of from_stream) to `to` (memory of the device of stream).  The same
- * backend: its own way where it has one, in the order of both streams.  Else through host memory; then the call waits for
+ * backend: its own way where it has one, in the order of both streams.  Else by way of host memory; then the call waits for
  * from_stream, and for stream before it returns. */
 aios_status stream_copy_peer(aios_stream *stream, void *to, aios_stream *from_stream, const void *from, uint64_t size);
 

@@ -221,17 +221,19 @@ static int release_empty(memory_pool *pool)
     return any;
 }
 
-static aios_status say_full(memory_pool *pool, uint64_t size)
+static void say_full(memory_pool *pool, uint64_t size)
 {
     uint64_t free_bytes = 0, total_bytes = 0;
     aios_error_record record;
     aios_error_save(&record);
     aios_status told = pool->source.info(pool->source.user, &free_bytes, &total_bytes);
-    if (told != AIOS_OK) return aios_error_restore(&record);
+    if (told != AIOS_OK) {
+        (void)aios_error_restore(&record);
+        return;
+    }
     (void)FAIL(AIOS_DEVICE_OUT_OF_MEMORY, "%llu bytes asked, %llu free of %llu; %llu are handed out already", (unsigned long long)size,
                (unsigned long long)free_bytes, (unsigned long long)total_bytes, (unsigned long long)pool->now);
     aios_error_set_native(record.backend, record.native);
-    return AIOS_DEVICE_OUT_OF_MEMORY;
 }
 
 static aios_status take_segment(memory_pool *pool, int kind, uint64_t size, struct block **block)
@@ -291,22 +293,26 @@ static void give_back(memory_pool *pool, struct block *block)
     bin_insert(pool, block);
 }
 
-static aios_status take(memory_pool *pool, uint64_t size, uint64_t rounded, struct block **block)
+/* NULL with *status where there is none. */
+static struct block *take(memory_pool *pool, uint64_t size, uint64_t rounded, aios_status *status)
 {
     int kind = rounded <= SMALL_MOST ? SMALL : rounded <= LARGE_MOST ? LARGE : DIRECT;
-    TRY_QUIET(hash_reserve(pool));
-    *block = kind == DIRECT ? NULL : find_fit(pool, kind, rounded);
-    if (*block) {
-        bin_remove(pool, *block);
+    struct block *block = kind == DIRECT ? NULL : find_fit(pool, kind, rounded);
+    *status = hash_reserve(pool);
+    if (*status != AIOS_OK) return NULL;
+    if (block) {
+        bin_remove(pool, block);
     } else {
-        aios_status status = take_segment(pool, kind, rounded, block);
-        if (status != AIOS_OK) return status == AIOS_DEVICE_OUT_OF_MEMORY ? say_full(pool, size) : status;
-        HIDE(pool, (*block)->address, (*block)->size);
+        *status = take_segment(pool, kind, rounded, &block);
+        if (*status == AIOS_DEVICE_OUT_OF_MEMORY) say_full(pool, size);
+        if (*status != AIOS_OK) return NULL;
+        HIDE(pool, block->address, block->size);
     }
-    (*block)->asked = size;
-    aios_status status = split(pool, *block, rounded);
-    if (status != AIOS_OK) give_back(pool, *block);
-    return status;
+    block->asked = size;
+    *status = split(pool, block, rounded);
+    if (*status == AIOS_OK) return block;
+    give_back(pool, block);
+    return NULL;
 }
 
 /* ---- the pool ---------------------------------------------------------------------------------------------------- */
@@ -336,14 +342,14 @@ size_t memory_pool_destroy(memory_pool *pool)
 
 aios_status memory_pool_alloc(memory_pool *pool, uint64_t size, void **pointer)
 {
-    struct block *block = NULL;
+    aios_status status;
     uint64_t rounded;
     *pointer = NULL;
     if (!u64_add(size, 2 * GRAIN, &rounded)) rounded = UINT64_MAX - 2 * GRAIN;
     rounded = u64_align(rounded - 2 * GRAIN, GRAIN);
     os_mutex_lock(&pool->mutex);
-    aios_status status = take(pool, size, rounded, &block);
-    if (status == AIOS_OK) {
+    struct block *block = take(pool, size, rounded, &status);
+    if (block) {
         SHOW(pool, block->address, size);
         hash_insert(pool, block);
         pool->now += size;

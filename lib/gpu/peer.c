@@ -1,6 +1,8 @@
 /* Copies between devices, and recordings. */
 #include "device.h"
 
+#include "host.h"
+
 #define STAGE_BYTES ((uint64_t)4 << 20)
 
 /* Two halves of host memory: while one is written to the second device, the first device fills the other. */
@@ -53,6 +55,19 @@ static aios_status order(aios_stream *later, aios_stream *earlier)
     return status;
 }
 
+/* One side's memory is the host's: the other side's device copies, and nothing is staged. */
+static aios_status copy_direct(aios_stream *stream, void *to, aios_stream *from_stream, const void *from, uint64_t size)
+{
+    if (stream->device->info.host_accessible) {
+        TRY_QUIET(aios_stream_synchronize(stream)); /* what still reads the destination */
+        TRY_QUIET(aios_stream_copy(from_stream, to, from, size, AIOS_COPY_DEVICE_TO_HOST));
+        return aios_stream_synchronize(from_stream);
+    }
+    TRY_QUIET(aios_stream_synchronize(from_stream));
+    TRY_QUIET(aios_stream_copy(stream, to, from, size, AIOS_COPY_HOST_TO_DEVICE));
+    return aios_stream_synchronize(stream);
+}
+
 aios_status stream_copy_peer(aios_stream *stream, void *to, aios_stream *from_stream, const void *from, uint64_t size)
 {
     CHECK_HANDLE("stream_copy_peer", stream);
@@ -72,8 +87,9 @@ aios_status stream_copy_peer(aios_stream *stream, void *to, aios_stream *from_st
         status = device_leave(device, status, "copying %llu bytes from %s", (unsigned long long)size, other->spec);
         if (status != AIOS_UNSUPPORTED) return status;
     }
-    TRY(copy_staged(stream, to, from_stream, from, size), "copying %llu bytes from %s to %s", (unsigned long long)size, other->spec,
-        device->spec);
+    int direct = device->info.host_accessible || other->info.host_accessible;
+    TRY(direct ? copy_direct(stream, to, from_stream, from, size) : copy_staged(stream, to, from_stream, from, size),
+        "copying %llu bytes from %s to %s", (unsigned long long)size, other->spec, device->spec);
     return AIOS_OK;
 }
 
@@ -136,7 +152,9 @@ void stream_recording_destroy(stream_recording *recording)
 {
     if (!recording) return;
     aios_device *device = recording->device;
+    host_enter(device->context);
     device->table->capture->destroy(device->handle, recording->handle);
+    (void)host_leave(device->backend, AIOS_OK);
     aios_memory_free(device->context, recording);
     aios_device_close(device);
 }

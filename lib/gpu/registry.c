@@ -44,6 +44,10 @@ static const struct {
 };
 #undef ENTRY_
 
+/* What every minor of this major has; a later minor appends. */
+#define TABLE_LEAST   (offsetof(aios_gpu_device, telemetry) + sizeof(void *))
+#define BACKEND_LEAST (offsetof(aios_backend, device) + sizeof(void *))
+
 static aios_status check_entries(const char *name, const aios_gpu_device *device)
 {
     for (size_t i = 0; i < COUNT_OF(mandatory); i++) {
@@ -81,18 +85,18 @@ aios_status registry_check(const aios_backend *backend)
     if (backend->abi >> 16 != AIOS_BACKEND_ABI_MAJOR)
         return FAIL(AIOS_ABI_MISMATCH, "the plugin was built for backend ABI %u.%u and this library speaks %d.%d: rebuild the plugin",
                     (unsigned)(backend->abi >> 16), (unsigned)(backend->abi & 0xffff), AIOS_BACKEND_ABI_MAJOR, AIOS_BACKEND_ABI_MINOR);
-    if (backend->struct_size < sizeof *backend)
+    if (backend->struct_size < BACKEND_LEAST)
         return FAIL(AIOS_ABI_MISMATCH, "the plugin's aios_backend has %u bytes: at least %zu are needed", (unsigned)backend->struct_size,
-                    sizeof *backend);
+                    BACKEND_LEAST);
     if (!backend->name || !backend->name[0] || strlen(backend->name) >= sizeof((aios_backend_entry *)0)->name)
         return FAIL(AIOS_CORRUPT, "the plugin has no name of 1 to %zu bytes", sizeof((aios_backend_entry *)0)->name - 1);
     for (const char *c = backend->name; *c; c++)
         if (!((*c >= 'a' && *c <= 'z') || (c > backend->name && *c >= '0' && *c <= '9')))
             return FAIL(AIOS_CORRUPT, "backend name \"%s\": small letters, then digits, are allowed", backend->name);
     if (!backend->device_count || !backend->device) return FAIL(AIOS_CORRUPT, "backend %s has no device table", backend->name);
-    if (backend->device->struct_size < sizeof *backend->device)
+    if (backend->device->struct_size < TABLE_LEAST)
         return FAIL(AIOS_ABI_MISMATCH, "backend %s's device table has %u bytes: at least %zu are needed", backend->name,
-                    (unsigned)backend->device->struct_size, sizeof *backend->device);
+                    (unsigned)backend->device->struct_size, TABLE_LEAST);
     TRY_QUIET(check_entries(backend->name, backend->device));
     return check_groups(backend->name, backend->device);
 }

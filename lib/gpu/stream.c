@@ -1,8 +1,6 @@
 #include "device.h"
 
-#include "base/sizes.h"
-
-#include <string.h>
+#include "host.h"
 
 /* ---- streams ----------------------------------------------------------------------------------------------------- */
 
@@ -30,7 +28,9 @@ void aios_stream_destroy(aios_stream *stream)
     aios_device *device = stream->device;
     if (!atomic_load(&device->failed) && aios_stream_synchronize(stream) != AIOS_OK)
         aios_log(device->context, AIOS_LOG_ERROR, "%s: a stream failed as it was destroyed: %s", device->spec, aios_error_message());
+    host_enter(device->context);
     device->table->destroy_stream(device->handle, stream->handle);
+    (void)host_leave(device->backend, AIOS_OK);
     aios_memory_free(device->context, stream);
     aios_device_close(device);
 }
@@ -72,7 +72,9 @@ void aios_event_destroy(aios_event *event)
 {
     if (!event) return;
     aios_device *device = event->device;
+    host_enter(device->context);
     device->table->destroy_event(device->handle, event->handle);
+    (void)host_leave(device->backend, AIOS_OK);
     aios_memory_free(device->context, event);
     aios_device_close(device);
 }

@@ -1,5 +1,7 @@
 /* What the CPU device promises beside its arithmetic (gemm_test, attention_test). */
 #include "base/os.h"
+#include "cpu/device.h"
+#include "gpu/device.h"
 #include "kernels/kernels.h"
 #include "test.h"
 
@@ -152,6 +154,66 @@ static void copies_and_fills_reach_every_byte(void **state)
     aios_device_close(cpu);
 }
 
+/* Without oneDNN the portable kernels do it, slower and as right. */
+static void without_onednn_the_portable_kernels_multiply(void **state)
+{
+    (void)state;
+    enum { N = 60 };
+    static float a[N * N], c[2][N * N], lse[N];
+    aios_device *cpu;
+    aios_stream *stream;
+    for (int i = 0; i < N * N; i++) a[i] = (float)(i * 31 % 17) / 17 - 0.4f;
+    for (int without = 0; without < 2; without++) {
+        assert_ok(aios_device_open(context, "cpu", &cpu));
+        assert_ok(aios_stream_create(cpu, &stream));
+        if (without) ((cpu_device *)cpu->handle)->dnn_state = -1;
+        aios_gemm gemm = {.struct_size = sizeof gemm,
+                          .m = N,
+                          .n = N,
+                          .k = N,
+                          .batch = 1,
+                          .lda = N,
+                          .ldb = N,
+                          .ldc = N,
+                          .a = a,
+                          .b = a,
+                          .c = c[without],
+                          .alpha = 1};
+        assert_ok(aios_stream_gemm(stream, &gemm));
+        aios_stream_destroy(stream);
+        aios_device_close(cpu);
+    }
+    for (int i = 0; i < N * N; i++) assert_true(c[0][i] - c[1][i] < 1e-4f && c[1][i] - c[0][i] < 1e-4f);
+    assert_ok(aios_device_open(context, "cpu", &cpu));
+    assert_ok(aios_stream_create(cpu, &stream));
+    ((cpu_device *)cpu->handle)->dnn_state = -1;
+    aios_attention attention = {.struct_size = sizeof attention,
+                                .batch = 1,
+                                .heads = 1,
+                                .kv_heads = 1,
+                                .head_size = N,
+                                .q_len = N,
+                                .kv_len = N,
+                                .kv_capacity = N,
+                                .causal = 1,
+                                .q_stride = N,
+                                .kv_stride = N,
+                                .out_stride = N,
+                                .scale = 1,
+                                .q = a,
+                                .k = a,
+                                .v = a,
+                                .out = c[0],
+                                .lse = lse};
+    assert_ok(aios_device_alloc(cpu, aios_device_attention_workspace(cpu, &attention, 0), &attention.workspace));
+    assert_ok(aios_stream_attention_forward(stream, &attention));
+    for (int i = 0; i < N; i++) assert_true(c[0][i] == a[i]); /* the first query sees one key */
+    aios_device_free(cpu, attention.workspace);
+    assert_int_equal(aios_device_health(cpu), AIOS_OK);
+    aios_stream_destroy(stream);
+    aios_device_close(cpu);
+}
+
 /* What the host set up is as it was: rounding, subnormal numbers, OpenMP's number of threads. */
 static void the_hosts_floating_point_and_openmp_stay_as_they_are(void **state)
 {
@@ -271,6 +333,7 @@ int main(void)
         cmocka_unit_test(the_cores_are_split_as_the_environment_says),
         cmocka_unit_test(every_cpu_instruction_set_computes_the_same),
         cmocka_unit_test(copies_and_fills_reach_every_byte),
+        cmocka_unit_test(without_onednn_the_portable_kernels_multiply),
         cmocka_unit_test(the_hosts_floating_point_and_openmp_stay_as_they_are),
         cmocka_unit_test(several_threads_share_a_device),
     };
