@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include "names.h"
 #include "text.h"
 
 #include <jansson.h>
@@ -122,12 +123,12 @@ static aios_status find(const aios_options *options, const char *name, size_t *i
     if (row)
         return FAIL(AIOS_NOT_FOUND, "option \"%s\" belongs to %s, not to %s", row->name, scope_text(row->scopes),
                     scope_text(options->scopes));
-    text_search search;
-    text_search_init(&search, spell(name, spelled) ? spelled : name);
+    name_search search;
+    name_search_init(&search, spell(name, spelled) ? spelled : name);
     for (size_t i = 0; i < COUNT; i++)
-        if (table[i].scopes & options->scopes) text_search_offer(&search, table[i].name);
+        if (table[i].scopes & options->scopes) name_search_offer(&search, table[i].name);
     for (size_t i = 0; i < COUNT_OF(aliases); i++)
-        if (find_row(aliases[i].alias)->scopes & options->scopes) text_search_offer(&search, aliases[i].alias);
+        if (find_row(aliases[i].alias)->scopes & options->scopes) name_search_offer(&search, aliases[i].alias);
     if (!search.best) return FAIL(AIOS_NOT_FOUND, "there is no option \"%.*s\", nor one of a similar name", SHOWN_MOST, name);
     return FAIL(AIOS_NOT_FOUND, "there is no option \"%.*s\": the nearest is \"%s\"", SHOWN_MOST, name, search.best);
 }
