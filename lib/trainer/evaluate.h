@@ -15,15 +15,17 @@ struct evaluator {
     int32_t sequence;
 };
 
-aios_status evaluator_open(struct evaluator *evaluator, aios_context *context, const aios_model *model, aios_parameters *parameters, int64_t batch,
-                           int32_t sequence);
+aios_status evaluator_open(struct evaluator *evaluator, aios_context *context, const aios_model *model, aios_parameters *parameters,
+                           int64_t batch, int32_t sequence);
 void evaluator_close(struct evaluator *evaluator); /* what was zeroed is fine */
 
 struct evaluator_sums {
     double loss, rows, hits; /* nats in all, labels, labels predicted right */
     int64_t bytes;           /* of text under the labels */
 };
-/* The first `most` micro-batches of the evaluation samples (0: all).  stop may be NULL: ends early with STOPPED where it becomes AIOS_STOP_IMMEDIATE. */
-aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, const atomic_int *stop, struct evaluator_sums *sums);
+/* The first `most` micro-batches of the evaluation samples (0: all).  stop may be NULL: ends early with STOPPED where it becomes
+ * AIOS_STOP_IMMEDIATE. */
+aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, const atomic_int *stop,
+                          struct evaluator_sums *sums);
 
 #endif

@@ -37,6 +37,7 @@ static aios_status make_own(struct run_folder *folder)
         aios_status status = os_folder_create_new(path);
         if (status == AIOS_ALREADY_EXISTS) continue;
         if (status != AIOS_OK) return aios_error_add_frame(status, "making a folder for the run");
+        folder->made = 1;
         folder->path = aios_memory_strdup(folder->context, path);
         return folder->path ? AIOS_OK : AIOS_OUT_OF_MEMORY;
     }
@@ -49,9 +50,11 @@ static aios_status take_lock(struct run_folder *folder)
     if (!path) return AIOS_OUT_OF_MEMORY;
     aios_status status = os_lock_take(path, 0, &folder->lock);
     aios_memory_free(folder->context, path);
-    if (status == AIOS_TIMEOUT) return FAIL(AIOS_TIMEOUT, "another run is training into %s: wait for it, stop it, or name another save-dir", folder->path);
+    if (status == AIOS_TIMEOUT)
+        return FAIL(AIOS_TIMEOUT, "another run is training into %s: wait for it, stop it, or name another save-dir", folder->path);
     if (status != AIOS_UNSUPPORTED) return status;
-    aios_log(folder->context, AIOS_LOG_WARNING, "%s lies on a file system without locks: see to it that one run at a time writes there", folder->path);
+    aios_log(folder->context, AIOS_LOG_WARNING, "%s lies on a file system without locks: see to it that one run at a time writes there",
+             folder->path);
     return AIOS_OK;
 }
 
@@ -61,6 +64,7 @@ static aios_status open_folder(struct run_folder *folder, const char *path, cons
     if (*path) {
         folder->path = aios_memory_strdup(context, path);
         if (!folder->path) return AIOS_OUT_OF_MEMORY;
+        folder->made = os_path_kind(path) == OS_NOTHING;
         TRY(os_folder_create(path), "making the folder of the run");
     } else {
         TRY_QUIET(make_own(folder));
@@ -91,6 +95,21 @@ void run_folder_close(struct run_folder *folder)
     folder->context = NULL;
 }
 
+void run_folder_discard(struct run_folder *folder)
+{
+    aios_error_record record;
+    if (!folder->context) return;
+    aios_error_save(&record);
+    char *lock = folder->made ? join(folder->context, folder->path, ".lock") : NULL;
+    if (lock) {
+        os_file_close(&folder->log);
+        if (os_remove(lock) == AIOS_OK) (void)os_remove(folder->path);
+        aios_memory_free(folder->context, lock);
+    }
+    run_folder_close(folder);
+    (void)aios_error_restore(&record);
+}
+
 /* ---- the log ----------------------------------------------------------------------------------------------------- */
 
 static int is_later(const char *line, size_t size, int64_t step)
@@ -99,7 +118,8 @@ static int is_later(const char *line, size_t size, int64_t step)
     for (size_t at = 0; at + sizeof key - 1 < size; at++) {
         int64_t value = 0;
         if (memcmp(line + at, key, sizeof key - 1) != 0) continue;
-        for (at += sizeof key - 1; at < size && line[at] >= '0' && line[at] <= '9' && value < INT64_MAX / 10 - 1; at++) value = value * 10 + (line[at] - '0');
+        for (at += sizeof key - 1; at < size && line[at] >= '0' && line[at] <= '9' && value < INT64_MAX / 10 - 1; at++)
+            value = value * 10 + (line[at] - '0');
         return value > step;
     }
     return 0;

@@ -14,12 +14,15 @@ struct run_folder {
     char *path, *checkpoints, *log_path;
     os_file lock, log;
     double metrics_written; /* os_now() of the last metrics.json */
+    int made;               /* 1: the folder was not there before */
 };
 
 /* Makes the folder where missing and takes its lock.  path "": runs/ and the time of day.  log_path "": metrics.jsonl in it.
  * Errors: TIMEOUT where another run holds it, IO. */
 aios_status run_folder_open(struct run_folder *folder, aios_context *context, const char *path, const char *log_path);
 void run_folder_close(struct run_folder *folder); /* what was zeroed or never opened is fine */
+/* Closes it and removes a folder that was made and holds nothing yet.  Keeps the thread's error record. */
+void run_folder_discard(struct run_folder *folder);
 
 /* Opens the log to append; with step >= 0 cuts it before the first line of a later step. */
 aios_status run_folder_open_log(struct run_folder *folder, int64_t step);

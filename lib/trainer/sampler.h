@@ -1,8 +1,8 @@
 /* sampler.h (internal): one token out of a row of logits.
  *
  * Temperature divides the logits; of the top_k largest (0: of all) those are kept that together hold top_p of their probability,
- * the one that crosses it included (Holtzman et al., "The Curious Case of Neural Text Degeneration").  Probabilities are double, sums run in a
- * fixed order and ties go to the smaller id, so a seed gives the same text on every machine that gives the same logits. */
+ * the one that crosses it included (Holtzman et al., "The Curious Case of Neural Text Degeneration").  Probabilities are double, sums run
+ * in a fixed order and ties go to the smaller id, so a seed gives the same text on every machine that gives the same logits. */
 #ifndef AIOS_TRAINER_SAMPLER_H
 #define AIOS_TRAINER_SAMPLER_H
 

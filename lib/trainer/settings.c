@@ -17,7 +17,10 @@ static const struct {
     enum kind kind;
     size_t offset;
 } table[] = {
-#define ROW(scopes, name, kind, field) {name, scopes, kind, offsetof(struct settings, field)}
+#define ROW(scopes, name, kind, field)                                                                                                     \
+    {                                                                                                                                      \
+        name, scopes, kind, offsetof(struct settings, field)                                                                               \
+    }
     ROW(T | E | G, "model", TEXT, model),
     ROW(T, "model-type", TEXT, model_type),
     ROW(T, "n-layer", INT, n_layer),

@@ -4,7 +4,7 @@
  *   worker.c      the loop: samples, micro-batches, optimizer step, report, evaluation, checkpoint, stop
  *   report.c      events, log, metrics
  *   checkpoint.c  the state of a run to and from a checkpoint's folder
- *   resume.c      options and checks of a run that goes on */
+ *   resume.c      the options of a run that goes on */
 #ifndef AIOS_TRAINER_TRAINER_H
 #define AIOS_TRAINER_TRAINER_H
 
@@ -24,7 +24,7 @@ struct position {
     int64_t step, tokens, next_sample;
     int64_t bad_steps; /* in a row without a finite gradient that no loss scale explains */
     double loss, eval_loss;
-    double elapsed;    /* seconds of training before this process */
+    double elapsed; /* seconds of training before this process */
 };
 
 struct aios_trainer {
@@ -53,7 +53,7 @@ struct aios_trainer {
     double run_began, busy;             /* os_now(); seconds of this call spent in steps */
     double reported_busy;
     int64_t reported_tokens;
-    char *started;                      /* time of day, as text */
+    char *started; /* time of day, as text */
     int log_broken;
 
     atomic_int stop; /* 0, AIOS_STOP_… */
@@ -66,14 +66,11 @@ double trainer_elapsed(const aios_trainer *t);
 void report_event(aios_trainer *t, const char *name, struct fields *fields); /* ends and frees fields */
 void report_warning(aios_trainer *t, const char *format, ...) AIOS_PRINTF(2, 3);
 void report_start(aios_trainer *t);
+void report_run(aios_trainer *t); /* run.json of a run that goes on */
 void report_step(aios_trainer *t);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);
 void report_end(aios_trainer *t, const char *outcome, const char *message);
 void report_metrics(aios_trainer *t, int now); /* metrics.json and aios_trainer_get_metrics */
-
-/* checkpoint.c */
-aios_status checkpoint_save(aios_trainer *t);
-aios_status checkpoint_load(aios_trainer *t, const char *folder);
 
 #endif
