@@ -20,7 +20,8 @@ static void on_event(void *user, const char *name, const char *json)
 {
     (void)user;
     if (strcmp(name, "step") == 0)
-        (void)printf("step %4.0f  loss %.4f  %6.0f tokens/s\n", field(json, "\"step\": "), field(json, "\"loss\": "), field(json, "\"tokens_per_second\": "));
+        (void)printf("step %4.0f  loss %.4f  %6.0f tokens/s\n", field(json, "\"step\": "), field(json, "\"loss\": "),
+                     field(json, "\"tokens_per_second\": "));
     if (strcmp(name, "eval") == 0) (void)printf("evaluation: loss %.4f\n", field(json, "\"loss\": "));
 }
 

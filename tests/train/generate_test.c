@@ -7,7 +7,8 @@
 #define POSITIONS  96
 #define VOCABULARY 40
 
-static const char config[] = "{\"model_type\": \"gpt2\", \"n_layer\": 2, \"n_head\": 4, \"n_embd\": 32, \"n_positions\": 96, \"vocab_size\": 40}";
+static const char config[] =
+    "{\"model_type\": \"gpt2\", \"n_layer\": 2, \"n_head\": 4, \"n_embd\": 32, \"n_positions\": 96, \"vocab_size\": 40}";
 
 struct network {
     aios_device *device;
@@ -184,7 +185,8 @@ static void check_greedy(struct run *r, const char *prompt, size_t count)
     assert_ok(aios_generator_run(g, prompt, strlen(prompt), 1, take, &t));
     assert_int_equal(t.size, count);
     for (size_t i = 0; i < count; i++)
-        if (t.text[i] != sentence[(strlen(prompt) + i) % (sizeof sentence - 1)]) fail_msg("after \"%s\" comes \"%s\", wrong at %zu", prompt, t.text, i);
+        if (t.text[i] != sentence[(strlen(prompt) + i) % (sizeof sentence - 1)])
+            fail_msg("after \"%s\" comes \"%s\", wrong at %zu", prompt, t.text, i);
     struct taken again = {.size = 0};
     assert_ok(aios_generator_run(g, prompt, strlen(prompt), 2, take, &again)); /* a second run begins anew */
     assert_string_equal(again.text, t.text);
@@ -282,7 +284,8 @@ static void text_comes_in_whole_characters(void **state)
 static void bytes_that_are_no_characters_pass_unchanged(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"\xff\xfe", "a\xc3", "\xe2\x82", "\xc3\xc3\xa9", "\xed\xa0\x80", "\xf0\x9f\x8c", "\x80\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "\xe2(\x82"};
+    static const char *const texts[] = {"\xff\xfe",     "a\xc3",    "\xe2\x82",         "\xc3\xc3\xa9", "\xed\xa0\x80",
+                                        "\xf0\x9f\x8c", "\x80\x80", "\xf4\x90\x80\x80", "\xc0\xaf",     "\xe2(\x82"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         for (size_t piece = 1; piece < 5; piece++) {
             struct taken t = {.size = 0};

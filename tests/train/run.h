@@ -2,23 +2,17 @@
 #ifndef AIOS_TEST_RUN_H
 #define AIOS_TEST_RUN_H
 
-#include "test.h"
+#include "folder.h"
 
 #include <aios/aios.h>
 
-#include "base/os.h"
-
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define PATH_SIZE 600
 
 /* A run of a test: where it is, what it said. */
 struct run {
-    char folder[64]; /* of the test: texts, caches, runs */
+    char *folder; /* of the test: texts, caches, runs */
     aios_context *context;
     aios_options *options;
     aios_trainer *trainer;
@@ -159,8 +153,7 @@ static inline void run_open(struct run *r)
 {
     aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT;
     memset(r, 0, sizeof *r);
-    (void)snprintf(r->folder, sizeof r->folder, "/tmp/aios-train-XXXXXX");
-    assert_non_null(mkdtemp(r->folder));
+    r->folder = test_folder_make();
     options.log = take_log;
     options.event = take_event;
     options.event_user = r;
@@ -172,7 +165,7 @@ static inline void run_close(struct run *r)
 {
     aios_trainer_destroy(r->trainer);
     aios_options_destroy(r->options);
-    (void)os_remove_tree(r->folder);
+    test_folder_remove(r->folder);
     aios_context_destroy(r->context);
 }
 
@@ -190,13 +183,5 @@ static inline void run_end_trainer(struct run *r)
     aios_trainer_destroy(r->trainer);
     r->trainer = NULL;
 }
-
-/* The call fails with this code, and its message has this text. */
-#define assert_fails(call, code, text)                                                                                                     \
-    do {                                                                                                                                   \
-        aios_status fails_ = (call);                                                                                                       \
-        if (fails_ != (code)) fail_msg("%s gave %s, not %s: %s", #call, aios_status_name(fails_), #code, aios_error_message());            \
-        if (!strstr(aios_error_message(), text)) fail_msg("%s: the message lacks \"%s\": %s", #call, text, aios_error_message());          \
-    } while (0)
 
 #endif
