@@ -29,7 +29,7 @@ void evaluator_close(struct evaluator *evaluator)
     *evaluator = (struct evaluator){.context = NULL};
 }
 
-aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, const atomic_int *stop,
+aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, evaluator_stop_fn stop, void *user,
                           struct evaluator_sums *sums)
 {
     int64_t samples = batches_eval_count(batches), count = evaluator->batch;
@@ -38,7 +38,7 @@ aios_status evaluator_run(struct evaluator *evaluator, const struct batches *bat
     *sums = (struct evaluator_sums){.loss = 0};
     TRY_QUIET(aios_plan_losses(evaluator->plan, &part, 1));
     for (int64_t done = 0, first = 0; first < samples && (most == 0 || done < most); done++, first += count) {
-        if (stop && atomic_load(stop) == AIOS_STOP_IMMEDIATE) return FAIL(AIOS_STOPPED, "the evaluation was stopped");
+        if (stop && stop(user)) return FAIL(AIOS_STOPPED, "the evaluation was stopped");
         TRY_QUIET(batches_read_eval(batches, first, count, evaluator->tokens, evaluator->labels, &sums->bytes));
         TRY_QUIET(aios_plan_write(evaluator->plan, "tokens", evaluator->tokens, size));
         TRY_QUIET(aios_plan_write(evaluator->plan, "labels", evaluator->labels, size));
@@ -96,17 +96,17 @@ static aios_status evaluate(struct evaluation *e, const aios_options *options, a
     TRY_QUIET(aios_parameters_create(e->device, e->graph, &parameters, &e->parameters));
     TRY_QUIET(aios_model_load_weights(e->model, e->parameters, s->model));
     TRY_QUIET(evaluator_open(&e->evaluator, e->context, e->model, e->parameters, s->batch_size, sequence));
-    TRY_QUIET(evaluator_run(&e->evaluator, &e->batches, s->eval_batches, NULL, &sums));
+    TRY_QUIET(evaluator_run(&e->evaluator, &e->batches, s->eval_batches, NULL, NULL, &sums));
     if (!(sums.rows > 0)) return FAIL(AIOS_INVALID_ARGUMENT, "%s has no token to predict: it needs at least two", s->dataset_file);
     double loss = sums.loss / sums.rows;
-    aios_evaluation filled = {sizeof filled,
+    aios_evaluation filled = {result->struct_size,
                               0,
                               (int64_t)sums.rows,
                               loss,
                               exp(loss),
                               sums.hits / sums.rows,
                               sums.bytes > 0 ? sums.loss / (double)sums.bytes : NAN};
-    memcpy(result, &filled, result->struct_size && result->struct_size < sizeof filled ? result->struct_size : sizeof filled);
+    memcpy(result, &filled, result->struct_size < sizeof filled ? result->struct_size : sizeof filled);
     return AIOS_OK;
 }
 
@@ -114,6 +114,8 @@ aios_status aios_evaluate(aios_context *context, const aios_options *options, ai
 {
     if (!context || !options || !evaluation)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
+    if (evaluation->struct_size < sizeof(uint32_t))
+        return FAIL(AIOS_ABI_MISMATCH, "aios_evaluation.struct_size is %u: set it to sizeof(aios_evaluation)", evaluation->struct_size);
     struct evaluation e = {.context = context};
     aios_status status = evaluate(&e, options, evaluation);
     evaluator_close(&e.evaluator);

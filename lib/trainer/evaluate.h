@@ -5,8 +5,6 @@
 #include "batches.h"
 #include <aios/model.h>
 
-#include <stdatomic.h>
-
 struct evaluator {
     aios_context *context;
     aios_plan *plan;
@@ -23,9 +21,10 @@ struct evaluator_sums {
     double loss, rows, hits; /* nats in all, labels, labels predicted right */
     int64_t bytes;           /* of text under the labels */
 };
-/* The first `most` micro-batches of the evaluation samples (0: all).  stop may be NULL: ends early with STOPPED where it becomes
- * AIOS_STOP_IMMEDIATE. */
-aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, const atomic_int *stop,
+/* 1: leave off. */
+typedef int (*evaluator_stop_fn)(void *user);
+/* The first `most` micro-batches of the evaluation samples (0: all).  stop may be NULL; it is asked before each.  Errors: STOPPED. */
+aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, evaluator_stop_fn stop, void *user,
                           struct evaluator_sums *sums);
 
 #endif

@@ -101,11 +101,16 @@ static aios_status train_step(aios_trainer *t, aios_step_result *result, int *ab
 
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
+static int stop_evaluation(void *user)
+{
+    return poll_stop(user) == AIOS_STOP_IMMEDIATE;
+}
+
 static aios_status evaluate(aios_trainer *t)
 {
     struct evaluator_sums sums;
     if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
-    aios_status status = evaluator_run(&t->evaluator, &t->batches, t->settings.eval_batches, &t->stop, &sums);
+    aios_status status = evaluator_run(&t->evaluator, &t->batches, t->settings.eval_batches, stop_evaluation, t, &sums);
     if (status == AIOS_STOPPED) return AIOS_OK; /* the loop sees the stop itself */
     if (status != AIOS_OK) return aios_error_add_frame(status, "evaluating after step %lld", (long long)t->position.step);
     t->evaluated_step = t->position.step;

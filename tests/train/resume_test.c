@@ -10,7 +10,7 @@ static const char text[] = "the quick brown fox jumps over the lazy dog. ";
 
 /* What a test varies. */
 struct plan {
-    const char *save_dir, *precision, *accumulation;
+    const char *save_dir, *precision, *accumulation, *optimizer;
     int64_t steps, stop_at; /* stop_at 0: to the end */
     int stop_mode, resume;
     const char *interval;
@@ -24,6 +24,7 @@ static void set_plan(struct run *r, const struct plan *p)
     run_set_path(r, "save-dir", p->save_dir);
     run_set(r, "precision", p->precision);
     run_set(r, "gradient-accumulation-steps", p->accumulation);
+    if (p->optimizer) run_set(r, "optimizer", p->optimizer);
     run_set(r, "steps", steps);
     run_set(r, "lr", "5e-3");
     run_set(r, "lr-warmup-steps", "3");
@@ -119,14 +120,14 @@ static void check_log(const struct run *r, const char *save_dir, int steps)
     free(log);
 }
 
-static void check_resume(const char *precision, const char *accumulation, int stop_mode)
+static void check_resume(const char *precision, const char *accumulation, const char *optimizer, int stop_mode)
 {
     struct run r;
     run_open(&r);
     write_repeated(&r, "text.txt", text, 5000);
-    struct plan whole = {"whole", precision, accumulation, 20, 0, 0, 0, "10"};
-    struct plan first = {"parts", precision, accumulation, 20, 10, stop_mode, 0, "0"};
-    struct plan rest = {"parts", precision, accumulation, 20, 0, 0, 1, "0"};
+    struct plan whole = {"whole", precision, accumulation, optimizer, 20, 0, 0, 0, "10"};
+    struct plan first = {"parts", precision, accumulation, optimizer, 20, 10, stop_mode, 0, "0"};
+    struct plan rest = {"parts", precision, accumulation, optimizer, 20, 0, 0, 1, "0"};
     run_process(&r, &whole);
     run_process(&r, &first);
     same_checkpoint(&r, "whole/checkpoints/step-00000010", "parts/checkpoints/step-00000010");
@@ -139,25 +140,32 @@ static void check_resume(const char *precision, const char *accumulation, int st
 static void twenty_steps_are_ten_and_ten_in_f32(void **state)
 {
     (void)state;
-    check_resume("32", "1", AIOS_STOP_GRACEFUL);
+    check_resume("32", "1", "adamw", AIOS_STOP_GRACEFUL);
 }
 
 static void twenty_steps_are_ten_and_ten_in_16_mixed(void **state)
 {
     (void)state;
-    check_resume("16-mixed", "1", AIOS_STOP_GRACEFUL);
+    check_resume("16-mixed", "1", "adamw", AIOS_STOP_GRACEFUL);
 }
 
 static void twenty_steps_are_ten_and_ten_in_bf16_mixed(void **state)
 {
     (void)state;
-    check_resume("bf16-mixed", "1", AIOS_STOP_GRACEFUL);
+    check_resume("bf16-mixed", "1", "adamw", AIOS_STOP_GRACEFUL);
+}
+
+static void the_other_optimizers_go_on_too(void **state)
+{
+    (void)state;
+    check_resume("32", "1", "adam-atan2", AIOS_STOP_GRACEFUL);
+    check_resume("16-mixed", "1", "sign-sgd", AIOS_STOP_GRACEFUL);
 }
 
 static void a_stop_inside_a_step_leaves_nothing_of_it(void **state)
 {
     (void)state;
-    check_resume("32", "3", AIOS_STOP_IMMEDIATE);
+    check_resume("32", "3", "adamw", AIOS_STOP_IMMEDIATE);
 }
 
 /* kill -9 while it trains and saves; what is left is a checkpoint of some step, and the end is the same. */
@@ -165,7 +173,7 @@ static void a_killed_run_goes_on_from_its_checkpoint(void **state)
 {
     (void)state;
     struct run r;
-    struct plan whole = {"whole", "32", "1", 30, 0, 0, 0, "0"}, killed = {"killed", "32", "1", 30, 0, 0, 0, "2"};
+    struct plan whole = {"whole", "32", "1", NULL, 30, 0, 0, 0, "0"}, killed = {"killed", "32", "1", NULL, 30, 0, 0, 0, "2"};
     int kills = 0;
     run_open(&r);
     write_repeated(&r, "text.txt", text, 5000);
@@ -192,7 +200,7 @@ static void a_killed_run_goes_on_from_its_checkpoint(void **state)
 
 static void prepare(struct run *r)
 {
-    struct plan p = {"run", "32", "1", 3, 0, 0, 0, "0"};
+    struct plan p = {"run", "32", "1", NULL, 3, 0, 0, 0, "0"};
     run_open(r);
     write_repeated(r, "text.txt", text, 5000);
     write_repeated(r, "other.txt", "another text of another length ", 5000);
@@ -293,7 +301,7 @@ static void a_damaged_checkpoint_is_passed_over(void **state)
     struct run r;
     char path[PATH_SIZE];
     size_t size;
-    struct plan p = {"run", "32", "1", 4, 0, 0, 0, "2"};
+    struct plan p = {"run", "32", "1", NULL, 4, 0, 0, 0, "2"};
     run_open(&r);
     write_repeated(&r, "text.txt", text, 5000);
     set_plan(&r, &p);
@@ -333,6 +341,7 @@ int main(void)
         cmocka_unit_test(twenty_steps_are_ten_and_ten_in_f32),
         cmocka_unit_test(twenty_steps_are_ten_and_ten_in_16_mixed),
         cmocka_unit_test(twenty_steps_are_ten_and_ten_in_bf16_mixed),
+        cmocka_unit_test(the_other_optimizers_go_on_too),
         cmocka_unit_test(a_stop_inside_a_step_leaves_nothing_of_it),
         cmocka_unit_test(a_killed_run_goes_on_from_its_checkpoint),
         cmocka_unit_test(a_change_that_breaks_the_run_is_refused_with_both_values),

@@ -101,6 +101,79 @@ static void a_loss_scale_that_is_too_big_shrinks_and_is_no_nan(void **state)
     run_close(&r);
 }
 
+static void a_loss_scale_of_1_explains_nothing(void **state)
+{
+    (void)state;
+    struct run r;
+    run_open(&r);
+    write_repeated(&r, "text.txt", alphabet, 4000);
+    run_set(&r, "precision", "16-mixed");
+    run_set(&r, "loss-scale", "1");
+    run_set(&r, "lr", "1000");
+    run_set(&r, "max-nan-steps", "3");
+    run_set(&r, "steps", "100");
+    assert_fails(run_train(&r), AIOS_NOT_FINITE, "3 steps in a row");
+    assert_non_null(strstr(aios_error_message(), "the loss scale is down to 1"));
+    assert_non_null(strstr(aios_error_message(), "bf16-mixed"));
+    run_close(&r);
+}
+
+static void checkpointed_activations_change_no_bit(void **state)
+{
+    (void)state;
+    double last[2];
+    for (int on = 0; on < 2; on++) {
+        struct run r;
+        run_open(&r);
+        write_repeated(&r, "text.txt", alphabet, 4000);
+        run_set(&r, "steps", "5");
+        run_set(&r, "gradient-checkpointing", on ? "on" : "off");
+        assert_ok(run_train(&r));
+        last[on] = r.losses[5];
+        run_close(&r);
+    }
+    assert_true(last[0] == last[1]);
+}
+
+/* ---- custom models ----------------------------------------------------------------------------------------------- */
+
+static aios_status record_bigrams(void *user, aios_graph *g, int32_t mode, int32_t batch, int32_t sequence)
+{
+    (void)user;
+    (void)mode;
+    int32_t shape[] = {batch, sequence};
+    aios_tensor table = aios_graph_parameter(g, "table", (int32_t[]){257, 32}, 2, AIOS_INIT_NORMAL, 0.02f, AIOS_GROUP_DECAY);
+    aios_tensor head = aios_graph_parameter(g, "head", (int32_t[]){257, 32}, 2, AIOS_INIT_NORMAL, 0.02f, AIOS_GROUP_DECAY);
+    aios_tensor x = aios_graph_embedding(g, table, aios_graph_input(g, "tokens", AIOS_I32, shape, 2));
+    aios_tensor logits = aios_graph_linear(g, x, head, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
+    (void)aios_graph_cross_entropy(g, logits, aios_graph_input(g, "labels", AIOS_I32, shape, 2), AIOS_SOFTMAX, 1.0f);
+    return AIOS_OK;
+}
+
+static void a_model_of_ones_own_is_trained_and_resumed(void **state)
+{
+    (void)state;
+    struct run r;
+    aios_model *model;
+    aios_model_functions f = {
+        .struct_size = sizeof f, .vocabulary_size = 257, .context_length = 64, .name = "bigrams", .record = record_bigrams};
+    run_open(&r);
+    assert_ok(aios_model_create_custom(r.context, &f, &model));
+    write_repeated(&r, "text.txt", alphabet, 4000);
+    run_set(&r, "lr", "2e-2");
+    run_set(&r, "resume", "on");
+    for (int i = 1; i <= 2; i++) {
+        run_set(&r, "steps", i == 1 ? "60" : "120");
+        assert_ok(aios_trainer_create(r.context, r.options, model, &r.trainer));
+        assert_ok(aios_trainer_run(r.trainer));
+        assert_int_equal(r.steps_seen, 60 * i);
+        run_end_trainer(&r);
+    }
+    assert_true(r.losses[120] < 0.1); /* a letter tells the next: bigrams suffice */
+    aios_model_destroy(model);
+    run_close(&r);
+}
+
 static void wrong_options_are_refused_by_name(void **state)
 {
     (void)state;
@@ -352,6 +425,9 @@ int main(void)
         cmocka_unit_test(random_tokens_are_never_predicted_better_than_chance),
         cmocka_unit_test(an_absurd_rate_ends_with_advice),
         cmocka_unit_test(a_loss_scale_that_is_too_big_shrinks_and_is_no_nan),
+        cmocka_unit_test(a_loss_scale_of_1_explains_nothing),
+        cmocka_unit_test(checkpointed_activations_change_no_bit),
+        cmocka_unit_test(a_model_of_ones_own_is_trained_and_resumed),
         cmocka_unit_test(wrong_options_are_refused_by_name),
         cmocka_unit_test(a_folder_belongs_to_one_run_at_a_time_and_to_one_history),
         cmocka_unit_test(a_model_limits_the_samples),
