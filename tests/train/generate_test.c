@@ -158,12 +158,14 @@ static int32_t take(void *user, const char *text, size_t size)
 static const char sentence[] = "the quick brown fox jumps over the lazy dog. ";
 
 /* A run that knows the sentence by heart; afterwards the options are those of generation. */
-static void learn(struct run *r)
+static void learn(struct run *r, const char *context, const char *batch)
 {
     char path[PATH_SIZE];
     run_open(r);
     write_repeated(r, "text.txt", sentence, 8000);
     run_set(r, "steps", "250");
+    run_set(r, "max-seq-len", context);
+    run_set(r, "batch-size", batch);
     run_set(r, "lr", "1e-2");
     run_set(r, "lr-warmup-steps", "10");
     assert_ok(run_train(r));
@@ -197,9 +199,26 @@ static void greedy_text_is_what_was_learned_past_the_context_too(void **state)
 {
     (void)state;
     struct run r;
-    learn(&r);
+    learn(&r, "32", "8");
     check_greedy(&r, "the quick", 10);
     check_greedy(&r, "the quick brown fox jumps", 200); /* the context holds 32 tokens: it slides many times */
+    run_close(&r);
+}
+
+static void prompts_go_through_in_chunks(void **state)
+{
+    (void)state;
+    struct run r;
+    char prompt[130];
+    learn(&r, "128", "2");
+    for (size_t i = 0; i < 128; i++) prompt[i] = sentence[i % (sizeof sentence - 1)];
+    static const size_t sizes[] = {9, 20, 64, 67, 90, 120, 128}; /* a part of a chunk, a chunk, with single tokens after it, two chunks */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char cut[130];
+        memcpy(cut, prompt, sizes[i]);
+        cut[sizes[i]] = 0;
+        check_greedy(&r, cut, 80);
+    }
     run_close(&r);
 }
 
@@ -209,7 +228,7 @@ static void a_seed_gives_one_text_and_another_seed_another(void **state)
     struct run r;
     aios_generator *g;
     struct taken texts[3] = {{.size = 0}, {.size = 0}, {.size = 0}};
-    learn(&r);
+    learn(&r, "32", "8");
     run_set(&r, "temperature", "3");
     run_set(&r, "max-tokens", "60");
     assert_ok(aios_generator_create(r.context, r.options, &g));
@@ -301,6 +320,7 @@ int main(void)
         cmocka_unit_test(the_cache_changes_nothing_in_f32),
         cmocka_unit_test(the_cache_changes_little_in_bf16),
         cmocka_unit_test(greedy_text_is_what_was_learned_past_the_context_too),
+        cmocka_unit_test(prompts_go_through_in_chunks),
         cmocka_unit_test(a_seed_gives_one_text_and_another_seed_another),
         cmocka_unit_test(prompts_have_limits),
         cmocka_unit_test(text_comes_in_whole_characters),
