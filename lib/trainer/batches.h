@@ -28,7 +28,8 @@ int64_t batches_train_count(const struct batches *batches); /* samples of an epo
 int64_t batches_eval_count(const struct batches *batches);
 /* count training samples from the running number `first`: tokens and labels (count, sequence). */
 aios_status batches_read_train(const struct batches *batches, int64_t first, int64_t count, int32_t *tokens, int32_t *labels);
-/* Evaluation samples first … first + count - 1; rows past the last have no labels.  *bytes grows by the text that the labels stand for. */
+/* Evaluation samples first … first + count - 1; rows past the last have no labels.  *bytes grows by the bytes of text that the
+ * labels stand for. */
 aios_status batches_read_eval(const struct batches *batches, int64_t first, int64_t count, int32_t *tokens, int32_t *labels,
                               int64_t *bytes);
 
