@@ -22,12 +22,19 @@ extern "C" {
 typedef struct aios_trainer aios_trainer;
 
 /* Checks every option against the others, opens device, tokenizer, data and model, and, with resume, the newest complete
- * checkpoint.  options are copied (scope TRAIN).  model NULL: what the options say.  Errors: whatever is wrong, by name. */
+ * checkpoint.  options are copied (scope TRAIN).  model NULL: what the options say; it is retained.
+ *
+ * One run at a time writes into a folder (TIMEOUT where another does), and a folder that has checkpoints is not begun anew
+ * (ALREADY_EXISTS without resume).  A resumed run takes from its checkpoint every option that is not set here, but resume, save-dir,
+ * stop-file and max-minutes; with the same options it ends bit by bit as if it had never been stopped.  Another dataset,
+ * tokenizer, model, optimizer or max-seq-len is refused (INVALID_ARGUMENT with both values); what else would make it another run is
+ * reported by "warning" events.  Errors: whatever is wrong, by name. */
 AIOS_API aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer);
 AIOS_API void aios_trainer_destroy(aios_trainer *trainer);
 
 /* Trains on the calling thread until all steps are done, a stop or an error.  AIOS_OK: done; AIOS_STOPPED: a stop was obeyed
- * and the state saved; NOT_FINITE; a device's or file's error.  Can be called again after STOPPED. */
+ * and the state saved; NOT_FINITE: max-nan-steps steps in a row had no finite gradient (in 16-mixed those that a loss scale above 1
+ * explains do not count), nothing is saved; a device's or file's error.  Can be called again after STOPPED. */
 AIOS_API aios_status aios_trainer_run(aios_trainer *trainer);
 
 enum { AIOS_STOP_GRACEFUL = 1, AIOS_STOP_IMMEDIATE = 2 };

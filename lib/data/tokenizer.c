@@ -46,18 +46,19 @@ static int there(const char *folder, const char *name)
     return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && os_path_kind(path) == OS_FILE;
 }
 
-/* 1 where the folder was saved from "bytes". */
-static int says_bytes(aios_context *context, const char *folder)
+/* *yes 1 where the folder was saved from "bytes". */
+static aios_status says_bytes(aios_context *context, const char *folder, int *yes)
 {
     char path[4096];
     const char *kind = "";
     json_t *config = NULL;
-    if (!there(folder, CONFIG_NAME)) return 0;
+    *yes = 0;
+    if (!there(folder, CONFIG_NAME)) return AIOS_OK;
     (void)snprintf(path, sizeof path, "%s/%s", folder, CONFIG_NAME);
-    if (json_read_file(context, path, NULL, &config) != AIOS_OK) return 0;
-    int yes = json_get_string_or(config, "tokenizer_class", "", &kind) == AIOS_OK && strcmp(kind, "bytes") == 0;
+    TRY_QUIET(json_read_file(context, path, NULL, &config));
+    *yes = json_get_string_or(config, "tokenizer_class", "", &kind) == AIOS_OK && strcmp(kind, "bytes") == 0;
     json_decref(config);
-    return yes;
+    return AIOS_OK;
 }
 
 static void open_bytes(aios_tokenizer *t)
@@ -80,7 +81,9 @@ static aios_status open_folder(aios_tokenizer *t, const char *spec)
     if (os_path_kind(folder) != OS_FOLDER) return FAIL(AIOS_NOT_FOUND, "tokenizer '%s': neither 'bytes' nor a folder that is there", spec);
     if (there(folder, "tokenizer.json")) return bpe_open(t, folder, 1);
     if (there(folder, "vocab.json") && there(folder, "merges.txt")) return bpe_open(t, folder, 0);
-    if (says_bytes(t->context, folder)) {
+    int bytes;
+    TRY_QUIET(says_bytes(t->context, folder, &bytes));
+    if (bytes) {
         open_bytes(t);
         return AIOS_OK;
     }

@@ -24,17 +24,28 @@ static aios_status require_flag(const json_t *config, const char *key, int wante
     return FAIL(AIOS_UNSUPPORTED, "%s is %s: libaios can do %s only", key, value ? "true" : "false", wanted ? "true" : "false");
 }
 
+/* A key that changes the mathematics as soon as there is something in it. */
+static aios_status require_nothing(const json_t *config, const char *key)
+{
+    const json_t *value = json_object_get(config, key);
+    if (!value || json_is_null(value) || (json_is_object(value) && json_object_size(value) == 0)) return AIOS_OK;
+    return FAIL(AIOS_UNSUPPORTED, "%s is not empty: libaios can't honour it", key);
+}
+
 static aios_status check_mathematics(aios_context *context, const json_t *config)
 {
     static const char *const dropouts[] = {"attn_pdrop", "embd_pdrop", "resid_pdrop"};
     const char *activation;
     TRY_QUIET(json_get_string_or(config, "activation_function", "gelu_new", &activation));
     if (strcmp(activation, "gelu_new") != 0 && strcmp(activation, "gelu_pytorch_tanh") != 0)
-        return FAIL(AIOS_UNSUPPORTED, "activation_function is '%s': libaios can do gelu_new and gelu_pytorch_tanh, which are the same", activation);
+        return FAIL(AIOS_UNSUPPORTED, "activation_function is '%s': libaios can do gelu_new and gelu_pytorch_tanh, which are the same",
+                    activation);
     TRY_QUIET(require_flag(config, "tie_word_embeddings", 1));
     TRY_QUIET(require_flag(config, "scale_attn_weights", 1));
     TRY_QUIET(require_flag(config, "scale_attn_by_inverse_layer_idx", 0));
     TRY_QUIET(require_flag(config, "add_cross_attention", 0));
+    TRY_QUIET(require_nothing(config, "pruned_heads"));
+    TRY_QUIET(require_nothing(config, "quantization_config"));
     for (size_t i = 0; i < COUNT_OF(dropouts); i++) {
         double rate;
         TRY_QUIET(json_get_number_or(config, dropouts[i], 0.0, 0.0, 1.0, &rate));
@@ -49,8 +60,10 @@ static aios_status check_mathematics(aios_context *context, const json_t *config
 static aios_status get_size(const json_t *config, const char *key, int64_t fallback, int64_t most, int32_t *value)
 {
     int64_t number;
-    if (fallback > 0) TRY_QUIET(json_get_int_or(config, key, fallback, 1, most, &number));
-    else TRY_QUIET(json_get_int(config, key, 1, most, &number));
+    if (fallback > 0)
+        TRY_QUIET(json_get_int_or(config, key, fallback, 1, most, &number));
+    else
+        TRY_QUIET(json_get_int(config, key, 1, most, &number));
     *value = (int32_t)number;
     return AIOS_OK;
 }
@@ -69,7 +82,8 @@ static aios_status read_config(const json_t *config, struct gpt2 *m)
     TRY_QUIET(json_get_number_or(config, "initializer_range", (double)DEVIATION, 0.0, 10.0, &deviation));
     m->eps = (float)eps;
     m->deviation = (float)deviation;
-    if (m->width % m->heads) return FAIL(AIOS_INVALID_ARGUMENT, "n_embd is %d and n_head %d: n_embd must be a multiple of n_head", m->width, m->heads);
+    if (m->width % m->heads)
+        return FAIL(AIOS_INVALID_ARGUMENT, "n_embd is %d and n_head %d: n_embd must be a multiple of n_head", m->width, m->heads);
     return AIOS_OK;
 }
 
@@ -86,8 +100,10 @@ struct recorder {
 /* "wte.weight", or within a block "h.3.ln_1.weight" */
 static void full_name(const struct recorder *r, const char *name, char full[96])
 {
-    if (r->layer < 0) (void)snprintf(full, 96, "%s", name);
-    else (void)snprintf(full, 96, "h.%d.%s", r->layer, name);
+    if (r->layer < 0)
+        (void)snprintf(full, 96, "%s", name);
+    else
+        (void)snprintf(full, 96, "h.%d.%s", r->layer, name);
 }
 
 static aios_tensor matrix(struct recorder *r, const char *name, int32_t rows, int32_t columns, float deviation)
@@ -112,7 +128,8 @@ static aios_tensor layernorm(struct recorder *r, aios_tensor x, const char *weig
 }
 
 /* Conv1D: the weight is stored (in, out). */
-static aios_tensor conv1d(struct recorder *r, aios_tensor x, const char *weight, const char *bias, int32_t in, int32_t out, float deviation, int32_t activation)
+static aios_tensor conv1d(struct recorder *r, aios_tensor x, const char *weight, const char *bias, int32_t in, int32_t out, float deviation,
+                          int32_t activation)
 {
     aios_tensor w = matrix(r, weight, in, out, deviation);
     aios_tensor b = vector(r, bias, out, AIOS_INIT_ZERO);
@@ -174,8 +191,10 @@ static aios_status record(void *user, aios_graph *g, int32_t mode, int32_t batch
     r.layer = -1;
     x = layernorm(&r, x, "ln_f.weight", "ln_f.bias");
     aios_tensor logits = aios_graph_linear(g, x, wte, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE); /* (B, T, V) */
-    if (mode == AIOS_MODEL_DECODE) aios_graph_output(g, "logits", logits);
-    else (void)aios_graph_cross_entropy(g, logits, aios_graph_input(g, "labels", AIOS_I32, shape, 2), AIOS_SOFTMAX, 1.0f);
+    if (mode == AIOS_MODEL_DECODE)
+        aios_graph_output(g, "logits", logits);
+    else
+        (void)aios_graph_cross_entropy(g, logits, aios_graph_input(g, "labels", AIOS_I32, shape, 2), AIOS_SOFTMAX, 1.0f);
     return AIOS_OK;
 }
 

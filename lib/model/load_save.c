@@ -17,9 +17,18 @@ static int has_prefix(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static const char *without_prefix(const struct weights_layout *layout, const char *name)
+static const char *without_prefix(const char *prefix, const char *name)
 {
-    return layout->prefix[0] && has_prefix(name, layout->prefix) ? name + strlen(layout->prefix) : name;
+    return has_prefix(name, prefix) ? name + strlen(prefix) : name;
+}
+
+/* What the names of a folder begin with. */
+static const char *find_prefix(const weights_file *weights)
+{
+    static const char prefix[] = "transformer.";
+    for (size_t i = 0; i < weights_count(weights); i++)
+        if (has_prefix(weights_get(weights, i)->name, prefix)) return prefix;
+    return "";
 }
 
 static aios_status check_mask(const safetensors_tensor *t)
@@ -29,24 +38,57 @@ static aios_status check_mask(const safetensors_tensor *t)
     return FAIL(AIOS_CORRUPT, "mask '%s' must have the shape (1, 1, n, n)", t->name);
 }
 
-static aios_status add_extra(aios_model *model, const struct architecture *architecture, const safetensors_tensor *t)
+static aios_status add_extra(aios_model *model, const safetensors_tensor *t)
 {
     struct weights_layout *layout = &model->layout;
     struct extra_tensor extra = {.dtype = t->dtype, .rank = t->rank};
-    if (!architecture->extra(without_prefix(layout, t->name), &extra)) return AIOS_OK;
+    if (!model->architecture->extra(without_prefix(layout->prefix, t->name), &extra)) return AIOS_OK;
     (void)snprintf(extra.name, sizeof extra.name, "%s", t->name);
     memcpy(extra.shape, t->shape, sizeof extra.shape);
     if (extra.kind == EXTRA_MASK) TRY_QUIET(check_mask(t));
     if (extra.kind == EXTRA_VALUE) {
-        if (t->bytes > sizeof extra.value) return FAIL(AIOS_CORRUPT, "'%s' has %llu bytes: one number is expected", t->name, (unsigned long long)t->bytes);
+        if (t->bytes > sizeof extra.value)
+            return FAIL(AIOS_CORRUPT, "'%s' has %llu bytes: one number is expected", t->name, (unsigned long long)t->bytes);
         memcpy(extra.value, t->data, t->bytes);
     }
-    TRY_QUIET(aios_memory_grow(model->context, (void **)&layout->extras, &layout->extra_capacity, layout->extra_count + 1, sizeof *layout->extras));
+    TRY_QUIET(aios_memory_grow(model->context, (void **)&layout->extras, &layout->extra_capacity, layout->extra_count + 1,
+                               sizeof *layout->extras));
     layout->extras[layout->extra_count++] = extra;
     return AIOS_OK;
 }
 
-aios_status layout_read(aios_model *model, const struct architecture *architecture, const char *folder)
+static aios_status keep_metadata(aios_model *model, const weights_file *weights)
+{
+    struct weights_layout *layout = &model->layout;
+    size_t count;
+    const safetensors_entry *entries = weights_metadata(weights, &count);
+    if (!count) return AIOS_OK;
+    layout->metadata = aios_memory_array(model->context, count, sizeof *layout->metadata);
+    if (!layout->metadata) return AIOS_OUT_OF_MEMORY;
+    for (; layout->metadata_count < count; layout->metadata_count++) {
+        safetensors_entry *kept = &layout->metadata[layout->metadata_count];
+        char *key = aios_memory_strdup(model->context, entries[layout->metadata_count].key);
+        char *value = aios_memory_strdup(model->context, entries[layout->metadata_count].value);
+        *kept = (safetensors_entry){key, value};
+        if (key && value) continue;
+        aios_memory_free(model->context, key);
+        aios_memory_free(model->context, value);
+        return AIOS_OUT_OF_MEMORY;
+    }
+    return AIOS_OK;
+}
+
+void layout_free(aios_context *context, struct weights_layout *layout)
+{
+    for (size_t i = 0; i < layout->metadata_count; i++) {
+        aios_memory_free(context, (void *)(uintptr_t)layout->metadata[i].key);
+        aios_memory_free(context, (void *)(uintptr_t)layout->metadata[i].value);
+    }
+    aios_memory_free(context, layout->metadata);
+    aios_memory_free(context, layout->extras);
+}
+
+aios_status layout_read(aios_model *model, const char *folder)
 {
     aios_status status = AIOS_OK;
     weights_file *weights = NULL;
@@ -54,31 +96,24 @@ aios_status layout_read(aios_model *model, const struct architecture *architectu
     static const char *const files[] = {"model.safetensors", "model.safetensors.index.json"};
     int found = 0;
     for (size_t i = 0; i < COUNT_OF(files); i++) {
-        if (snprintf(path, sizeof path, "%s/%s", folder, files[i]) >= (int)sizeof path) return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+        if (snprintf(path, sizeof path, "%s/%s", folder, files[i]) >= (int)sizeof path)
+            return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
         found |= os_path_kind(path) == OS_FILE;
     }
     if (!found) return AIOS_OK;
     ATTEMPT_QUIET(weights_open(model->context, folder, &weights));
-    for (size_t i = 0; i < weights_count(weights); i++)
-        if (has_prefix(weights_get(weights, i)->name, "transformer.")) (void)snprintf(model->layout.prefix, sizeof model->layout.prefix, "transformer.");
-    for (size_t i = 0; i < weights_count(weights); i++) ATTEMPT_QUIET(add_extra(model, architecture, weights_get(weights, i)));
-    const char *format = weights_metadata_find(weights, "format");
-    if (format) (void)snprintf(model->layout.format, sizeof model->layout.format, "%s", format);
+    (void)snprintf(model->layout.prefix, sizeof model->layout.prefix, "%s", find_prefix(weights));
+    for (size_t i = 0; i < weights_count(weights); i++) ATTEMPT_QUIET(add_extra(model, weights_get(weights, i)));
+    ATTEMPT_QUIET(keep_metadata(model, weights));
 done:
     weights_close(weights);
     return status;
 }
 
-static const struct extra_tensor *find_extra(const aios_model *model, const char *name)
-{
-    for (size_t i = 0; i < model->layout.extra_count; i++)
-        if (strcmp(model->layout.extras[i].name, name) == 0) return &model->layout.extras[i];
-    return NULL;
-}
-
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-static aios_status load_one(aios_parameters *parameters, const weights_file *weights, const char *prefix, const aios_parameter_info *info, aios_context *context)
+static aios_status load_one(aios_parameters *parameters, const weights_file *weights, const char *prefix, const aios_parameter_info *info,
+                            aios_context *context)
 {
     aios_status status = AIOS_OK;
     const safetensors_tensor *tensor;
@@ -87,7 +122,8 @@ static aios_status load_one(aios_parameters *parameters, const weights_file *wei
     for (int32_t i = 0; i < info->rank; i++) shape[i] = info->shape[i];
     (void)snprintf(name, sizeof name, "%s%s", prefix, info->name);
     TRY_QUIET(weights_require(weights, name, info->rank, shape, &tensor));
-    if (!element_is_float(tensor->dtype)) return FAIL(AIOS_CORRUPT, "'%s' has type %s: it must hold floating-point numbers", name, element_name(tensor->dtype));
+    if (!element_is_float(tensor->dtype))
+        return FAIL(AIOS_CORRUPT, "'%s' has type %s: it must hold floating-point numbers", name, element_name(tensor->dtype));
     float *values = aios_memory_array(context, info->count, sizeof *values);
     if (!values) return AIOS_OUT_OF_MEMORY;
     (void)elements_to_f32(tensor->dtype, tensor->data, values, info->count);
@@ -97,25 +133,36 @@ done:
     return status;
 }
 
+static aios_status check_tied(const weights_file *weights, const char *prefix, const safetensors_tensor *t,
+                              const struct extra_tensor *extra)
+{
+    char source[192];
+    (void)snprintf(source, sizeof source, "%s%s", prefix, extra->source);
+    const safetensors_tensor *tied = weights_find(weights, source);
+    if (tied && tied->dtype == t->dtype && tied->bytes == t->bytes && memcmp(tied->data, t->data, t->bytes) == 0) return AIOS_OK;
+    return FAIL(AIOS_UNSUPPORTED, "'%s' differs from '%s': libaios ties the head to the embedding", t->name, source);
+}
+
+static int is_parameter(aios_parameters *parameters, const char *name)
+{
+    for (uint32_t i = 0; i < aios_parameters_count(parameters); i++) {
+        aios_parameter_info info = {.struct_size = sizeof info};
+        if (aios_parameters_info(parameters, i, &info) == AIOS_OK && strcmp(info.name, name) == 0) return 1;
+    }
+    return 0;
+}
+
 /* Everything in the folder must be known: a stray tensor means that this is another model. */
-static aios_status check_strays(const aios_model *model, aios_parameters *parameters, const weights_file *weights)
+static aios_status check_strays(const aios_model *model, aios_parameters *parameters, const weights_file *weights, const char *prefix)
 {
     for (size_t i = 0; i < weights_count(weights); i++) {
         const safetensors_tensor *t = weights_get(weights, i);
-        const struct extra_tensor *extra = find_extra(model, t->name);
-        int known = extra != NULL;
-        for (uint32_t k = 0; !known && k < aios_parameters_count(parameters); k++) {
-            aios_parameter_info info = {.struct_size = sizeof info};
-            TRY_QUIET(aios_parameters_info(parameters, k, &info));
-            known = strcmp(without_prefix(&model->layout, t->name), info.name) == 0;
-        }
-        if (!known) return FAIL(AIOS_CORRUPT, "tensor '%s' is none of the %s model's", t->name, model->name);
-        if (extra && extra->kind == EXTRA_TIED) {
-            char source[192];
-            (void)snprintf(source, sizeof source, "%s%s", model->layout.prefix, extra->source);
-            const safetensors_tensor *tied = weights_find(weights, source);
-            if (!tied || tied->bytes != t->bytes || memcmp(tied->data, t->data, t->bytes) != 0)
-                return FAIL(AIOS_UNSUPPORTED, "'%s' differs from '%s': libaios ties the head to the embedding", t->name, source);
+        const char *name = without_prefix(prefix, t->name);
+        struct extra_tensor extra = {.kind = EXTRA_VALUE};
+        if (model->architecture && model->architecture->extra(name, &extra)) {
+            if (extra.kind == EXTRA_TIED) TRY_QUIET(check_tied(weights, prefix, t, &extra));
+        } else if (!is_parameter(parameters, name)) {
+            return FAIL(AIOS_CORRUPT, "tensor '%s' is none of the %s model's", t->name, model->name);
         }
     }
     return AIOS_OK;
@@ -125,13 +172,15 @@ aios_status aios_model_load_weights(const aios_model *model, aios_parameters *pa
 {
     aios_status status = AIOS_OK;
     weights_file *weights = NULL;
-    if (!model || !parameters || !folder) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_load_weights: model, parameters and folder must not be NULL");
+    if (!model || !parameters || !folder)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_load_weights: model, parameters and folder must not be NULL");
     ATTEMPT_QUIET(weights_open(model->context, folder, &weights));
-    ATTEMPT(check_strays(model, parameters, weights), "loading weights from %s", folder);
+    const char *prefix = model->architecture ? find_prefix(weights) : "";
+    ATTEMPT(check_strays(model, parameters, weights, prefix), "loading weights from %s", folder);
     for (uint32_t i = 0; i < aios_parameters_count(parameters); i++) {
         aios_parameter_info info = {.struct_size = sizeof info};
         ATTEMPT_QUIET(aios_parameters_info(parameters, i, &info));
-        ATTEMPT(load_one(parameters, weights, model->layout.prefix, &info, model->context), "loading weights from %s", folder);
+        ATTEMPT(load_one(parameters, weights, prefix, &info, model->context), "loading weights from %s", folder);
     }
 done:
     weights_close(weights);
@@ -170,9 +219,10 @@ static void add_extras(struct saver *s, const char *parameter)
 {
     for (size_t i = 0; i < s->model->layout.extra_count; i++) {
         const struct extra_tensor *extra = &s->model->layout.extras[i];
-        const char *name = without_prefix(&s->model->layout, extra->name);
+        const char *name = without_prefix(s->model->layout.prefix, extra->name);
         const char *dot = strstr(name, "attn.");
-        int here = parameter ? dot && strstr(parameter, "attn.c_attn.weight") && strncmp(parameter, name, (size_t)(dot - name)) == 0 && parameter[dot - name] == 'a'
+        int here = parameter ? dot && strstr(parameter, "attn.c_attn.weight") && strncmp(parameter, name, (size_t)(dot - name)) == 0 &&
+                                   parameter[dot - name] == 'a'
                              : !dot;
         safetensors_tensor shape = {.dtype = extra->dtype, .rank = extra->rank};
         memcpy(shape.shape, extra->shape, sizeof shape.shape);
@@ -255,21 +305,25 @@ static aios_status write_item(struct saver *s, weights_writer *writer, size_t in
     return weights_writer_write(writer, item->extra->value, bytes);
 }
 
-aios_status aios_model_save_weights(const aios_model *model, aios_parameters *parameters, const char *folder, int32_t type, uint64_t max_shard_size)
+aios_status aios_model_save_weights(const aios_model *model, aios_parameters *parameters, const char *folder, int32_t type,
+                                    uint64_t max_shard_size)
 {
     aios_status status = AIOS_OK;
     struct saver s = {.model = model, .parameters = parameters};
     weights_writer *writer = NULL;
     char path[4096];
-    if (!model || !parameters || !folder) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_save_weights: model, parameters and folder must not be NULL");
+    if (!model || !parameters || !folder)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_save_weights: model, parameters and folder must not be NULL");
     int element = element_of_storage(type);
     if (element < 0 || !element_is_float(element))
         return FAIL(AIOS_INVALID_ARGUMENT, "weights can't be saved as type %d: AIOS_F32, AIOS_BF16 and AIOS_F16 are allowed", type);
-    if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path) return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
     ATTEMPT(list_items(&s, element), "saving weights to %s", folder);
-    safetensors_entry format = {"format", model->layout.format};
-    ATTEMPT_QUIET(weights_writer_begin(model->context, folder, s.tensors, s.count, &format, 1, max_shard_size, &writer));
-    for (size_t next; (next = weights_writer_next(writer)) != SAFETENSORS_END;) ATTEMPT(write_item(&s, writer, next), "saving %s", s.items[next].name);
+    ATTEMPT_QUIET(weights_writer_begin(model->context, folder, s.tensors, s.count, model->layout.metadata, model->layout.metadata_count,
+                                       max_shard_size, &writer));
+    for (size_t next; (next = weights_writer_next(writer)) != SAFETENSORS_END;)
+        ATTEMPT(write_item(&s, writer, next), "saving %s", s.items[next].name);
     status = weights_writer_finish(writer);
     writer = NULL;
     if (status != AIOS_OK) goto done;

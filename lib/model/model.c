@@ -30,7 +30,6 @@ static aios_status make(aios_context *context, const aios_model_functions *funct
     made->references = 1;
     made->functions = *functions;
     (void)snprintf(made->name, sizeof made->name, "%s", functions->name);
-    (void)snprintf(made->layout.format, sizeof made->layout.format, "pt");
     made->config = aios_memory_strdup(context, functions->config_json ? functions->config_json : "{}\n");
     if (!made->config) {
         made->functions.destroy = NULL; /* the caller still owns user */
@@ -60,7 +59,8 @@ static aios_status create_named(aios_context *context, const char *config, const
         functions.destroy(functions.user);
         goto done;
     }
-    if (folder) ATTEMPT(layout_read(made, architecture, folder), "opening model %s", folder);
+    made->architecture = architecture;
+    if (folder) ATTEMPT(layout_read(made, folder), "opening model %s", folder);
     *model = made;
     made = NULL;
 done:
@@ -71,7 +71,8 @@ done:
 
 aios_status aios_model_create(aios_context *context, const char *config_json, aios_model **model)
 {
-    if (!context || !config_json || !model) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_create: context, config_json and model must not be NULL");
+    if (!context || !config_json || !model)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_create: context, config_json and model must not be NULL");
     *model = NULL;
     return create_named(context, config_json, "the model's configuration", NULL, model);
 }
@@ -83,22 +84,27 @@ aios_status aios_model_open(aios_context *context, const char *folder, aios_mode
     size_t size;
     if (!context || !folder || !model) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_open: context, folder and model must not be NULL");
     *model = NULL;
-    if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path) return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
     TRY(os_file_read_all(context, path, CONFIG_MOST, &text, &size), "opening model %s", folder);
-    if (strlen(text) != size) status = FAIL(AIOS_CORRUPT, "%s holds a zero byte at %zu: it must be text", path, strlen(text));
-    else status = create_named(context, text, path, folder, model);
+    if (strlen(text) != size)
+        status = FAIL(AIOS_CORRUPT, "%s holds a zero byte at %zu: it must be text", path, strlen(text));
+    else
+        status = create_named(context, text, path, folder, model);
     aios_memory_free(context, text);
     return status;
 }
 
 aios_status aios_model_create_custom(aios_context *context, const aios_model_functions *given, aios_model **model)
 {
-    if (!context || !given || !model) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_create_custom: context, functions and model must not be NULL");
+    if (!context || !given || !model)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_create_custom: context, functions and model must not be NULL");
     *model = NULL;
     aios_model_functions functions = {.struct_size = sizeof functions};
     TRY_QUIET(aios_struct_read("aios_model_functions", &functions, sizeof functions, given));
     if (!functions.record || !functions.name || functions.vocabulary_size < 1 || functions.context_length < 1)
-        return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_functions: record and name must be given, vocabulary_size (%d) and context_length (%d) be at least 1",
+        return FAIL(AIOS_INVALID_ARGUMENT,
+                    "aios_model_functions: record and name must be given, vocabulary_size (%d) and context_length (%d) be at least 1",
                     functions.vocabulary_size, functions.context_length);
     return make(context, &functions, model);
 }
@@ -114,7 +120,7 @@ void aios_model_destroy(aios_model *model)
     if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
     if (model->functions.destroy) model->functions.destroy(model->functions.user);
     aios_context *context = model->context;
-    aios_memory_free(context, model->layout.extras);
+    layout_free(context, &model->layout);
     aios_memory_free(context, model->config);
     aios_memory_free(context, model);
     aios_context_release(context);
@@ -143,10 +149,11 @@ int32_t aios_model_context_length(const aios_model *model)
 aios_status aios_model_record(const aios_model *model, aios_graph *graph, int32_t mode, int32_t batch, int32_t sequence)
 {
     if (!model || !graph) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_record: model and graph must not be NULL");
-    if (mode < AIOS_MODEL_TRAIN || mode > AIOS_MODEL_DECODE) return FAIL(AIOS_INVALID_ARGUMENT, "mode is %d: 0 to %d are allowed", mode, AIOS_MODEL_DECODE);
+    if (mode < AIOS_MODEL_TRAIN || mode > AIOS_MODEL_DECODE)
+        return FAIL(AIOS_INVALID_ARGUMENT, "mode is %d: 0 to %d are allowed", mode, AIOS_MODEL_DECODE);
     if (batch < 1 || sequence < 1 || sequence > model->functions.context_length)
-        return FAIL(AIOS_OUT_OF_RANGE, "%s: batch is %d and sequence %d: batch must be at least 1, sequence 1 to %d", model->name, batch, sequence,
-                    model->functions.context_length);
+        return FAIL(AIOS_OUT_OF_RANGE, "%s: batch is %d and sequence %d: batch must be at least 1, sequence 1 to %d", model->name, batch,
+                    sequence, model->functions.context_length);
     TRY(model->functions.record(model->functions.user, graph, mode, batch, sequence), "recording %s", model->name);
     TRY(aios_graph_finish(graph), "recording %s", model->name);
     return AIOS_OK;

@@ -27,11 +27,14 @@ struct extra_tensor {
 
 /* How a folder spelt its tensors, so that an unchanged model is saved byte for byte. */
 struct weights_layout {
-    char prefix[32]; /* "" or "transformer." */
-    char format[32]; /* metadata "format" */
+    char prefix[32];             /* "" or "transformer." */
+    safetensors_entry *metadata; /* of the file, its strings owned; NULL: as transformers writes it */
+    size_t metadata_count;
     struct extra_tensor *extras;
     size_t extra_count, extra_capacity;
 };
+
+struct architecture;
 
 struct aios_model {
     aios_context *context;
@@ -39,6 +42,7 @@ struct aios_model {
     aios_model_functions functions;
     char name[64];
     char *config;
+    const struct architecture *architecture; /* NULL: a custom one */
     struct weights_layout layout;
 };
 
@@ -53,6 +57,7 @@ struct architecture {
 extern const struct architecture gpt2_architecture;
 
 /* What the folder spells differently; AIOS_OK where it has no weights. */
-aios_status layout_read(aios_model *model, const struct architecture *architecture, const char *folder);
+aios_status layout_read(aios_model *model, const char *folder);
+void layout_free(aios_context *context, struct weights_layout *layout);
 
 #endif

@@ -251,6 +251,12 @@ aios_status weights_require(const weights_file *weights, const char *name, int r
     return AIOS_OK;
 }
 
+const safetensors_entry *weights_metadata(const weights_file *weights, size_t *count)
+{
+    *count = 0;
+    return weights->shard_count ? safetensors_metadata(weights->shards[0], count) : NULL;
+}
+
 const char *weights_metadata_find(const weights_file *weights, const char *key)
 {
     const char *value = NULL;

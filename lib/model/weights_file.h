@@ -27,6 +27,8 @@ const safetensors_tensor *weights_find(const weights_file *weights, const char *
 /* The same, with a shape that is asked for: rank and dimensions must be these.  Errors: NOT_FOUND, CORRUPT names both shapes. */
 aios_status weights_require(const weights_file *weights, const char *name, int rank, const int64_t *shape,
                             const safetensors_tensor **tensor);
+/* The strings of the first file's __metadata__, in its order; NULL where it has none. */
+const safetensors_entry *weights_metadata(const weights_file *weights, size_t *count);
 /* A string of __metadata__ ("format"), from the first shard that has it; NULL where none has. */
 const char *weights_metadata_find(const weights_file *weights, const char *key);
 

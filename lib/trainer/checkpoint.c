@@ -1,0 +1,266 @@
+#include "checkpoint.h"
+
+#include "base/options.h"
+#include "checkpoint_folder.h"
+#include "model/safetensors.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FORMAT    1
+#define STATE     "optimizer.state"
+#define NAME_ROOM 160
+#define PATH_ROOM 4096
+
+/* ---- the optimizer's tensors ------------------------------------------------------------------------------------- */
+
+struct moments {
+    aios_trainer *t;
+    safetensors_tensor *tensors;
+    char (*names)[NAME_ROOM];
+    size_t count; /* the state is the last */
+};
+
+static int moments_each(const aios_trainer *t)
+{
+    return t->settings.optimizer == AIOS_SIGN_SGD ? 0 : 2;
+}
+
+static aios_status list_moments(struct moments *m)
+{
+    aios_context *context = m->t->context;
+    uint32_t parameters = aios_parameters_count(m->t->parameters);
+    size_t most = (size_t)parameters * 2 + 1;
+    m->tensors = aios_memory_array(context, most, sizeof *m->tensors);
+    m->names = aios_memory_array(context, most, sizeof *m->names);
+    if (!m->tensors || !m->names) return AIOS_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < parameters; i++) {
+        aios_parameter_info info = {.struct_size = sizeof info};
+        TRY_QUIET(aios_parameters_info(m->t->parameters, i, &info));
+        for (int k = 1; k <= moments_each(m->t); k++) {
+            safetensors_tensor *tensor = &m->tensors[m->count];
+            (void)snprintf(m->names[m->count], NAME_ROOM, "%s.moment%d", info.name, k);
+            *tensor = (safetensors_tensor){.name = m->names[m->count], .dtype = ELEMENT_F32, .rank = info.rank};
+            for (int32_t d = 0; d < info.rank; d++) tensor->shape[d] = info.shape[d];
+            m->count++;
+        }
+    }
+    m->tensors[m->count++] = (safetensors_tensor){.name = STATE, .dtype = ELEMENT_F32, .rank = 1, .shape = {aios_optimizer_state_count()}};
+    return AIOS_OK;
+}
+
+static void free_moments(struct moments *m)
+{
+    aios_memory_free(m->t->context, m->tensors);
+    aios_memory_free(m->t->context, m->names);
+}
+
+/* Reads (or writes) tensor number `index` of the list from (to) the device. */
+static aios_status move_moment(struct moments *m, size_t index, float *values, uint64_t count, int write)
+{
+    char name[NAME_ROOM];
+    if (index + 1 == m->count)
+        return write ? aios_optimizer_write_state(m->t->optimizer, values, (uint32_t)count)
+                     : aios_optimizer_read_state(m->t->optimizer, values, (uint32_t)count);
+    size_t length = strlen(m->names[index]) - strlen(".momentN");
+    int32_t kind = m->names[index][length + 7] == '1' ? AIOS_MOMENT1 : AIOS_MOMENT2;
+    (void)snprintf(name, sizeof name, "%.*s", (int)length, m->names[index]);
+    return write ? aios_parameters_write(m->t->parameters, name, kind, values, count)
+                 : aios_parameters_read(m->t->parameters, name, kind, values, count);
+}
+
+static aios_status write_moment(struct moments *m, size_t index, safetensors_writer *writer)
+{
+    uint64_t bytes;
+    TRY_QUIET(safetensors_tensor_bytes(&m->tensors[index], &bytes));
+    float *values = aios_memory_alloc(m->t->context, bytes);
+    if (!values) return AIOS_OUT_OF_MEMORY;
+    aios_status status = move_moment(m, index, values, bytes / sizeof *values, 0);
+    if (status == AIOS_OK) status = safetensors_writer_write(writer, values, bytes);
+    aios_memory_free(m->t->context, values);
+    return status;
+}
+
+static aios_status save_optimizer(aios_trainer *t, const char *path)
+{
+    aios_status status = AIOS_OK;
+    struct moments m = {.t = t};
+    safetensors_writer *writer = NULL;
+    ATTEMPT_QUIET(list_moments(&m));
+    ATTEMPT_QUIET(safetensors_writer_begin(t->context, path, m.tensors, m.count, NULL, 0, &writer));
+    for (size_t next; (next = safetensors_writer_next(writer)) != SAFETENSORS_END;)
+        ATTEMPT(write_moment(&m, next, writer), "saving %s", m.names[next]);
+    status = safetensors_writer_finish(writer);
+    writer = NULL;
+done:
+    safetensors_writer_abort(writer);
+    free_moments(&m);
+    return status;
+}
+
+static aios_status read_moment(struct moments *m, size_t index, const safetensors_file *file)
+{
+    const safetensors_tensor *want = &m->tensors[index], *is = safetensors_find(file, want->name);
+    if (!is) return FAIL(AIOS_CORRUPT, "%s has no tensor '%s'", safetensors_path(file), want->name);
+    if (is->dtype != want->dtype || is->rank != want->rank || memcmp(is->shape, want->shape, (size_t)want->rank * sizeof *want->shape) != 0)
+        return FAIL(AIOS_CORRUPT, "%s: '%s' has another type or shape than the model's parameter", safetensors_path(file), want->name);
+    float *values = aios_memory_alloc(m->t->context, is->bytes);
+    if (!values) return AIOS_OUT_OF_MEMORY;
+    memcpy(values, is->data, is->bytes);
+    aios_status status = move_moment(m, index, values, is->bytes / sizeof *values, 1);
+    aios_memory_free(m->t->context, values);
+    return status;
+}
+
+static aios_status load_optimizer(aios_trainer *t, const char *path)
+{
+    aios_status status = AIOS_OK;
+    struct moments m = {.t = t};
+    safetensors_file *file = NULL;
+    ATTEMPT_QUIET(list_moments(&m));
+    ATTEMPT_QUIET(safetensors_open(t->context, path, &file));
+    if (safetensors_count(file) != m.count) {
+        status = FAIL(AIOS_CORRUPT, "%s holds %zu tensors, the model and its optimizer have %zu", path, safetensors_count(file), m.count);
+        goto done;
+    }
+    for (size_t i = 0; i < m.count; i++) ATTEMPT(read_moment(&m, i, file), "loading %s", m.tensors[i].name);
+done:
+    safetensors_close(file);
+    free_moments(&m);
+    return status;
+}
+
+/* ---- trainer.json ------------------------------------------------------------------------------------------------ */
+
+static aios_status write_state(aios_trainer *t, struct fields *f)
+{
+    const struct position *p = &t->position;
+    fields_begin(f, t->context);
+    fields_int(f, "format", FORMAT);
+    fields_text(f, "version", aios_version());
+    fields_int(f, "step", p->step);
+    fields_int(f, "tokens", p->tokens);
+    fields_int(f, "next_sample", p->next_sample);
+    fields_int(f, "bad_steps", p->bad_steps);
+    fields_number(f, "loss", p->loss);
+    fields_number(f, "eval_loss", p->eval_loss);
+    fields_number(f, "elapsed", trainer_elapsed(t));
+    fields_text(f, "model", aios_model_name(t->model));
+    fields_text(f, "dataset", aios_dataset_identity(t->batches.train));
+    fields_int(f, "sequence", t->sequence);
+    fields_int(f, "train_samples", batches_train_count(&t->batches));
+    fields_text(f, "tokenizer", aios_tokenizer_identity(t->tokenizer));
+    fields_json(f, "options", options_write_all(t->options));
+    return fields_end(f);
+}
+
+aios_status checkpoint_read_state(aios_context *context, const char *folder, json_t **state)
+{
+    char path[PATH_ROOM];
+    int64_t format;
+    *state = NULL;
+    if (snprintf(path, sizeof path, "%s/" CHECKPOINT_STATE, folder) >= (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(json_read_file(context, path, NULL, state));
+    aios_status status = json_get_int(*state, "format", 1, INT64_MAX, &format);
+    if (status == AIOS_OK && format > FORMAT)
+        status = FAIL(AIOS_UNSUPPORTED, "format is %lld: libaios %s reads up to %d", (long long)format, aios_version(), FORMAT);
+    if (status == AIOS_OK) return status;
+    json_decref(*state);
+    *state = NULL;
+    return aios_error_add_frame(status, "reading %s", path);
+}
+
+static aios_status read_position(const json_t *state, struct position *p)
+{
+    TRY_QUIET(json_get_int(state, "step", 0, INT64_MAX / 2, &p->step));
+    TRY_QUIET(json_get_int(state, "tokens", 0, INT64_MAX / 2, &p->tokens));
+    TRY_QUIET(json_get_int(state, "next_sample", 0, INT64_MAX / 2, &p->next_sample));
+    TRY_QUIET(json_get_int(state, "bad_steps", 0, INT64_MAX / 2, &p->bad_steps));
+    TRY_QUIET(json_get_number_or(state, "loss", NAN, -HUGE_VAL, HUGE_VAL, &p->loss));
+    TRY_QUIET(json_get_number_or(state, "eval_loss", NAN, -HUGE_VAL, HUGE_VAL, &p->eval_loss));
+    return json_get_number(state, "elapsed", 0, HUGE_VAL, &p->elapsed);
+}
+
+/* ---- whole ------------------------------------------------------------------------------------------------------- */
+
+static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
+{
+    const char *folder = checkpoint_writer_path(writer);
+    char path[PATH_ROOM];
+    struct fields f;
+    if (snprintf(path, sizeof path, "%s/" CHECKPOINT_OPTIMIZER, folder) >= (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(aios_model_save_weights(t->model, t->parameters, folder, AIOS_F32, 0));
+    TRY_QUIET(aios_tokenizer_save(t->tokenizer, folder));
+    TRY_QUIET(save_optimizer(t, path));
+    aios_status status = write_state(t, &f);
+    if (status == AIOS_OK) status = text_add(&f.text, "\n");
+    if (status == AIOS_OK) status = checkpoint_writer_put(writer, CHECKPOINT_STATE, f.text.bytes, f.text.size);
+    fields_free(&f);
+    return status;
+}
+
+aios_status checkpoint_save(aios_trainer *t)
+{
+    aios_status status = AIOS_OK;
+    checkpoint_writer *writer = NULL;
+    char name[CHECKPOINT_NAME_MAX], path[PATH_ROOM];
+    double began = os_now();
+    checkpoint_step_name((uint64_t)t->position.step, name);
+    if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
+    ATTEMPT_QUIET(checkpoint_begin(t->context, t->folder.checkpoints, name, (uint64_t)t->position.step, &writer));
+    ATTEMPT_QUIET(fill(t, writer));
+    /* What the checkpoint counts as done is in the log before the checkpoint is there. */
+    if (!t->log_broken) ATTEMPT_QUIET(run_folder_sync_log(&t->folder));
+    status = checkpoint_commit(writer);
+    writer = NULL;
+    if (status != AIOS_OK) goto done;
+    t->saved_step = t->position.step;
+    report_checkpoint(t, path, os_now() - began);
+    ATTEMPT_QUIET(checkpoint_prune(t->context, t->folder.checkpoints, (uint32_t)t->settings.keep_checkpoints));
+done:
+    checkpoint_abort(writer);
+    return status == AIOS_OK ? status : aios_error_add_frame(status, "saving checkpoint %s", path);
+}
+
+/* The checkpoint's position only makes sense in the same samples. */
+static aios_status check_same(const json_t *state, const char *key, const char *now, const char *what)
+{
+    const char *then;
+    TRY_QUIET(json_get_string(state, key, &then));
+    if (strcmp(then, now) == 0) return AIOS_OK;
+    return FAIL(AIOS_INVALID_ARGUMENT, "the %s is another one than the checkpoint's: its identity is %.16s…, the checkpoint's %.16s…", what,
+                now, then);
+}
+
+static aios_status check_number(const json_t *state, const char *key, int64_t now, const char *what, const char *advice)
+{
+    int64_t then;
+    TRY_QUIET(json_get_int(state, key, 1, INT64_MAX, &then));
+    if (then == now) return AIOS_OK;
+    return FAIL(AIOS_INVALID_ARGUMENT, "%s: %lld now, %lld in the checkpoint: %s", what, (long long)now, (long long)then, advice);
+}
+
+static aios_status check_data(const aios_trainer *t, const json_t *state)
+{
+    TRY_QUIET(check_same(state, "tokenizer", aios_tokenizer_identity(t->tokenizer), "tokenizer"));
+    TRY_QUIET(check_same(state, "dataset", aios_dataset_identity(t->batches.train), "dataset"));
+    TRY_QUIET(check_number(state, "sequence", t->sequence, "tokens of a sample", "max-seq-len must stay as it was"));
+    return check_number(state, "train_samples", batches_train_count(&t->batches), "training samples",
+                        "eval-fraction and eval-file must stay as they were");
+}
+
+aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *state)
+{
+    char path[PATH_ROOM];
+    if (snprintf(path, sizeof path, "%s/" CHECKPOINT_OPTIMIZER, folder) >= (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY(check_data(t, state), "going on from %s", folder);
+    TRY(read_position(state, &t->position), "reading %s/" CHECKPOINT_STATE, folder);
+    TRY_QUIET(aios_model_load_weights(t->model, t->parameters, folder));
+    TRY(load_optimizer(t, path), "going on from %s", folder);
+    return AIOS_OK;
+}

@@ -1,0 +1,192 @@
+/* What a run says: events, lines of the log, metrics. */
+#include "trainer.h"
+
+#include "base/options.h"
+#include "setup.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+double trainer_elapsed(const aios_trainer *t)
+{
+    return t->position.elapsed + (t->run_began > 0 ? os_now() - t->run_began : 0);
+}
+
+/* A log that can't be written is told once; training goes on. */
+static void check_log(aios_trainer *t, aios_status status)
+{
+    if (status == AIOS_OK || t->log_broken) return;
+    t->log_broken = 1;
+    aios_log(t->context, AIOS_LOG_WARNING, "%s: the run goes on without it", aios_error_message());
+}
+
+void report_event(aios_trainer *t, const char *name, struct fields *fields)
+{
+    aios_status status = fields_end(fields);
+    if (status == AIOS_OK) {
+        status = run_folder_log(&t->folder, name, fields->text.bytes);
+        aios_emit(t->context, name, fields->text.bytes);
+    }
+    check_log(t, status);
+    fields_free(fields);
+}
+
+void report_warning(aios_trainer *t, const char *format, ...)
+{
+    struct fields f;
+    char message[768];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    fields_begin(&f, t->context);
+    fields_text(&f, "message", message);
+    report_event(t, "warning", &f);
+    aios_log(t->context, AIOS_LOG_WARNING, "%s", message);
+}
+
+void report_start(aios_trainer *t)
+{
+    struct fields f;
+    fields_begin(&f, t->context);
+    fields_text(&f, "model", aios_model_name(t->model));
+    fields_int(&f, "parameters", (int64_t)aios_parameters_total(t->parameters));
+    fields_text(&f, "device", aios_device_spec(t->device));
+    fields_text(&f, "precision", setup_precision_name(t->settings.precision));
+    fields_int(&f, "steps", t->settings.steps);
+    fields_int(&f, "step", t->position.step);
+    fields_int(&f, "tokens_per_step", t->step_samples * t->sequence);
+    fields_int(&f, "train_samples", batches_train_count(&t->batches));
+    fields_int(&f, "eval_samples", batches_eval_count(&t->batches));
+    report_event(t, "run_start", &f);
+}
+
+static double seconds_left(const aios_trainer *t)
+{
+    int64_t done = t->position.step - t->first_step;
+    return done > 0 ? t->busy / (double)done * (double)(t->settings.steps - t->position.step) : NAN;
+}
+
+void report_step(aios_trainer *t)
+{
+    const struct position *p = &t->position;
+    struct fields f;
+    double seconds = t->busy - t->reported_busy;
+    t->tokens_per_second = seconds > 0 ? (double)(p->tokens - t->reported_tokens) / seconds : NAN;
+    t->reported_busy = t->busy;
+    t->reported_tokens = p->tokens;
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", p->step);
+    fields_number(&f, "loss", p->loss);
+    fields_number(&f, "lr", t->rate);
+    fields_number(&f, "grad_norm", t->grad_norm);
+    fields_int(&f, "tokens", p->tokens);
+    fields_number(&f, "tokens_per_second", t->tokens_per_second);
+    fields_number(&f, "loss_scale", t->loss_scale);
+    fields_int(&f, "skipped", (int64_t)t->skipped);
+    fields_int(&f, "epoch", p->next_sample / batches_train_count(&t->batches));
+    fields_number(&f, "elapsed", trainer_elapsed(t));
+    fields_number(&f, "eta", seconds_left(t));
+    report_event(t, "step", &f);
+}
+
+void report_eval(aios_trainer *t, const struct evaluator_sums *sums)
+{
+    struct fields f;
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_number(&f, "loss", t->position.eval_loss);
+    fields_number(&f, "accuracy", t->eval_accuracy);
+    fields_int(&f, "tokens", (int64_t)sums->rows);
+    fields_number(&f, "nats_per_byte", t->eval_nats_per_byte);
+    report_event(t, "eval", &f);
+}
+
+void report_checkpoint(aios_trainer *t, const char *path, double seconds)
+{
+    struct fields f;
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_text(&f, "path", path);
+    fields_number(&f, "seconds", seconds);
+    report_event(t, "checkpoint_save", &f);
+}
+
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
+
+void report_metrics(aios_trainer *t, int now)
+{
+    const struct position *p = &t->position;
+    struct fields f;
+    os_mutex_lock(&t->mutex);
+    t->metrics = (aios_trainer_metrics){sizeof t->metrics, t->run_began > 0, p->step,      t->settings.steps,    p->tokens,         p->loss,
+                                        p->eval_loss,      t->rate,          t->grad_norm, t->tokens_per_second, trainer_elapsed(t)};
+    os_mutex_unlock(&t->mutex);
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", p->step);
+    fields_int(&f, "steps", t->settings.steps);
+    fields_int(&f, "tokens", p->tokens);
+    fields_number(&f, "loss", p->loss);
+    fields_number(&f, "eval_loss", p->eval_loss);
+    fields_number(&f, "eval_accuracy", t->eval_accuracy);
+    fields_number(&f, "eval_nats_per_byte", t->eval_nats_per_byte);
+    fields_number(&f, "lr", t->rate);
+    fields_number(&f, "grad_norm", t->grad_norm);
+    fields_number(&f, "tokens_per_second", t->tokens_per_second);
+    fields_number(&f, "loss_scale", t->loss_scale);
+    fields_int(&f, "skipped", (int64_t)t->skipped);
+    fields_number(&f, "elapsed", trainer_elapsed(t));
+    aios_status status = fields_end(&f);
+    if (status == AIOS_OK) status = run_folder_put_metrics(&t->folder, f.text.bytes, now);
+    check_log(t, status);
+    fields_free(&f);
+}
+
+/* run.json: what the run is and how it stands.  outcome "running" until the end. */
+static void put_run(aios_trainer *t, const char *outcome, const char *message)
+{
+    const aios_device_info *info = aios_device_get_info(t->device);
+    struct fields f;
+    char now[32];
+    os_time_text(os_wall_time(), now);
+    fields_begin(&f, t->context);
+    fields_int(&f, "format", 1);
+    fields_text(&f, "version", aios_version());
+    fields_text(&f, "model", aios_model_name(t->model));
+    fields_int(&f, "parameters", (int64_t)aios_parameters_total(t->parameters));
+    fields_text(&f, "device", aios_device_spec(t->device));
+    fields_text(&f, "device_name", info->name);
+    fields_text(&f, "tokenizer", aios_tokenizer_identity(t->tokenizer));
+    fields_text(&f, "started", t->started);
+    if (t->resumed_step >= 0) fields_int(&f, "resumed_step", t->resumed_step);
+    fields_text(&f, "updated", now);
+    fields_text(&f, "outcome", outcome);
+    if (message) fields_text(&f, "message", message);
+    fields_int(&f, "step", t->position.step);
+    fields_int(&f, "tokens", t->position.tokens);
+    fields_json(&f, "options", options_write_all(t->options));
+    aios_status status = fields_end(&f);
+    if (status == AIOS_OK) status = run_folder_put(&t->folder, "run.json", f.text.bytes);
+    check_log(t, status);
+    fields_free(&f);
+}
+
+void report_run(aios_trainer *t)
+{
+    put_run(t, "running", NULL);
+}
+
+void report_end(aios_trainer *t, const char *outcome, const char *message)
+{
+    struct fields f;
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_text(&f, "outcome", outcome);
+    fields_number(&f, "loss", t->position.loss);
+    fields_int(&f, "tokens", t->position.tokens);
+    fields_number(&f, "elapsed", trainer_elapsed(t));
+    report_event(t, "training_complete", &f);
+    check_log(t, run_folder_sync_log(&t->folder));
+    put_run(t, outcome, message);
+}

@@ -1,0 +1,19 @@
+/* resume.h (internal): the options of a run that goes on from a checkpoint. */
+#ifndef AIOS_TRAINER_RESUME_H
+#define AIOS_TRAINER_RESUME_H
+
+#include "trainer.h"
+
+#include "base/json.h"
+
+/* t->options = those of the checkpoint, and over them what the caller has set.  Errors: INVALID_ARGUMENT for a change that the state
+ * of the run does not allow, with both values. */
+aios_status resume_options(aios_trainer *t, const aios_options *given, const json_t *state);
+/* Reports every change that makes the run another one than it would have been without the stop. */
+void resume_report_changes(aios_trainer *t, const json_t *state);
+/* What the caller says about the model must be what the checkpoint has.  Errors: INVALID_ARGUMENT with both values. */
+aios_status resume_check_model(const aios_trainer *t, const aios_options *given);
+/* The loss scale belongs to a precision: another one begins with its own. */
+aios_status resume_loss_scale(aios_trainer *t, const json_t *state);
+
+#endif

@@ -1,0 +1,115 @@
+#include "settings.h"
+
+#include "schedule.h"
+#include <aios/plan.h>
+
+#include <string.h>
+
+#define T AIOS_SCOPE_TRAIN
+#define E AIOS_SCOPE_EVAL
+#define G AIOS_SCOPE_GENERATE
+
+enum kind { INT, FLOAT, TEXT, CHOICE };
+
+static const struct {
+    const char *name;
+    uint32_t scopes;
+    enum kind kind;
+    size_t offset;
+} table[] = {
+#define ROW(scopes, name, kind, field)                                                                                                     \
+    {                                                                                                                                      \
+        name, scopes, kind, offsetof(struct settings, field)                                                                               \
+    }
+    ROW(T | E | G, "model", TEXT, model),
+    ROW(T, "model-type", TEXT, model_type),
+    ROW(T, "n-layer", INT, n_layer),
+    ROW(T, "n-head", INT, n_head),
+    ROW(T, "n-embd", INT, n_embd),
+    ROW(T | E | G, "tokenizer", TEXT, tokenizer),
+    ROW(T | E, "dataset-file", TEXT, dataset_file),
+    ROW(T, "eval-file", TEXT, eval_file),
+    ROW(T, "eval-fraction", FLOAT, eval_fraction),
+    ROW(T | E, "max-seq-len", INT, max_seq_len),
+    ROW(T, "shuffle", INT, shuffle),
+    ROW(T | E, "cache-dir", TEXT, cache_dir),
+    ROW(T, "steps", INT, steps),
+    ROW(T | E, "batch-size", INT, batch_size),
+    ROW(T, "gradient-accumulation-steps", INT, accumulation),
+    ROW(T, "seed", INT, seed),
+    ROW(T, "max-minutes", FLOAT, max_minutes),
+    ROW(T, "optimizer", CHOICE, optimizer),
+    ROW(T, "lr", FLOAT, lr),
+    ROW(T, "lr-warmup-steps", INT, lr_warmup_steps),
+    ROW(T, "lr-schedule", CHOICE, lr_schedule),
+    ROW(T, "lr-min-ratio", FLOAT, lr_min_ratio),
+    ROW(T, "weight-decay", FLOAT, weight_decay),
+    ROW(T, "beta1", FLOAT, beta1),
+    ROW(T, "beta2", FLOAT, beta2),
+    ROW(T, "adam-eps", FLOAT, adam_eps),
+    ROW(T, "grad-clip", FLOAT, grad_clip),
+    ROW(T | E | G, "device", TEXT, device),
+    ROW(T | E | G, "precision", CHOICE, precision),
+    ROW(T, "gradient-checkpointing", INT, gradient_checkpointing),
+    ROW(T, "loss-scale", FLOAT, loss_scale),
+    ROW(T, "loss-scale-growth-interval", INT, growth_interval),
+    ROW(T, "save-dir", TEXT, save_dir),
+    ROW(T, "resume", INT, resume),
+    ROW(T, "checkpoint-interval", INT, checkpoint_interval),
+    ROW(T, "keep-checkpoints", INT, keep_checkpoints),
+    ROW(T, "eval-interval", INT, eval_interval),
+    ROW(T | E, "eval-batches", INT, eval_batches),
+    ROW(T, "log-interval", INT, log_interval),
+    ROW(T, "log-file", TEXT, log_file),
+    ROW(T, "stop-file", TEXT, stop_file),
+    ROW(T, "max-nan-steps", INT, max_nan_steps),
+    ROW(G, "max-tokens", INT, max_tokens),
+    ROW(G, "temperature", FLOAT, temperature),
+    ROW(G, "top-k", INT, top_k),
+    ROW(G, "top-p", FLOAT, top_p),
+#undef ROW
+};
+
+/* What the numbers of the choices mean. */
+static const struct {
+    const char *option, *choice;
+    int64_t value;
+} choices[] = {
+    {"optimizer", "adamw", AIOS_ADAMW},
+    {"optimizer", "adam-atan2", AIOS_ADAM_ATAN2},
+    {"optimizer", "sign-sgd", AIOS_SIGN_SGD},
+    {"lr-schedule", "cosine", SCHEDULE_COSINE},
+    {"lr-schedule", "linear", SCHEDULE_LINEAR},
+    {"lr-schedule", "constant", SCHEDULE_CONSTANT},
+    {"precision", "32", AIOS_PRECISION_32},
+    {"precision", "16-mixed", AIOS_PRECISION_16_MIXED},
+    {"precision", "bf16-mixed", AIOS_PRECISION_BF16_MIXED},
+};
+
+static aios_status read_choice(const aios_options *options, const char *name, int64_t *value)
+{
+    const char *text;
+    TRY_QUIET(aios_options_get_string(options, name, &text));
+    for (size_t i = 0; i < COUNT_OF(choices); i++)
+        if (strcmp(choices[i].option, name) == 0 && strcmp(choices[i].choice, text) == 0) {
+            *value = choices[i].value;
+            return AIOS_OK;
+        }
+    return FAIL(AIOS_INTERNAL, "%s is '%s', which the trainer doesn't know", name, text);
+}
+
+aios_status settings_read(const aios_options *options, uint32_t scope, struct settings *settings)
+{
+    memset(settings, 0, sizeof *settings);
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        void *field = (char *)settings + table[i].offset;
+        if (!(table[i].scopes & scope)) continue;
+        switch (table[i].kind) {
+        case INT: TRY_QUIET(aios_options_get_int(options, table[i].name, field)); break;
+        case FLOAT: TRY_QUIET(aios_options_get_float(options, table[i].name, field)); break;
+        case TEXT: TRY_QUIET(aios_options_get_string(options, table[i].name, field)); break;
+        case CHOICE: TRY_QUIET(read_choice(options, table[i].name, field)); break;
+        }
+    }
+    return AIOS_OK;
+}

@@ -1,0 +1,80 @@
+#include "setup.h"
+
+#include <string.h>
+
+const char *setup_precision_name(int64_t precision)
+{
+    static const char *const names[] = {
+        [AIOS_PRECISION_32] = "32", [AIOS_PRECISION_16_MIXED] = "16-mixed", [AIOS_PRECISION_BF16_MIXED] = "bf16-mixed"};
+    return names[precision];
+}
+
+static uint32_t storage_bit(int64_t precision)
+{
+    return 1u << (precision == AIOS_PRECISION_16_MIXED ? AIOS_F16 : precision == AIOS_PRECISION_BF16_MIXED ? AIOS_BF16 : AIOS_F32);
+}
+
+aios_status setup_device(aios_context *context, const char *spec, int64_t precision, aios_device **device)
+{
+    aios_status status = AIOS_OK;
+    aios_device_list *list = NULL;
+    const char *chosen = "cpu";
+    if (strcmp(spec, "auto") != 0) {
+        TRY(aios_device_open(context, spec, device), "opening device %s", spec);
+        return AIOS_OK;
+    }
+    ATTEMPT(aios_device_list_create(context, &list), "looking for devices");
+    for (uint32_t i = 0; i < aios_device_list_count(list); i++) {
+        const aios_device_entry *entry = aios_device_list_get(list, i);
+        if (entry->id < 0 || !(entry->info.storage_types & storage_bit(precision))) continue;
+        chosen = entry->spec;
+        break;
+    }
+    ATTEMPT(aios_device_open(context, chosen, device), "opening %s, which device auto chose", chosen);
+done:
+    aios_device_list_destroy(list);
+    return status;
+}
+
+aios_status setup_tokenizer(aios_context *context, const char *option, const char *folder, aios_tokenizer **tokenizer)
+{
+    if (*option) {
+        TRY(aios_tokenizer_open(context, option, tokenizer), "option tokenizer");
+        return AIOS_OK;
+    }
+    if (!folder) return aios_tokenizer_open(context, "bytes", tokenizer);
+    aios_status status = aios_tokenizer_open(context, folder, tokenizer);
+    if (status == AIOS_NOT_FOUND)
+        return FAIL(AIOS_NOT_FOUND, "model %s has no tokenizer files: name a tokenizer (a folder, or bytes) with option tokenizer", folder);
+    return status == AIOS_OK ? status : aios_error_add_frame(status, "the tokenizer of model %s", folder);
+}
+
+aios_status setup_check_vocabulary(const aios_model *model, const aios_tokenizer *tokenizer)
+{
+    int32_t ids = aios_tokenizer_vocabulary_size(tokenizer), rows = aios_model_vocabulary_size(model);
+    if (ids <= rows) return AIOS_OK;
+    return FAIL(AIOS_INVALID_ARGUMENT, "tokenizer %s has %d ids and the model a vocabulary of %d: it must have at least as many",
+                aios_tokenizer_name(tokenizer), ids, rows);
+}
+
+aios_status setup_graph(aios_context *context, const aios_model *model, int32_t mode, int64_t batch, int64_t sequence, aios_graph **graph)
+{
+    TRY_QUIET(aios_graph_create(context, graph));
+    aios_status status = aios_model_record(model, *graph, mode, (int32_t)batch, (int32_t)sequence);
+    if (status == AIOS_OK) return status;
+    aios_graph_destroy(*graph);
+    *graph = NULL;
+    return status;
+}
+
+aios_status setup_plan(aios_context *context, const aios_model *model, int32_t mode, int64_t batch, int64_t sequence,
+                       const aios_plan_options *options, aios_parameters *parameters, aios_plan **plan)
+{
+    aios_graph *graph;
+    TRY_QUIET(setup_graph(context, model, mode, batch, sequence, &graph));
+    aios_status status = aios_plan_create(graph, parameters, options, plan);
+    aios_graph_destroy(graph);
+    return status == AIOS_OK ? status
+                             : aios_error_add_frame(status, "planning %s for batches of %lld x %lld", aios_model_name(model),
+                                                    (long long)batch, (long long)sequence);
+}

@@ -1,0 +1,24 @@
+/* setup.h (internal): what training, evaluation and generation open alike. */
+#ifndef AIOS_TRAINER_SETUP_H
+#define AIOS_TRAINER_SETUP_H
+
+#include "base/context.h"
+#include "settings.h"
+#include <aios/model.h>
+#include <aios/tokenizer.h>
+
+/* "auto": the first GPU that can store activations of this precision, else the CPU. */
+aios_status setup_device(aios_context *context, const char *spec, int64_t precision, aios_device **device);
+/* What option `tokenizer` says; where it is empty what `folder` holds (NULL: nothing), else bytes. */
+aios_status setup_tokenizer(aios_context *context, const char *option, const char *folder, aios_tokenizer **tokenizer);
+/* Every id of the tokenizer must be one of the model's.  Errors: INVALID_ARGUMENT with both numbers. */
+aios_status setup_check_vocabulary(const aios_model *model, const aios_tokenizer *tokenizer);
+/* A recorded and finished graph. */
+aios_status setup_graph(aios_context *context, const aios_model *model, int32_t mode, int64_t batch, int64_t sequence, aios_graph **graph);
+/* A plan of the model in one mode over parameters that are there. */
+aios_status setup_plan(aios_context *context, const aios_model *model, int32_t mode, int64_t batch, int64_t sequence,
+                       const aios_plan_options *options, aios_parameters *parameters, aios_plan **plan);
+/* "32", "16-mixed", "bf16-mixed" */
+const char *setup_precision_name(int64_t precision);
+
+#endif

@@ -1,0 +1,336 @@
+/* A run: opening, closing, looking at it from other threads. */
+#include "checkpoint.h"
+#include "resume.h"
+#include "setup.h"
+#include "worker.h"
+
+#include "base/options.h"
+#include "checkpoint_folder.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- options ----------------------------------------------------------------------------------------------------- */
+
+/* Every option against the others.  given: what the caller has set, which may be less than what holds. */
+static aios_status check_options(const aios_options *given, const struct settings *s, const char *checkpoint)
+{
+    static const char *const sizes[] = {"n-layer", "n-head", "n-embd"}, *const scales[] = {"loss-scale", "loss-scale-growth-interval"};
+    if (!*s->dataset_file) return FAIL(AIOS_INVALID_ARGUMENT, "dataset-file is empty: name a text to learn from");
+    if (os_path_kind(s->dataset_file) == OS_NOTHING) return FAIL(AIOS_NOT_FOUND, "dataset-file %s is not there", s->dataset_file);
+    if (s->eval_interval > 0 && !*s->eval_file && s->eval_fraction <= 0)
+        return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but there is nothing to evaluate on: set eval-file or eval-fraction",
+                    (long long)s->eval_interval);
+    if (*s->eval_file && aios_options_is_set(given, "eval-fraction") && s->eval_fraction > 0)
+        return FAIL(AIOS_INVALID_ARGUMENT, "eval-file is %s and eval-fraction %g: set one of them", s->eval_file, s->eval_fraction);
+    for (size_t i = 0; s->precision != AIOS_PRECISION_16_MIXED && i < COUNT_OF(scales); i++)
+        if (aios_options_is_set(given, scales[i]))
+            return FAIL(AIOS_INVALID_ARGUMENT, "%s is for precision 16-mixed: precision is %s", scales[i],
+                        setup_precision_name(s->precision));
+    for (size_t i = 0; *s->model && !checkpoint && i < COUNT_OF(sizes); i++)
+        if (aios_options_is_set(given, sizes[i]))
+            return FAIL(AIOS_INVALID_ARGUMENT, "%s is for a new model: model %s has its own sizes", sizes[i], s->model);
+    return AIOS_OK;
+}
+
+static aios_status take_options(aios_trainer *t, const aios_options *given)
+{
+    TRY_QUIET(aios_options_copy(t->context, given, AIOS_SCOPE_TRAIN, &t->options));
+    TRY_QUIET(settings_read(t->options, AIOS_SCOPE_TRAIN, &t->settings));
+    if (!t->settings.resume) return check_options(given, &t->settings, NULL);
+    if (!*t->settings.save_dir)
+        return FAIL(AIOS_INVALID_ARGUMENT, "resume is on and save-dir is empty: name the folder of the run that goes on");
+    return AIOS_OK;
+}
+
+/* ---- the newest checkpoint --------------------------------------------------------------------------------------- */
+
+/* *path NULL: a new run. */
+static aios_status find_checkpoint(aios_trainer *t, char **path)
+{
+    checkpoint_entry *entries = NULL;
+    size_t count = 0;
+    uint64_t step;
+    *path = NULL;
+    if (t->settings.resume) {
+        aios_status status = checkpoint_find_newest(t->context, t->folder.checkpoints, 1, path, &step);
+        return status == AIOS_NOT_FOUND ? AIOS_OK : status;
+    }
+    TRY_QUIET(checkpoint_list(t->context, t->folder.checkpoints, &entries, &count));
+    aios_status status = AIOS_OK;
+    if (count)
+        status = FAIL(AIOS_ALREADY_EXISTS, "%s has a run already (%s): set resume to go on with it, or name another save-dir",
+                      t->folder.path, entries[count - 1].name);
+    checkpoint_list_free(t->context, entries);
+    return status;
+}
+
+static aios_status take_checkpoint_options(aios_trainer *t, const aios_options *given, const char *checkpoint, json_t **state)
+{
+    TRY_QUIET(checkpoint_read_state(t->context, checkpoint, state));
+    aios_options_destroy(t->options);
+    t->options = NULL;
+    TRY(resume_options(t, given, *state), "going on from %s", checkpoint);
+    return settings_read(t->options, AIOS_SCOPE_TRAIN, &t->settings);
+}
+
+/* ---- model, data, memory ----------------------------------------------------------------------------------------- */
+
+static aios_status make_model(aios_trainer *t)
+{
+    const struct settings *s = &t->settings;
+    int64_t end = aios_tokenizer_end_of_text(t->tokenizer);
+    char *text = NULL;
+    json_t *config = json_pack("{ss s[s] sf si sf sf sb sI sI sn sI sI sf sb si}", "activation_function", "gelu_new", "architectures",
+                               "GPT2LMHeadModel", "attn_pdrop", 0.0, "bos_token_id", (int)end, "embd_pdrop", 0.0, "layer_norm_epsilon",
+                               1e-5, "scale_attn_weights", 1, "n_embd", (json_int_t)s->n_embd, "n_head", (json_int_t)s->n_head, "n_inner",
+                               "n_layer", (json_int_t)s->n_layer, "n_positions", (json_int_t)s->max_seq_len, "resid_pdrop", 0.0,
+                               "tie_word_embeddings", 1, "vocab_size", aios_tokenizer_vocabulary_size(t->tokenizer));
+    if (!config || json_object_set_new(config, "model_type", json_string(s->model_type)) ||
+        json_object_set_new(config, "initializer_range", json_real(0.02)) ||
+        json_object_set_new(config, "eos_token_id", json_integer(end))) {
+        json_decref(config);
+        return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a model's configuration");
+    }
+    if (end < 0) {
+        (void)json_object_del(config, "bos_token_id");
+        (void)json_object_del(config, "eos_token_id");
+    }
+    aios_status status = json_to_text(t->context, config, JSON_TEXT_CONFIG, &text, NULL);
+    if (status == AIOS_OK) status = aios_model_create(t->context, text, &t->model);
+    aios_memory_free(t->context, text);
+    json_decref(config);
+    return status == AIOS_OK ? status : aios_error_add_frame(status, "making a new model");
+}
+
+/* Where tokenizer and weights come from: the checkpoint, the folder of option model, or nowhere. */
+static const char *source_folder(const aios_trainer *t, const char *checkpoint)
+{
+    return checkpoint ? checkpoint : *t->settings.model ? t->settings.model : NULL;
+}
+
+static aios_status open_model(aios_trainer *t, const aios_options *given, aios_model *model, const char *checkpoint)
+{
+    const char *folder = source_folder(t, checkpoint), *tokenizer = t->settings.tokenizer;
+    if (checkpoint && !aios_options_is_set(given, "tokenizer")) tokenizer = "";
+    TRY_QUIET(setup_tokenizer(t->context, tokenizer, folder, &t->tokenizer));
+    if (model)
+        t->model = aios_model_retain(model);
+    else if (folder)
+        TRY_QUIET(aios_model_open(t->context, folder, &t->model));
+    else
+        TRY_QUIET(make_model(t));
+    if (checkpoint) TRY(resume_check_model(t, given), "going on from %s", checkpoint);
+    TRY_QUIET(setup_check_vocabulary(t->model, t->tokenizer));
+    int64_t wanted = t->settings.max_seq_len, most = aios_model_context_length(t->model);
+    if (wanted > most && aios_options_is_set(given, "max-seq-len"))
+        return FAIL(AIOS_OUT_OF_RANGE, "max-seq-len is %lld: model %s has %lld positions", (long long)wanted, aios_model_name(t->model),
+                    (long long)most);
+    t->sequence = (int32_t)(wanted < most ? wanted : most);
+    return AIOS_OK;
+}
+
+static aios_status make_buffers(aios_trainer *t)
+{
+    const struct settings *s = &t->settings;
+    t->step_samples = s->batch_size * s->accumulation;
+    size_t count = (size_t)t->step_samples * (size_t)t->sequence; /* below 2^53 */
+    t->tokens = aios_memory_array(t->context, count, sizeof *t->tokens);
+    t->labels = aios_memory_array(t->context, count, sizeof *t->labels);
+    if (t->tokens && t->labels) return AIOS_OK;
+    return aios_error_add_frame(AIOS_OUT_OF_MEMORY, "the samples of a step: batch-size %lld x gradient-accumulation-steps %lld x %d tokens",
+                                (long long)s->batch_size, (long long)s->accumulation, t->sequence);
+}
+
+static aios_status make_optimizer(aios_trainer *t)
+{
+    const struct settings *s = &t->settings;
+    aios_optimizer_options o = AIOS_OPTIMIZER_OPTIONS_INIT;
+    o.kind = (int32_t)s->optimizer;
+    o.beta1 = s->beta1;
+    o.beta2 = s->beta2;
+    o.eps = s->adam_eps;
+    o.weight_decay = s->weight_decay;
+    o.max_norm = s->grad_clip;
+    if (s->precision == AIOS_PRECISION_16_MIXED) {
+        o.loss_scale = s->loss_scale;
+        o.growth_interval = (int32_t)s->growth_interval;
+    }
+    t->loss_scale = o.loss_scale;
+    return aios_optimizer_create(t->parameters, &o, &t->optimizer);
+}
+
+static aios_status make_plans(aios_trainer *t)
+{
+    const struct settings *s = &t->settings;
+    aios_graph *graph = NULL;
+    aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
+    aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
+    parameters.precision = (int32_t)s->precision;
+    plan.training = 1;
+    plan.gradient_checkpointing = s->gradient_checkpointing != 0;
+    TRY_QUIET(setup_graph(t->context, t->model, AIOS_MODEL_TRAIN, s->batch_size, t->sequence, &graph));
+    aios_status status = aios_parameters_create(t->device, graph, &parameters, &t->parameters);
+    if (status == AIOS_OK) status = aios_plan_create(graph, t->parameters, &plan, &t->plan);
+    aios_graph_destroy(graph);
+    if (status != AIOS_OK)
+        return aios_error_add_frame(status, "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, t->sequence,
+                                    aios_device_spec(t->device));
+    TRY_QUIET(make_optimizer(t));
+    if (!t->batches.held_out) return AIOS_OK;
+    return evaluator_open(&t->evaluator, t->context, t->model, t->parameters, s->batch_size, t->sequence);
+}
+
+static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
+{
+    aios_step_result result = {.struct_size = sizeof result};
+    if (checkpoint) {
+        TRY_QUIET(checkpoint_load(t, checkpoint, state));
+        TRY_QUIET(resume_loss_scale(t, state));
+        t->resumed_step = t->saved_step = t->position.step;
+    } else if (*t->settings.model) {
+        TRY_QUIET(aios_model_load_weights(t->model, t->parameters, t->settings.model));
+    } else {
+        TRY_QUIET(aios_parameters_initialize(t->parameters, (uint64_t)t->settings.seed));
+    }
+    TRY_QUIET(aios_optimizer_result(t->optimizer, &result));
+    t->loss_scale = result.loss_scale;
+    t->skipped = result.skipped;
+    return AIOS_OK;
+}
+
+static void set_schedule(aios_trainer *t)
+{
+    const struct settings *s = &t->settings;
+    t->schedule = (struct schedule){
+        .lr = s->lr, .min_ratio = s->lr_min_ratio, .warmup = s->lr_warmup_steps, .steps = s->steps, .kind = (int)s->lr_schedule};
+}
+
+/* ---- the handle -------------------------------------------------------------------------------------------------- */
+
+static aios_status open_run(aios_trainer *t, const aios_options *given, aios_model *model, char **checkpoint, json_t **state)
+{
+    TRY_QUIET(take_options(t, given));
+    TRY_QUIET(run_folder_open(&t->folder, t->context, t->settings.save_dir, t->settings.log_file));
+    TRY_QUIET(find_checkpoint(t, checkpoint));
+    if (*checkpoint) TRY_QUIET(take_checkpoint_options(t, given, *checkpoint, state));
+    TRY_QUIET(check_options(given, &t->settings, *checkpoint));
+    TRY_QUIET(open_model(t, given, model, *checkpoint));
+    TRY_QUIET(setup_device(t->context, t->settings.device, t->settings.precision, &t->device));
+    TRY_QUIET(batches_open(&t->batches, t->context, &t->settings, t->tokenizer, t->sequence));
+    if (t->settings.eval_interval > 0 && !t->batches.held_out)
+        return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
+                    (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
+    TRY_QUIET(make_buffers(t));
+    TRY_QUIET(make_plans(t));
+    TRY_QUIET(load_weights(t, *checkpoint, *state));
+    set_schedule(t);
+    TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint ? t->position.step : -1));
+    if (*checkpoint) resume_report_changes(t, *state);
+    return AIOS_OK;
+}
+
+static aios_trainer *make(aios_context *context)
+{
+    char now[32];
+    aios_trainer *t = aios_new(context, aios_trainer);
+    if (!t) return NULL;
+    t->context = aios_context_retain(context);
+    os_mutex_init(&t->mutex);
+    atomic_init(&t->stop, 0);
+    t->position.loss = t->position.eval_loss = NAN;
+    t->grad_norm = t->rate = t->tokens_per_second = t->eval_accuracy = t->eval_nats_per_byte = NAN;
+    t->saved_step = t->evaluated_step = t->resumed_step = -1;
+    os_time_text(os_wall_time(), now);
+    t->started = aios_memory_strdup(context, now);
+    return t;
+}
+
+aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer)
+{
+    if (!context || !options || !trainer)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_create: context, options and trainer must not be NULL");
+    *trainer = NULL;
+    char *checkpoint = NULL;
+    json_t *state = NULL;
+    aios_trainer *t = make(context);
+    aios_status status = t && t->started ? open_run(t, options, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
+    json_decref(state);
+    aios_memory_free(context, checkpoint);
+    if (status != AIOS_OK) {
+        if (t) run_folder_discard(&t->folder);
+        aios_trainer_destroy(t);
+        return status;
+    }
+    t->metrics = (aios_trainer_metrics){sizeof t->metrics,
+                                        0,
+                                        t->position.step,
+                                        t->settings.steps,
+                                        t->position.tokens,
+                                        t->position.loss,
+                                        t->position.eval_loss,
+                                        NAN,
+                                        NAN,
+                                        NAN,
+                                        t->position.elapsed};
+    *trainer = t;
+    return AIOS_OK;
+}
+
+void aios_trainer_destroy(aios_trainer *t)
+{
+    if (!t) return;
+    evaluator_close(&t->evaluator);
+    aios_optimizer_destroy(t->optimizer);
+    aios_plan_destroy(t->plan);
+    aios_parameters_destroy(t->parameters);
+    batches_close(&t->batches);
+    aios_memory_free(t->context, t->tokens);
+    aios_memory_free(t->context, t->labels);
+    aios_memory_free(t->context, t->started);
+    aios_tokenizer_close(t->tokenizer);
+    aios_model_destroy(t->model);
+    aios_device_close(t->device);
+    run_folder_close(&t->folder);
+    aios_options_destroy(t->options);
+    os_mutex_destroy(&t->mutex);
+    aios_context *context = t->context;
+    aios_memory_free(context, t);
+    aios_context_release(context);
+}
+
+aios_status aios_trainer_run(aios_trainer *trainer)
+{
+    if (!trainer) return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_run: trainer is NULL");
+    return worker_run(trainer);
+}
+
+void aios_trainer_stop(aios_trainer *trainer, int32_t mode)
+{
+    if (!trainer || (mode != AIOS_STOP_GRACEFUL && mode != AIOS_STOP_IMMEDIATE)) return;
+    int old = atomic_load(&trainer->stop);
+    while (old < mode && !atomic_compare_exchange_weak(&trainer->stop, &old, mode)) continue;
+}
+
+aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics)
+{
+    if (!trainer || !metrics) return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_get_metrics: trainer and metrics must not be NULL");
+    uint32_t size = metrics->struct_size;
+    if (size < sizeof size)
+        return FAIL(AIOS_ABI_MISMATCH, "aios_trainer_metrics.struct_size is %u: set it to sizeof(aios_trainer_metrics)", size);
+    os_mutex_lock(&trainer->mutex);
+    memcpy(metrics, &trainer->metrics, size < sizeof trainer->metrics ? size : sizeof trainer->metrics);
+    os_mutex_unlock(&trainer->mutex);
+    metrics->struct_size = size;
+    return AIOS_OK;
+}
+
+const char *aios_trainer_folder(const aios_trainer *trainer)
+{
+    return trainer ? trainer->folder.path : "";
+}
+
+aios_parameters *aios_trainer_parameters(aios_trainer *trainer)
+{
+    return trainer ? trainer->parameters : NULL;
+}

@@ -1,0 +1,76 @@
+/* trainer.h (internal): the handle of a run.
+ *
+ *   trainer.c     opens and closes it
+ *   worker.c      the loop: samples, micro-batches, optimizer step, report, evaluation, checkpoint, stop
+ *   report.c      events, log, metrics
+ *   checkpoint.c  the state of a run to and from a checkpoint's folder
+ *   resume.c      the options of a run that goes on */
+#ifndef AIOS_TRAINER_TRAINER_H
+#define AIOS_TRAINER_TRAINER_H
+
+#include "base/context.h"
+#include "batches.h"
+#include "evaluate.h"
+#include "fields.h"
+#include "run_folder.h"
+#include "schedule.h"
+#include "settings.h"
+#include <aios/trainer.h>
+
+#include <stdatomic.h>
+
+/* Where a run stands: all that a checkpoint holds besides weights and optimizer. */
+struct position {
+    int64_t step, tokens, next_sample;
+    int64_t bad_steps; /* in a row without a finite gradient that no loss scale explains */
+    double loss, eval_loss;
+    double elapsed; /* seconds of training before this process */
+};
+
+struct aios_trainer {
+    aios_context *context;
+    aios_options *options;
+    struct settings settings; /* borrows from options */
+    struct run_folder folder;
+    aios_device *device;
+    aios_model *model;
+    aios_tokenizer *tokenizer;
+    struct batches batches;
+    aios_parameters *parameters;
+    aios_plan *plan;
+    aios_optimizer *optimizer;
+    struct evaluator evaluator;
+    struct schedule schedule;
+    int32_t sequence;
+    int64_t step_samples;     /* of one optimizer step */
+    int32_t *tokens, *labels; /* of one optimizer step */
+
+    struct position position;
+    double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;
+    int64_t evaluated_step, saved_step; /* -1: none */
+    int64_t resumed_step;               /* -1: a new run */
+    int64_t first_step;                 /* of this call of run */
+    double run_began, busy;             /* os_now(); seconds of this call spent in steps */
+    double reported_busy;
+    int64_t reported_tokens;
+    char *started; /* time of day, as text */
+    int log_broken;
+
+    atomic_int stop; /* 0, AIOS_STOP_… */
+    os_mutex mutex;  /* of metrics */
+    aios_trainer_metrics metrics;
+};
+
+/* report.c */
+double trainer_elapsed(const aios_trainer *t);
+void report_event(aios_trainer *t, const char *name, struct fields *fields); /* ends and frees fields */
+void report_warning(aios_trainer *t, const char *format, ...) AIOS_PRINTF(2, 3);
+void report_start(aios_trainer *t);
+void report_run(aios_trainer *t); /* run.json of a run that goes on */
+void report_step(aios_trainer *t);
+void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
+void report_checkpoint(aios_trainer *t, const char *path, double seconds);
+void report_end(aios_trainer *t, const char *outcome, const char *message);
+void report_metrics(aios_trainer *t, int now); /* metrics.json and aios_trainer_get_metrics */
+
+#endif

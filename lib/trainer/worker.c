@@ -1,0 +1,204 @@
+#include "worker.h"
+
+#include "checkpoint.h"
+#include "setup.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- stopping ---------------------------------------------------------------------------------------------------- */
+
+static int graceful_file(const aios_trainer *t)
+{
+    static const char name[] = "GRACEFUL_STOP";
+    char path[4096];
+    const char *slash = strrchr(t->settings.stop_file, '/');
+    int folder = slash ? (int)(slash - t->settings.stop_file) + 1 : 0;
+    return snprintf(path, sizeof path, "%.*s%s", folder, t->settings.stop_file, name) < (int)sizeof path &&
+           os_path_kind(path) != OS_NOTHING;
+}
+
+/* Who asks for a stop: the program, a file or the clock.  Returns AIOS_STOP_… or 0. */
+static int poll_stop(aios_trainer *t)
+{
+    const struct settings *s = &t->settings;
+    if (*s->stop_file && os_path_kind(s->stop_file) != OS_NOTHING)
+        aios_trainer_stop(t, AIOS_STOP_IMMEDIATE);
+    else if (*s->stop_file && graceful_file(t))
+        aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
+    if (s->max_minutes > 0 && os_now() - t->run_began >= s->max_minutes * 60) aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
+    return atomic_load(&t->stop);
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
+
+/* Steps whose gradient is not finite come to an end some time, except while a loss scale above 1 explains them. */
+static aios_status judge_gradient(aios_trainer *t, const aios_step_result *result)
+{
+    struct position *p = &t->position;
+    double scale = t->loss_scale; /* that the step ran with */
+    t->loss_scale = result->loss_scale;
+    t->skipped = result->skipped;
+    t->grad_norm = result->norm;
+    if (result->finite) {
+        p->bad_steps = 0;
+        return AIOS_OK;
+    }
+    int mixed = t->settings.precision == AIOS_PRECISION_16_MIXED;
+    if (mixed && scale > 1) return AIOS_OK;
+    p->bad_steps++;
+    if (p->bad_steps == 1)
+        report_warning(t, "step %lld has no finite gradient (loss %g, lr %g): it is skipped; after %lld in a row the run ends",
+                       (long long)p->step, p->loss, t->rate, (long long)t->settings.max_nan_steps);
+    if (p->bad_steps < t->settings.max_nan_steps) return AIOS_OK;
+    return FAIL(AIOS_NOT_FINITE,
+                "%lld steps in a row had no finite gradient%s, the last being step %lld with loss %g and lr %g: go on from an earlier "
+                "checkpoint with a lower lr, "
+                "a longer lr-warmup-steps%s",
+                (long long)p->bad_steps, mixed ? ", though the loss scale is down to 1" : "", (long long)p->step, p->loss, t->rate,
+                mixed ? " or precision bf16-mixed" : " or a smaller grad-clip");
+}
+
+/* *abandoned 1: an immediate stop left the step out; nothing of it remains. */
+static aios_status run_micro_batches(aios_trainer *t, int *abandoned)
+{
+    int64_t count = t->settings.batch_size * t->sequence;
+    uint64_t size = (uint64_t)count * sizeof *t->tokens;
+    *abandoned = 0;
+    for (int64_t m = 0; m < t->settings.accumulation && !*abandoned; m++) {
+        TRY_QUIET(aios_plan_write(t->plan, "tokens", t->tokens + m * count, size));
+        TRY_QUIET(aios_plan_write(t->plan, "labels", t->labels + m * count, size));
+        TRY_QUIET(aios_plan_run(t->plan));
+        *abandoned = m + 1 < t->settings.accumulation && poll_stop(t) == AIOS_STOP_IMMEDIATE;
+    }
+    return AIOS_OK;
+}
+
+static aios_status train_step(aios_trainer *t, aios_step_result *result, int *abandoned)
+{
+    struct position *p = &t->position;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    double began = os_now();
+    TRY_QUIET(batches_read_train(&t->batches, p->next_sample, t->step_samples, t->tokens, t->labels));
+    int64_t weight = batches_count_labels(t->labels, t->step_samples * t->sequence);
+    if (weight == 0)
+        return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short", t->settings.dataset_file);
+    t->rate = schedule_rate(&t->schedule, p->step);
+    TRY_QUIET(aios_optimizer_begin(t->optimizer, t->rate, (double)weight));
+    TRY_QUIET(run_micro_batches(t, abandoned));
+    if (*abandoned) return aios_plan_losses(t->plan, &sums, 1);
+    TRY_QUIET(aios_optimizer_step(t->optimizer));
+    TRY_QUIET(aios_plan_losses(t->plan, &sums, 1));
+    TRY_QUIET(aios_optimizer_result(t->optimizer, result));
+    p->step++;
+    p->tokens += weight;
+    p->next_sample += t->step_samples;
+    p->loss = sums.loss / (double)weight;
+    t->busy += os_now() - began;
+    return AIOS_OK;
+}
+
+/* ---- evaluation -------------------------------------------------------------------------------------------------- */
+
+static int stop_evaluation(void *user)
+{
+    return poll_stop(user) == AIOS_STOP_IMMEDIATE;
+}
+
+static aios_status evaluate(aios_trainer *t)
+{
+    struct evaluator_sums sums;
+    if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
+    aios_status status = evaluator_run(&t->evaluator, &t->batches, t->settings.eval_batches, stop_evaluation, t, &sums);
+    if (status == AIOS_STOPPED) return AIOS_OK; /* the loop sees the stop itself */
+    if (status != AIOS_OK) return aios_error_add_frame(status, "evaluating after step %lld", (long long)t->position.step);
+    t->evaluated_step = t->position.step;
+    if (!(sums.rows > 0)) return AIOS_OK;
+    t->position.eval_loss = sums.loss / sums.rows;
+    t->eval_accuracy = sums.hits / sums.rows;
+    t->eval_nats_per_byte = sums.bytes > 0 ? sums.loss / (double)sums.bytes : NAN;
+    report_eval(t, &sums);
+    return AIOS_OK;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
+
+static int is_due(int64_t interval, int64_t step)
+{
+    return interval > 0 && step % interval == 0;
+}
+
+static aios_status after_step(aios_trainer *t, const aios_step_result *result)
+{
+    const struct settings *s = &t->settings;
+    int64_t step = t->position.step;
+    aios_status verdict = judge_gradient(t, result);
+    if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t);
+    if (verdict != AIOS_OK) return verdict;
+    if (is_due(s->eval_interval, step)) TRY_QUIET(evaluate(t));
+    report_metrics(t, 0);
+    if (is_due(s->checkpoint_interval, step)) TRY_QUIET(checkpoint_save(t));
+    return AIOS_OK;
+}
+
+/* *stopped: the AIOS_STOP_… that was obeyed, 0 where all steps are done. */
+static aios_status loop(aios_trainer *t, int *stopped)
+{
+    aios_step_result result = {.struct_size = sizeof result};
+    int abandoned = 0;
+    *stopped = 0;
+    while (t->position.step < t->settings.steps) {
+        if ((*stopped = poll_stop(t))) return AIOS_OK;
+        TRY(train_step(t, &result, &abandoned), "step %lld", (long long)t->position.step + 1);
+        if (!abandoned) TRY_QUIET(after_step(t, &result));
+    }
+    return AIOS_OK;
+}
+
+/* The last evaluation and checkpoint. */
+static aios_status wind_up(aios_trainer *t, int stopped)
+{
+    if (!stopped) TRY_QUIET(evaluate(t));
+    if (t->saved_step != t->position.step) TRY_QUIET(checkpoint_save(t));
+    return AIOS_OK;
+}
+
+static void begin(aios_trainer *t)
+{
+    t->run_began = os_now();
+    t->first_step = t->position.step;
+    t->busy = t->reported_busy = 0;
+    t->reported_tokens = t->position.tokens;
+    report_start(t);
+    report_run(t);
+    report_metrics(t, 0);
+}
+
+static void end(aios_trainer *t, aios_status status, int stopped)
+{
+    static const char *const outcomes[] = {"failed", "not_finite", "stopped", "complete"};
+    int outcome = status == AIOS_NOT_FINITE ? 1 : status != AIOS_OK ? 0 : stopped ? 2 : 3;
+    aios_error_record record;
+    char message[1024] = "";
+    aios_error_save(&record);
+    if (status != AIOS_OK) (void)snprintf(message, sizeof message, "%s", aios_error_message());
+    report_end(t, outcomes[outcome], status != AIOS_OK ? message : NULL);
+    t->position.elapsed = trainer_elapsed(t);
+    t->run_began = 0;
+    report_metrics(t, 1);
+    if (status != AIOS_OK) (void)aios_error_restore(&record);
+}
+
+aios_status worker_run(aios_trainer *t)
+{
+    int stopped = 0;
+    begin(t);
+    aios_status status = loop(t, &stopped);
+    if (status == AIOS_OK) status = wind_up(t, stopped);
+    end(t, status, stopped);
+    if (status != AIOS_OK || !stopped) return status;
+    atomic_store(&t->stop, 0);
+    return FAIL(AIOS_STOPPED, "stopped after step %lld of %lld, as asked; the state is saved in %s", (long long)t->position.step,
+                (long long)t->settings.steps, t->folder.checkpoints);
+}
