@@ -306,6 +306,7 @@ static aios_status put_text(encoder *e, const char *text, size_t size, int open,
 
 static aios_status hold(encoder *e, const char *bytes, size_t size)
 {
+    if (size == 0) return AIOS_OK;
     TRY_QUIET(aios_memory_grow(e->context, (void **)&e->held, &e->held_capacity, e->held_size + size, 1));
     memcpy(e->held + e->held_size, bytes, size);
     e->held_size += size;
