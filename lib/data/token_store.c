@@ -7,7 +7,7 @@
 #include <zlib.h>
 
 #define BYTE_ORDER_MARK 0x01020304u
-#define VERIFY_MOST     ((uint64_t)64 << 20) /* a store of up to this size is checked whole when it is opened */
+#define VERIFY_MOST ((uint64_t)16 << 20) /* a store of up to this size is checked whole when it is opened */
 
 static uint32_t crc_of(const void *bytes, size_t size)
 {
@@ -219,6 +219,7 @@ static aios_status tokenize(builder *b)
             }
         }
         document += piece.size;
+        unreported += 64; /* empty documents count too */
         if (!piece.ends || document == 0) continue;
         TRY_QUIET(encoder_end(b->encoder));
         if (end >= 0) TRY_QUIET(encoder_put_id(b->encoder, end));
