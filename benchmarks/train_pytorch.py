@@ -20,13 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-MODELS = {  # layers, heads, width, vocabulary
-    "gpt2": (12, 12, 768, 50257),
-    "gpt2-medium": (24, 16, 1024, 50257),
-    "gpt2-xl": (48, 25, 1600, 50257),
-    "6x384": (6, 6, 384, 50257),
-    "bytes-6x384": (6, 6, 384, 257),
-}
+MODELS = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-xl": (48, 25, 1600)}  # layers, heads, width
 FUSED = hasattr(F, "scaled_dot_product_attention")
 
 
@@ -92,8 +86,17 @@ def adamw(model):
     raise RuntimeError("this PyTorch has no AdamW")
 
 
+def sizes(name):
+    """Of a named model, or of LAYERSxWIDTH with heads of 64."""
+    if name in MODELS:
+        return MODELS[name]
+    layers, width = [int(n) for n in name.split("x")]
+    return layers, max(1, width // 64), width
+
+
 def measure(name, batch, sequence, mode, arguments):
-    layers, heads, width, vocabulary = MODELS[name]
+    layers, heads, width = sizes(name)
+    vocabulary = arguments.vocabulary
     device = torch.device(arguments.device)
     dtype = getattr(torch, arguments.dtype)
     torch.manual_seed(1)
@@ -133,7 +136,8 @@ def measure(name, batch, sequence, mode, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="gpt2:4:64,gpt2:4:256,6x384:4:64,6x384:4:256",
-                        help="model:batch:sequence, comma-separated; models: " + ", ".join(MODELS))
+                        help="MODEL:BATCH:TOKENS, comma-separated; MODEL: %s or LAYERSxWIDTH" % ", ".join(MODELS))
+    parser.add_argument("--vocabulary", type=int, default=50257)
     parser.add_argument("--modes", default="eager", help="eager, compile or both, comma-separated")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")

@@ -12,8 +12,9 @@ extern "C" {
 
 typedef struct aios_model aios_model;
 
-/* TRAIN and EVAL: inputs "tokens" (B, T) i32 and "labels" (B, T) i32, one cross-entropy.  DECODE: inputs "tokens" (B, T) and
- * "start" (1) i32, the position of the first of them; keys and values are kept in states; output "logits" (B, T, V). */
+/* TRAIN and EVAL: inputs "tokens" (B, T) i32 and "labels" (B, T) i32, one cross-entropy.  DECODE: inputs "tokens" (B, T), "positions" (T)
+ * and "start" (1) i32, the positions of the tokens and the first of them; keys and values are kept in states of the whole context
+ * length; output "logits" (B, T, V). */
 enum { AIOS_MODEL_TRAIN = 0, AIOS_MODEL_EVAL = 1, AIOS_MODEL_DECODE = 2 };
 
 /* From the text of a config.json: {"model_type": "gpt2", "n_layer": …}.  Keys that would change the mathematics and that

@@ -50,8 +50,8 @@ AIOS_API aios_status aios_tokenizer_encode(const aios_tokenizer *tokenizer, cons
 AIOS_API aios_status aios_tokenizer_encode_special(const aios_tokenizer *tokenizer, const char *text, size_t length, int32_t *ids,
                                                    size_t capacity, size_t *count);
 /* The bytes of ids[0 … count-1], in the same way: *length is how many there are, the first min(*length, capacity) are written;
- * no 0 is added.  One id may be a part of a UTF-8 character.  The end of text of "bytes" stands for no byte.  Errors:
- * OUT_OF_RANGE for an id that stands for nothing. */
+ * no 0 is added.  One id may be a part of a UTF-8 character.  Special tokens and the end of text become nothing.  Errors:
+ * OUT_OF_RANGE for an id that is none. */
 AIOS_API aios_status aios_tokenizer_decode(const aios_tokenizer *tokenizer, const int32_t *ids, size_t count, char *text, size_t capacity,
                                            size_t *length);
 
@@ -61,7 +61,7 @@ AIOS_API int32_t aios_tokenizer_vocabulary_size(const aios_tokenizer *tokenizer)
 AIOS_API int32_t aios_tokenizer_end_of_text(const aios_tokenizer *tokenizer);
 /* The id of a token of that text ("<|endoftext|>", " the"); -1 where there is none. */
 AIOS_API int32_t aios_tokenizer_find(const aios_tokenizer *tokenizer, const char *text, size_t length);
-/* What it was opened from: "bytes" or the path.  Borrowed. */
+/* "bytes" or "bpe".  Borrowed. */
 AIOS_API const char *aios_tokenizer_name(const aios_tokenizer *tokenizer);
 /* 64 hexadecimal digits that are the same for two tokenizers that give the same ids because they came from the same files.
  * Borrowed. */

@@ -106,7 +106,7 @@ static const json_t *member(const json_t *object, const char *key)
 
 static aios_status refuse_missing(const char *key, const char *wanted)
 {
-    return FAIL(AIOS_NOT_FOUND, "\"%s\" is missing: it must be %s", key, wanted);
+    return FAIL(AIOS_CORRUPT, "\"%s\" is missing: it must be %s", key, wanted);
 }
 
 static aios_status refuse_type(const char *key, const json_t *found, const char *wanted)

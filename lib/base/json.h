@@ -29,7 +29,7 @@ aios_status json_read_file(aios_context *context, const char *path, const json_l
 
 /* ---- typed members of an object ----------------------------------------------------------------------------------
  * Each error names the key, its value and what would be right; wrap the call in TRY to name the file.
- * Errors: NOT_FOUND where the key is missing or null, CORRUPT where the value has another type, OUT_OF_RANGE.
+ * Errors: CORRUPT where the key is missing or null or the value has another type, OUT_OF_RANGE.
  * The _or forms give `fallback` (not checked against the range) where the key is missing or null. */
 
 aios_status json_get_int(const json_t *object, const char *key, int64_t least, int64_t most, int64_t *value);

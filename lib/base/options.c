@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include "names.h"
 #include "text.h"
 
 #include <jansson.h>
@@ -122,12 +123,12 @@ static aios_status find(const aios_options *options, const char *name, size_t *i
     if (row)
         return FAIL(AIOS_NOT_FOUND, "option \"%s\" belongs to %s, not to %s", row->name, scope_text(row->scopes),
                     scope_text(options->scopes));
-    text_search search;
-    text_search_init(&search, spell(name, spelled) ? spelled : name);
+    name_search search;
+    name_search_init(&search, spell(name, spelled) ? spelled : name);
     for (size_t i = 0; i < COUNT; i++)
-        if (table[i].scopes & options->scopes) text_search_offer(&search, table[i].name);
+        if (table[i].scopes & options->scopes) name_search_offer(&search, table[i].name);
     for (size_t i = 0; i < COUNT_OF(aliases); i++)
-        if (find_row(aliases[i].alias)->scopes & options->scopes) text_search_offer(&search, aliases[i].alias);
+        if (find_row(aliases[i].alias)->scopes & options->scopes) name_search_offer(&search, aliases[i].alias);
     if (!search.best) return FAIL(AIOS_NOT_FOUND, "there is no option \"%.*s\", nor one of a similar name", SHOWN_MOST, name);
     return FAIL(AIOS_NOT_FOUND, "there is no option \"%.*s\": the nearest is \"%s\"", SHOWN_MOST, name, search.best);
 }
@@ -319,8 +320,8 @@ aios_status aios_options_copy(aios_context *context, const aios_options *options
     if (scopes & ~options->scopes)
         return FAIL(AIOS_INVALID_ARGUMENT, "these options are for %s: options for %s are needed", scope_text(options->scopes),
                     scope_text(scopes));
-    TRY_QUIET(aios_options_create(context, scopes, copy));
-    aios_status status = copy_values(*copy, options);
+    aios_status status = aios_options_create(context, scopes, copy);
+    if (*copy) status = copy_values(*copy, options);
     if (status == AIOS_OK) return AIOS_OK;
     aios_options_destroy(*copy);
     *copy = NULL;
@@ -438,7 +439,7 @@ static aios_status take_entries(aios_options *options, json_t *object)
     json_t *entry;
     unsigned char seen[COUNT] = {0};
     json_object_foreach (object, key, entry) {
-        size_t i;
+        size_t i = 0;
         TRY_QUIET(find(options, key, &i));
         if (seen[i]++) return FAIL(AIOS_INVALID_ARGUMENT, "option \"%s\" is there twice: once as \"%.*s\"", table[i].name, SHOWN_MOST, key);
         TRY_QUIET(store_json(options, &table[i], &options->values[i], entry));
@@ -456,8 +457,8 @@ aios_status aios_options_read_json(aios_options *options, const char *json)
     aios_status status = AIOS_OK;
     if (!json_is_object(object)) status = FAIL(AIOS_CORRUPT, "options as JSON must be an object of names and values");
     if (status == AIOS_OK) status = aios_options_copy(options->context, options, options->scopes, &trial);
-    if (status == AIOS_OK) status = take_entries(trial, object);
-    for (size_t i = 0; status == AIOS_OK && i < COUNT; i++) {
+    if (trial) status = take_entries(trial, object);
+    for (size_t i = 0; trial && status == AIOS_OK && i < COUNT; i++) {
         struct value old = options->values[i];
         options->values[i] = trial->values[i];
         trial->values[i] = old;

@@ -85,6 +85,7 @@ aios_status os_file_create(const char *path, os_file *file); /* to write; an exi
 aios_status os_file_append(const char *path, os_file *file); /* to write at the end */
 aios_status os_file_read_at(os_file file, uint64_t offset, void *to, size_t size, size_t *read); /* *read < size at the end */
 aios_status os_file_write(os_file file, const void *from, size_t size);
+aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size);
 aios_status os_file_truncate(os_file file, uint64_t size);
 aios_status os_file_sync(os_file file);
 aios_status os_file_length(os_file file, uint64_t *size);

@@ -267,7 +267,7 @@ aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp)
 
 aios_status os_file_size(const char *path, uint64_t *size)
 {
-    os_file_stamp stamp;
+    os_file_stamp stamp = {0};
     *size = 0;
     TRY_QUIET(os_file_get_stamp(path, &stamp));
     *size = stamp.size;
@@ -422,6 +422,17 @@ aios_status os_file_write(os_file file, const void *from, size_t size)
         ssize_t put = write(file.descriptor, (const char *)from + done, part);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return FAIL_OS(AIOS_IO, errno, "writing %zu bytes", size);
+        done += (size_t)put;
+    }
+    return AIOS_OK;
+}
+
+aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t put = pwrite(file.descriptor, (const char *)from + done, size - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return FAIL_OS(AIOS_IO, errno, "writing %zu bytes at %llu", size, (unsigned long long)offset);
         done += (size_t)put;
     }
     return AIOS_OK;

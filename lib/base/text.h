@@ -1,4 +1,4 @@
-/* text.h: a string that grows, numbers as text whatever the host's locale, and the nearest of some names. */
+/* text.h: a string that grows, and numbers as text whatever the host's locale. */
 #ifndef AIOS_BASE_TEXT_H
 #define AIOS_BASE_TEXT_H
 
@@ -38,19 +38,5 @@ int text_to_double(const char *from, double *value);
 int text_to_int(const char *from, int64_t *value);
 /* 1 where the bytes are UTF-8: shortest forms, no surrogates, at most U+10FFFF. */
 int text_is_utf8(const char *bytes, size_t size);
-
-/* ---- names ------------------------------------------------------------------------------------------------------- */
-
-/* How many characters must be put in, left out, replaced or swapped with their neighbour to get from a to b. */
-size_t text_distance(const char *a, const char *b);
-
-/* The search for the name that somebody who wrote `wanted` may have meant: offer every name, then read `best`, which is NULL
- * where nothing comes close. */
-typedef struct text_search {
-    const char *wanted, *best;
-    size_t best_distance;
-} text_search;
-void text_search_init(text_search *search, const char *wanted);
-void text_search_offer(text_search *search, const char *name); /* borrowed */
 
 #endif

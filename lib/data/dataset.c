@@ -43,6 +43,7 @@ static aios_status check_options(const aios_dataset_options *o)
 /* "" where a temporary file is to be used. */
 static aios_status find_folder(aios_context *context, const char *wanted, char folder[PATH_MAX])
 {
+    if (wanted && !*wanted) wanted = NULL;
     const char *base = os_environment("XDG_CACHE_HOME"), *home = os_environment("HOME");
     int size = wanted                 ? snprintf(folder, PATH_MAX, "%s", wanted)
                : base && *base == '/' ? snprintf(folder, PATH_MAX, "%s/aios", base)
@@ -167,15 +168,17 @@ static void count_samples(aios_dataset *d, double eval_fraction)
     d->held_per_million = eval_fraction > 0 ? (uint64_t)llround(eval_fraction * (double)MILLION) : 0;
     if (eval_fraction > 0 && d->held_per_million == 0) d->held_per_million = 1;
     d->held = d->all / MILLION * d->held_per_million + d->all % MILLION * d->held_per_million / MILLION;
-    if (d->held_per_million && d->held == 0 && d->all > 1) d->held = 1; /* the last one */
 }
 
-static void choose_split(aios_dataset *d, int32_t split, int32_t shuffle, uint64_t seed)
+static aios_status choose_split(aios_dataset *d, int32_t split, int32_t shuffle, uint64_t seed)
 {
     d->split = split;
     d->shuffle = shuffle != 0;
     d->seed = seed;
     d->count = split == AIOS_SPLIT_ALL ? d->all : split == AIOS_SPLIT_EVAL ? d->held : d->all - d->held;
+    if (d->count) return AIOS_OK;
+    return FAIL(AIOS_OUT_OF_RANGE, "the corpus has %llu samples of %d tokens: too few to hold out a part of %g", (unsigned long long)d->all,
+                (int)d->length, (double)d->held_per_million / (double)MILLION);
 }
 
 /* floor(j M / p) without a product that wraps. */
@@ -190,13 +193,12 @@ static uint64_t place_in_split(const aios_dataset *d, int32_t split, uint64_t j)
     uint64_t p = d->held_per_million;
     if (split == AIOS_SPLIT_ALL || d->held == 0) return j;
     if (split == AIOS_SPLIT_TRAIN) return scale(j, MILLION - p, 0);
-    uint64_t i = scale(j + 1, p, p - 1) - 1; /* ceil((j + 1) M / p) - 1 */
-    return i < d->all ? i : d->all - 1;
+    return scale(j + 1, p, p - 1) - 1; /* ceil((j + 1) M / p) - 1 */
 }
 
 uint64_t aios_dataset_sample(const aios_dataset *d, uint64_t order)
 {
-    if (!d || d->count == 0) return 0;
+    if (!d) return 0;
     uint64_t epoch = order / d->count, j = order % d->count;
     if (d->shuffle) j = rng_permute(d->seed, ORDER_STREAM | epoch, d->count, j);
     return place_in_split(d, d->split, j);
@@ -224,7 +226,8 @@ static aios_status open_store(aios_context *context, const aios_dataset_options 
     char folder[PATH_MAX];
     store_wish wish = {o->tokenizer, sources, "", o->skip_bad_lines != 0, o->progress, o->progress_user};
     TRY_QUIET(source_list_identify_here(sources, wish.identity));
-    TRY_QUIET(find_folder(context, o->cache_folder, folder));
+    *folder = 0;
+    if (!o->temporary_cache) TRY_QUIET(find_folder(context, o->cache_folder, folder));
     return *folder ? open_or_build(context, folder, &wish, store) : build_temporary(context, &wish, store);
 }
 
@@ -253,7 +256,7 @@ aios_status aios_dataset_open(aios_context *context, const aios_dataset_options 
     ATTEMPT(source_list_identify(&sources, identity), "opening dataset %s", o.path);
     identify(d, identity);
     count_samples(d, o.eval_fraction);
-    choose_split(d, o.split, o.shuffle, o.seed);
+    ATTEMPT(choose_split(d, o.split, o.shuffle, o.seed), "opening dataset %s", o.path);
     if (d->store->trailer.skipped)
         aios_log(context, AIOS_LOG_WARNING, "dataset %s: %llu lines, objects or rows were left out because they can't be read", o.path,
                  (unsigned long long)d->store->trailer.skipped);
@@ -278,9 +281,12 @@ aios_status aios_dataset_open_split(const aios_dataset *dataset, int32_t split, 
     (void)aios_context_retain(d->context);
     (void)aios_tokenizer_retain(d->tokenizer);
     (void)store_retain(d->store);
-    choose_split(d, split, shuffle, seed);
-    *other = d;
-    return AIOS_OK;
+    aios_status status = choose_split(d, split, shuffle, seed);
+    if (status == AIOS_OK)
+        *other = d;
+    else
+        aios_dataset_close(d);
+    return status;
 }
 
 void aios_dataset_close(aios_dataset *d)
@@ -302,14 +308,14 @@ static aios_status read_sample(const aios_dataset *d, uint64_t sample, int32_t *
     int32_t padding = d->tokenizer->end_of_text >= 0 ? d->tokenizer->end_of_text : 0, next;
     TRY_QUIET(store_read(d->store, first, have, inputs));
     memcpy(labels, inputs + 1, (have - 1) * sizeof *labels);
-    labels[have - 1] = AIOS_LABEL_NONE;
+    labels[have - 1] = AIOS_IGNORED_LABEL;
     if (first + have < tokens) {
         TRY_QUIET(store_read(d->store, first + have, 1, &next));
         labels[have - 1] = next;
     }
     for (size_t i = have; i < length; i++) {
         inputs[i] = padding;
-        labels[i] = AIOS_LABEL_NONE;
+        labels[i] = AIOS_IGNORED_LABEL;
     }
     return AIOS_OK;
 }
@@ -317,9 +323,6 @@ static aios_status read_sample(const aios_dataset *d, uint64_t sample, int32_t *
 aios_status aios_dataset_read(const aios_dataset *d, uint64_t order, int32_t *inputs, int32_t *labels)
 {
     if (!d || !inputs || !labels) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_read: dataset, inputs and labels must be given");
-    if (d->count == 0)
-        return FAIL(AIOS_OUT_OF_RANGE, "this split of the dataset is empty: the corpus has %llu samples of %d tokens",
-                    (unsigned long long)d->all, (int)d->length);
     return read_sample(d, aios_dataset_sample(d, order), inputs, labels);
 }
 
@@ -372,7 +375,7 @@ int32_t aios_dataset_sequence_length(const aios_dataset *d)
     return d ? d->length : 0;
 }
 
-uint64_t aios_dataset_token_count(const aios_dataset *d)
+uint64_t aios_dataset_tokens(const aios_dataset *d)
 {
     return d ? d->store->trailer.token_count : 0;
 }
@@ -390,6 +393,11 @@ uint64_t aios_dataset_text_bytes(const aios_dataset *d)
 uint64_t aios_dataset_skipped(const aios_dataset *d)
 {
     return d ? d->store->trailer.skipped : 0;
+}
+
+double aios_dataset_bytes_per_token(const aios_dataset *d)
+{
+    return d ? (double)d->store->trailer.text_bytes / (double)d->store->trailer.token_count : 0;
 }
 
 const char *aios_dataset_identity(const aios_dataset *d)

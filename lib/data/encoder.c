@@ -180,7 +180,7 @@ static aios_status put_word(encoder *e, const char *bytes, size_t size)
     if (size == 1) return put_id(e, v->byte_ids[(unsigned char)*bytes]);
     if (e->tokenizer->ignore_merges) {
         int32_t whole = vocabulary_find(v, bytes, size);
-        if (whole >= 0) return put_id(e, whole);
+        if (whole >= 0 && !v->tokens[whole].special) return put_id(e, whole);
     }
     if (!e->cache || size > CACHE_BYTES) return put_merged(e, NULL, 0, bytes, size);
     uint64_t hash = hash_bytes(bytes, size);

@@ -6,7 +6,7 @@
 #define WARNINGS_MOST 10
 #define LOOK_BYTES    4096 /* at the start of a file of unknown kind */
 
-const char *const READER_FIELDS[READER_FIELD_COUNT] = {"text", "content", "sentence", "document", "article", "body", "input"};
+const char *const READER_FIELDS[FIELD_COUNT] = {"text", "content", "sentence", "document", "article", "body", "input", "output"};
 
 aios_status reader_open(aios_context *context, const source_list *list, const reader_options *options, reader **made)
 {

@@ -2,6 +2,7 @@
 #include "reader_parts.h"
 
 #include <string.h>
+#include <strings.h>
 
 static aios_status end_field(reader *r)
 {
@@ -106,7 +107,7 @@ static size_t find_column(const reader *r, const char *name)
     for (size_t i = 0; i < r->field_count; i++) {
         size_t size;
         const char *bytes = get_field(r, i, &size);
-        if (size == strlen(name) && memcmp(bytes, name, size) == 0) return i;
+        if (size == strlen(name) && strncasecmp(bytes, name, size) == 0) return i;
     }
     return r->field_count;
 }
@@ -118,10 +119,10 @@ static aios_status read_header(reader *r, int *found)
     if (!*found) return AIOS_OK;
     r->column_count = r->field_count;
     r->column_kinds = 0;
-    for (size_t i = 0; i < READER_FIELD_COUNT && !r->column_kinds; i++) {
+    r->columns[1] = find_column(r, READER_FIELDS[FIELD_OUTPUT]);
+    for (size_t i = 0; i < FIELD_COUNT && !r->column_kinds; i++) {
         r->columns[0] = find_column(r, READER_FIELDS[i]);
-        r->columns[1] = find_column(r, READER_FIELD_ANSWER);
-        if (r->columns[0] < r->column_count) r->column_kinds = i + 1 == READER_FIELD_COUNT && r->columns[1] < r->column_count ? 2 : 1;
+        if (r->columns[0] < r->column_count) r->column_kinds = i == FIELD_INPUT && r->columns[1] < r->column_count ? 2 : 1;
     }
     if (r->column_kinds) return AIOS_OK;
     size_t size = r->record.size < 120 ? r->record.size : 120, first;

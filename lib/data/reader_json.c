@@ -26,32 +26,27 @@ static size_t count_values(const char *text, size_t size)
     return count;
 }
 
-static aios_status take_string(reader *r, uint64_t line, const char *key, const json_t *value, text_piece *piece)
+static aios_status take_string(reader *r, const json_t *value, text_piece *piece)
 {
-    if (!json_is_string(value)) return reader_refuse(r, AIOS_CORRUPT, line, "field \"%s\" must be a string", key);
     TRY_QUIET(record_add(r, &r->text, json_string_value(value), json_string_length(value)));
-    piece->bytes = r->text.bytes;
-    piece->size = r->text.size;
+    *piece = (text_piece){r->text.size ? r->text.bytes : "", r->text.size, 0};
     return AIOS_OK;
-}
-
-static const json_t *field(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_null(value) ? NULL : value;
 }
 
 static aios_status take_fields(reader *r, uint64_t line, const json_t *object, text_piece *piece)
 {
-    const char *key = NULL;
-    for (size_t i = 0; i < READER_FIELD_COUNT && !key; i++)
-        if (field(object, READER_FIELDS[i])) key = READER_FIELDS[i];
-    if (!key) return reader_refuse(r, AIOS_CORRUPT, line, "the object has none of the fields " READER_FIELD_LIST);
-    TRY_QUIET(take_string(r, line, key, field(object, key), piece));
-    const json_t *answer = field(object, READER_FIELD_ANSWER);
-    if (!answer || key != READER_FIELDS[READER_FIELD_COUNT - 1]) return AIOS_OK;
+    const json_t *fields[FIELD_COUNT];
+    size_t first = FIELD_COUNT;
+    for (size_t i = FIELD_COUNT; i-- > 0;) {
+        fields[i] = json_object_get(object, READER_FIELDS[i]);
+        if (json_is_string(fields[i])) first = i;
+    }
+    if (first == FIELD_COUNT)
+        return reader_refuse(r, AIOS_CORRUPT, line, "the object has none of the fields " READER_FIELD_LIST " with a string");
+    TRY_QUIET(take_string(r, fields[first], piece));
+    if (first != FIELD_INPUT || !json_is_string(fields[FIELD_OUTPUT])) return AIOS_OK;
     TRY_QUIET(record_add(r, &r->text, "\n", 1));
-    return take_string(r, line, READER_FIELD_ANSWER, answer, piece);
+    return take_string(r, fields[FIELD_OUTPUT], piece);
 }
 
 /* r->record holds the text of one value, which began in `line`. */
@@ -68,9 +63,8 @@ static aios_status take_document(reader *r, uint64_t line, text_piece *piece)
         return reader_refuse(r, AIOS_CORRUPT, line + (uint64_t)(error.line > 1 ? error.line - 1 : 0), "column %d: %s", error.column,
                              error.text);
     }
-    *piece = (text_piece){"", 0, 0};
     aios_status status = json_is_object(value)   ? take_fields(r, line, value, piece)
-                         : json_is_string(value) ? take_string(r, line, "", value, piece)
+                         : json_is_string(value) ? take_string(r, value, piece)
                                                  : reader_refuse(r, AIOS_CORRUPT, line, "must be an object or a string");
     json_decref(value);
     return status;

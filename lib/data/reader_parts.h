@@ -33,11 +33,10 @@ struct reader {
     int column_kinds;                                /* how many of columns */
 };
 
-/* What a line, object or row is asked for, the most wanted first.  The last is joined with FIELD_ANSWER. */
-extern const char *const READER_FIELDS[];
-#define READER_FIELD_COUNT  7
-#define READER_FIELD_ANSWER "output"
-#define READER_FIELD_LIST   "text, content, sentence, document, article, body, input"
+/* What a line, object or row is asked for, the most wanted first.  Input and output are joined. */
+enum { FIELD_INPUT = 6, FIELD_OUTPUT = 7, FIELD_COUNT = 8 };
+extern const char *const READER_FIELDS[FIELD_COUNT];
+#define READER_FIELD_LIST "text, content, sentence, document, article, body, input, output"
 
 /* The next byte, or -1 at the end of the file; counts lines. */
 aios_status input_fill(reader *r);

@@ -7,7 +7,7 @@
 #include <zlib.h>
 
 #define BYTE_ORDER_MARK 0x01020304u
-#define VERIFY_MOST ((uint64_t)16 << 20) /* a store of up to this size is checked whole when it is opened */
+#define VERIFY_MOST     ((uint64_t)16 << 20) /* a store of up to this size is checked whole when it is opened */
 
 static uint32_t crc_of(const void *bytes, size_t size)
 {
@@ -154,7 +154,6 @@ typedef struct builder {
     uint32_t *table;
     size_t table_count, table_capacity;
     store_trailer trailer;
-    double reported;
 } builder;
 
 static aios_status write_block(builder *b)
@@ -172,7 +171,7 @@ static aios_status put_tokens(void *user, const int32_t *ids, size_t count)
     const aios_tokenizer *t = b->wish->tokenizer;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] < 0 || ids[i] >= t->size)
-            return FAIL(AIOS_INTERNAL, "tokenizer %s gave id %d: it must be below %d", t->name, (int)ids[i], (int)t->size);
+            return FAIL(AIOS_INTERNAL, "tokenizer %s gave id %d: it must be below %d", aios_tokenizer_name(t), (int)ids[i], (int)t->size);
         if (b->trailer.token_bytes == 2)
             memcpy(b->block + b->used, &(uint16_t){(uint16_t)ids[i]}, 2);
         else
@@ -185,18 +184,11 @@ static aios_status put_tokens(void *user, const int32_t *ids, size_t count)
     return AIOS_OK;
 }
 
-static aios_status report(builder *b, int last)
+static aios_status report(const builder *b)
 {
     const store_wish *wish = b->wish;
-    uint64_t done = reader_done(b->reader), total = wish->sources->total;
-    if (wish->progress && wish->progress(wish->progress_user, done, total)) return FAIL(AIOS_STOPPED, "tokenizing was stopped");
-    double now = os_now();
-    if (!last && now - b->reported < 0.25) return AIOS_OK;
-    b->reported = now;
-    char json[128];
-    (void)snprintf(json, sizeof json, "{\"phase\": \"tokenize\", \"done\": %llu, \"total\": %llu}", (unsigned long long)done,
-                   (unsigned long long)total);
-    aios_emit(b->context, "data", json);
+    if (wish->progress && wish->progress(wish->progress_user, reader_done(b->reader), wish->sources->total))
+        return FAIL(AIOS_STOPPED, "tokenizing was stopped");
     return AIOS_OK;
 }
 
@@ -215,7 +207,7 @@ static aios_status tokenize(builder *b)
             unreported += part;
             if (unreported >= READER_PIECE / 4) {
                 unreported = 0;
-                TRY_QUIET(report(b, 0));
+                TRY_QUIET(report(b));
             }
         }
         document += piece.size;
@@ -228,7 +220,7 @@ static aios_status tokenize(builder *b)
         document = 0;
     }
     b->trailer.skipped = reader_skipped(b->reader);
-    return report(b, 1);
+    return report(b);
 }
 
 static aios_status write_end(builder *b)
@@ -267,11 +259,11 @@ static aios_status build(builder *b, const char *temporary, const char *path)
     TRY_QUIET(encoder_create(b->wish->tokenizer, 1, put_tokens, b, &b->encoder));
     if (!(b->block = aios_memory_alloc(b->context, STORE_BLOCK))) return AIOS_OUT_OF_MEMORY;
     begin_trailer(b);
-    TRY(report(b, 0), "making token cache %s", path);
+    TRY(report(b), "making token cache %s", path);
     TRY(tokenize(b), "making token cache %s", path);
     TRY_QUIET(source_list_check(b->wish->sources));
     if (b->trailer.token_count < 2)
-        return FAIL(AIOS_CORRUPT, "%s holds %llu tokens of text: at least 2 are needed", b->wish->sources->root,
+        return FAIL(AIOS_OUT_OF_RANGE, "%s has no text, or too little: %llu tokens, and at least 2 are needed", b->wish->sources->root,
                     (unsigned long long)b->trailer.token_count);
     TRY(write_end(b), "writing token cache %s", temporary);
     os_file_close(&b->file);
@@ -280,7 +272,7 @@ static aios_status build(builder *b, const char *temporary, const char *path)
 
 aios_status store_build(aios_context *context, const char *path, const store_wish *wish)
 {
-    builder b = {.context = context, .wish = wish, .file = OS_FILE_CLOSED, .reported = os_now()};
+    builder b = {.context = context, .wish = wish, .file = OS_FILE_CLOSED};
     size_t size = strlen(path) + 64;
     char *temporary = aios_memory_alloc(context, size);
     if (!temporary) return AIOS_OUT_OF_MEMORY;

@@ -19,7 +19,6 @@ static void destroy(aios_tokenizer *t)
     for (size_t i = 0; i < t->file_count; i++) aios_memory_free(context, t->files[i].bytes);
     vocabulary_free(&t->vocabulary);
     aios_memory_free(context, t->added);
-    aios_memory_free(context, t->name);
     aios_memory_free(context, t);
     aios_context_release(context);
 }
@@ -56,7 +55,6 @@ aios_status aios_tokenizer_open(aios_context *context, const char *spec, aios_to
     t->bytes = strcmp(spec, "bytes") == 0;
     if (!t->bytes) ATTEMPT(tokenizer_load(t, spec), "opening tokenizer %s", spec);
     if (t->bytes) ATTEMPT_QUIET(become_bytes(t));
-    if (!(t->name = aios_memory_strdup(context, t->bytes ? "bytes" : spec))) status = AIOS_OUT_OF_MEMORY;
 done:
     if (status == AIOS_OK)
         *tokenizer = t;
@@ -154,7 +152,7 @@ aios_status aios_tokenizer_encode_special(const aios_tokenizer *t, const char *t
 static aios_status find_bytes(const aios_tokenizer *t, int32_t id, char *byte, const char **bytes, size_t *size)
 {
     *size = 0;
-    if (id < 0 || id >= t->size) return FAIL(AIOS_OUT_OF_RANGE, "id %d: tokenizer %s has ids 0 to %d", (int)id, t->name, (int)t->size - 1);
+    if (id < 0 || id >= t->size) return FAIL(AIOS_OUT_OF_RANGE, "id %d: the vocabulary has 0 to %d", (int)id, (int)t->size - 1);
     if (t->bytes) {
         *byte = (char)id;
         *bytes = byte;
@@ -162,7 +160,9 @@ static aios_status find_bytes(const aios_tokenizer *t, int32_t id, char *byte, c
         return AIOS_OK;
     }
     *bytes = vocabulary_bytes(&t->vocabulary, id, size);
-    return *size ? AIOS_OK : FAIL(AIOS_OUT_OF_RANGE, "id %d stands for nothing in tokenizer %s", (int)id, t->name);
+    if (*size == 0) return FAIL(AIOS_OUT_OF_RANGE, "id %d is in a gap of the vocabulary: no token has it", (int)id);
+    if (tokenizer_id_bytes(t, id) == 0) *size = 0;
+    return AIOS_OK;
 }
 
 aios_status aios_tokenizer_decode(const aios_tokenizer *t, const int32_t *ids, size_t count, char *text, size_t capacity, size_t *length)
@@ -209,7 +209,7 @@ int32_t aios_tokenizer_find(const aios_tokenizer *t, const char *text, size_t le
 
 const char *aios_tokenizer_name(const aios_tokenizer *t)
 {
-    return t ? t->name : "";
+    return !t ? "" : t->bytes ? "bytes" : "bpe";
 }
 
 const char *aios_tokenizer_identity(const aios_tokenizer *t)
@@ -229,7 +229,7 @@ aios_status aios_tokenizer_save(const aios_tokenizer *t, const char *folder)
         char path[PATH_MAX];
         if (snprintf(path, sizeof path, "%s/%s", folder, t->files[i].name) >= (int)sizeof path)
             return FAIL(AIOS_INVALID_ARGUMENT, "%s/%s: the name is too long", folder, t->files[i].name);
-        TRY(os_file_replace(path, t->files[i].bytes, t->files[i].size), "saving tokenizer %s", t->name);
+        TRY(os_file_replace(path, t->files[i].bytes, t->files[i].size), "saving the tokenizer to %s", folder);
     }
     return AIOS_OK;
 }

@@ -35,7 +35,6 @@ typedef struct tokenizer_file {
 struct aios_tokenizer {
     atomic_uint references;
     aios_context *context;
-    char *name;
     char identity[DIGEST_TEXT];
     int bytes; /* one id per byte: no vocabulary, no stages */
     int32_t size, end_of_text;
@@ -49,14 +48,14 @@ struct aios_tokenizer {
     size_t file_count;
 };
 
-/* tokenizer_files.c: fills a zeroed tokenizer from a folder or file; sets neither name nor references. */
+/* tokenizer_files.c: fills a zeroed tokenizer from a folder or file. */
 aios_status tokenizer_load(aios_tokenizer *t, const char *path);
 
-/* The bytes of text that an id of a corpus stands for: 0 for the end of text. */
+/* The bytes of text that an id stands for: 0 for special ones and the end of text. */
 static inline uint64_t tokenizer_id_bytes(const aios_tokenizer *t, int32_t id)
 {
     if (id < 0 || id >= t->size || id == t->end_of_text) return 0;
-    return t->bytes ? 1 : t->vocabulary.tokens[id].size;
+    return t->bytes ? 1 : t->vocabulary.tokens[id].special ? 0 : t->vocabulary.tokens[id].size;
 }
 
 #endif

@@ -139,7 +139,7 @@ static aios_status add_merges_text(aios_tokenizer *t, const tokenizer_file *file
 
 /* ---- added tokens ------------------------------------------------------------------------------------------------ */
 
-static aios_status add_token(aios_tokenizer *t, int64_t id, const char *text, size_t size, int plain)
+static aios_status add_token(aios_tokenizer *t, int64_t id, const char *text, size_t size, int plain, int special)
 {
     int32_t known = vocabulary_find(&t->vocabulary, text, size);
     if (known >= 0 && known != id)
@@ -147,6 +147,7 @@ static aios_status add_token(aios_tokenizer *t, int64_t id, const char *text, si
     const vocabulary *v = &t->vocabulary;
     int same = id >= 0 && (size_t)id < v->size && v->tokens[id].size == size && memcmp(v->bytes + v->tokens[id].offset, text, size) == 0;
     if (!same) TRY_QUIET(vocabulary_add(&t->vocabulary, id, text, size, 0));
+    if (special) t->vocabulary.tokens[id].special = 1;
     TRY_QUIET(aios_memory_grow(t->context, (void **)&t->added, &t->added_capacity, t->added_count + 1, sizeof *t->added));
     added_token *added = &t->added[t->added_count];
     *added = (added_token){aios_memory_strdup(t->context, text), size, (int32_t)id, plain};
@@ -161,13 +162,14 @@ static aios_status add_added_tokens(aios_tokenizer *t, const json_t *list)
         const json_t *entry = json_array_get(list, i);
         const char *text;
         int64_t id;
-        int left, right, single;
+        int left, right, single, special;
         TRY(json_get_int(entry, "id", 0, VOCABULARY_IDS_MOST - 1, &id), "added token number %zu", i);
         TRY(json_get_string(entry, "content", &text), "added token number %zu", i);
         TRY(json_get_bool_or(entry, "lstrip", 0, &left), "added token %.40s", text);
         TRY(json_get_bool_or(entry, "rstrip", 0, &right), "added token %.40s", text);
         TRY(json_get_bool_or(entry, "single_word", 0, &single), "added token %.40s", text);
-        TRY_QUIET(add_token(t, id, text, strlen(text), !left && !right && !single));
+        TRY(json_get_bool_or(entry, "special", 0, &special), "added token %.40s", text);
+        TRY_QUIET(add_token(t, id, text, strlen(text), !left && !right && !single, special));
     }
     return AIOS_OK;
 }
@@ -179,7 +181,7 @@ static aios_status add_added_object(aios_tokenizer *t, const json_t *object)
     json_t *id;
     json_object_foreach ((json_t *)(uintptr_t)object, text, id) {
         if (!json_is_integer(id)) return FAIL(AIOS_CORRUPT, "added token \"%.40s\" has no integer id", text);
-        TRY_QUIET(add_token(t, json_integer_value(id), text, strlen(text), 1));
+        TRY_QUIET(add_token(t, json_integer_value(id), text, strlen(text), 1, 0));
     }
     return AIOS_OK;
 }
@@ -367,7 +369,7 @@ static aios_status load_vocab_and_merges(aios_tokenizer *t, const char *folder)
     TRY(add_merges_text(t, file), "%s", path);
     TRY_QUIET(load_added_json(t, folder));
     int32_t id = vocabulary_find(&t->vocabulary, end, sizeof end - 1);
-    if (id >= 0) TRY_QUIET(add_token(t, id, end, sizeof end - 1, 1));
+    if (id >= 0) TRY_QUIET(add_token(t, id, end, sizeof end - 1, 1, 1));
     return add_stage(t, PATTERN_GPT2, 0, 0);
 }
 

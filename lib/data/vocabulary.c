@@ -56,9 +56,9 @@ aios_status vocabulary_add(vocabulary *v, int64_t id, const char *bytes, size_t 
     TRY_QUIET(aios_memory_grow(v->context, (void **)&v->bytes, &v->byte_capacity, v->byte_count + size, 1));
     TRY_QUIET(aios_memory_grow(v->context, (void **)&v->tokens, &v->token_capacity, (size_t)id + 1, sizeof *v->tokens));
     if (findable) TRY_QUIET(grow_slots(v));
-    while (v->size <= (size_t)id) v->tokens[v->size++] = (token){0, 0};
+    while (v->size <= (size_t)id) v->tokens[v->size++] = (token){0, 0, 0};
     memcpy(v->bytes + v->byte_count, bytes, size);
-    v->tokens[id] = (token){v->byte_count, (uint32_t)size};
+    v->tokens[id] = (token){v->byte_count, (uint32_t)size, 0};
     v->byte_count += size;
     if (!findable) return AIOS_OK;
     size_t slot = find_slot(v, bytes, size);

@@ -13,6 +13,7 @@
 typedef struct token {
     uint64_t offset;
     uint32_t size;
+    uint32_t special; /* stands for an event, not for text */
 } token;
 
 /* left then right become id; the lowest rank goes first. */

@@ -245,7 +245,7 @@ static aios_status visit_file(void *user, const char *file)
 static void add_searched(struct search *search, const char *what)
 {
     size_t used = strlen(search->searched);
-    (void)snprintf(search->searched + used, sizeof search->searched - used, "%s%s", used ? ", " : "", what);
+    (void)snprintf(search->searched + used, sizeof search->searched - used, "%s%.250s", used ? ", " : "", what);
 }
 
 static aios_status search_folder(struct search *search, const char *folder)
@@ -265,7 +265,7 @@ static aios_status search_element(struct search *search, const char *path)
     const char *file = slash ? slash + 1 : path;
     char name[16];
     backend_slot *slot;
-    if (!plugin_name(file, name, sizeof name)) (void)snprintf(name, sizeof name, "%s", *file ? file : "plugin");
+    if (!plugin_name(file, name, sizeof name)) (void)snprintf(name, sizeof name, "%.15s", *file ? file : "plugin");
     if (path[0] != '/') {
         TRY_QUIET(add_slot(search->table, name, path, &slot));
         refuse(slot, FAIL(AIOS_INVALID_ARGUMENT, "AIOS_BACKEND_PATH names \"%s\": give a path that starts with /", path));

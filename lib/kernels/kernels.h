@@ -26,19 +26,19 @@ static inline uint32_t kernel_index(enum kernel_id kernel, int storage)
     return (uint32_t)kernel * KERNEL_STORAGE_TYPES + (uint32_t)storage;
 }
 
-#define LAUNCH_TYPE_i32 int32_t
-#define LAUNCH_TYPE_i64 int64_t
-#define LAUNCH_TYPE_f32 float
-#define LAUNCH_PARAMETER_out(type, name) void *name
-#define LAUNCH_PARAMETER_in(type, name) const void *name
-#define LAUNCH_PARAMETER_val(type, name) LAUNCH_TYPE_##type name
+#define LAUNCH_TYPE_i32                     int32_t
+#define LAUNCH_TYPE_i64                     int64_t
+#define LAUNCH_TYPE_f32                     float
+#define LAUNCH_PARAMETER_out(type, name)    void *name
+#define LAUNCH_PARAMETER_in(type, name)     const void *name
+#define LAUNCH_PARAMETER_val(type, name)    LAUNCH_TYPE_##type name
 #define LAUNCH_PARAMETER_(kind, type, name) LAUNCH_PARAMETER_##kind(type, name)
-#define LAUNCH_ADDRESS_(kind, type, name) &name
-#define KERNEL_DEF(kname, ...)                                                                                          \
-    static inline aios_status launch_##kname(aios_stream *stream, int storage, uint32_t teams, MAP(LAUNCH_PARAMETER_, __VA_ARGS__))     \
-    {                                                                                                                   \
-        const void *arguments[] = {MAP(LAUNCH_ADDRESS_, __VA_ARGS__)};                                                  \
-        return aios_stream_launch(stream, kernel_index(KERNEL_##kname, storage), teams, arguments);                     \
+#define LAUNCH_ADDRESS_(kind, type, name)   &name
+#define KERNEL_DEF(kname, ...)                                                                                                             \
+    static inline aios_status launch_##kname(aios_stream *stream, int storage, uint32_t teams, MAP(LAUNCH_PARAMETER_, __VA_ARGS__))        \
+    {                                                                                                                                      \
+        const void *arguments[] = {MAP(LAUNCH_ADDRESS_, __VA_ARGS__)};                                                                     \
+        return aios_stream_launch(stream, kernel_index(KERNEL_##kname, storage), teams, arguments);                                        \
     }
 #include "kernels/kernels.def"
 #undef KERNEL_DEF

@@ -3,17 +3,23 @@
 #include <string.h>
 
 #define SIZE_out(type) sizeof(void *)
-#define SIZE_in(type) sizeof(void *)
+#define SIZE_in(type)  sizeof(void *)
 #define SIZE_val(type) sizeof(LAUNCH_TYPE_##type)
-#define KIND_out AIOS_ARG_OUT
-#define KIND_in AIOS_ARG_IN
-#define KIND_val AIOS_ARG_VALUE
-#define ARGUMENT_(kind, type, name) {#name, KIND_##kind, SIZE_##kind(type)}
+#define KIND_out       AIOS_ARG_OUT
+#define KIND_in        AIOS_ARG_IN
+#define KIND_val       AIOS_ARG_VALUE
+#define ARGUMENT_(kind, type, name)                                                                                                        \
+    {                                                                                                                                      \
+#name, KIND_##kind, SIZE_##kind(type)                                                                                              \
+    }
 #define KERNEL_DEF(kname, ...) static const aios_kernel_argument kname##_arguments[] = {MAP(ARGUMENT_, __VA_ARGS__)};
 #include "kernels/kernels.def"
 #undef KERNEL_DEF
 
-#define ROW_(kname, storage) {#kname "_" #storage, kname##_arguments, sizeof kname##_arguments / sizeof kname##_arguments[0], 0}
+#define ROW_(kname, storage)                                                                                                               \
+    {                                                                                                                                      \
+#kname "_" #storage, kname##_arguments, sizeof kname##_arguments / sizeof kname##_arguments[0], 0                                  \
+    }
 #define KERNEL_DEF(kname, ...) ROW_(kname, f32), ROW_(kname, bf16), ROW_(kname, f16),
 static const aios_kernel kernels[] = {
 #include "kernels/kernels.def"

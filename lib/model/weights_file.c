@@ -454,32 +454,25 @@ aios_status weights_writer_write(weights_writer *writer, const void *bytes, size
     return advance(writer);
 }
 
-static aios_status write_index(const weights_writer *writer)
+static aios_status make_index(const weights_writer *writer, json_text *out)
 {
     aios_context *context = writer->context;
     const safetensors_tensor **sorted = aios_memory_array(context, writer->count, sizeof *sorted);
-    json_text out = JSON_TEXT_INIT(context);
-    char path[PATH_MOST], name[NAME_MOST];
-    aios_status status = AIOS_OUT_OF_MEMORY;
-    if (!sorted) return status;
+    char name[NAME_MOST];
+    if (!sorted) return AIOS_OUT_OF_MEMORY;
     for (size_t i = 0; i < writer->count; i++) sorted[i] = &writer->tensors[i];
     qsort(sorted, writer->count, sizeof *sorted, by_name);
-    json_text_format(&out, "{\n  \"metadata\": {\n    \"total_parameters\": %llu,\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
+    json_text_format(out, "{\n  \"metadata\": {\n    \"total_parameters\": %llu,\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
                      (unsigned long long)writer->parameters, (unsigned long long)writer->bytes);
     for (size_t i = 0; i < writer->count; i++) {
-        json_text_format(&out, "%s\n    ", i ? "," : "");
-        json_text_string(&out, sorted[i]->name, strlen(sorted[i]->name), JSON_TEXT_ASCII);
+        json_text_format(out, "%s\n    ", i ? "," : "");
+        json_text_string(out, sorted[i]->name, strlen(sorted[i]->name), JSON_TEXT_ASCII);
         shard_name(writer, writer->shard_of[sorted[i] - writer->tensors], "", name);
-        json_text_format(&out, ": \"%s\"", name);
+        json_text_format(out, ": \"%s\"", name);
     }
-    json_text_format(&out, "\n  }\n}\n");
-    ATTEMPT_QUIET(json_text_end(&out));
-    ATTEMPT_QUIET(join(path, writer->folder, INDEX));
-    ATTEMPT_QUIET(os_file_replace(path, out.text, out.size));
-done:
-    json_text_free(&out);
+    json_text_format(out, "\n  }\n}\n");
     aios_memory_free(context, (void *)sorted);
-    return status;
+    return json_text_end(out);
 }
 
 /* Whether digits of five or more stand at *at; moves behind them. */
@@ -521,22 +514,27 @@ aios_status weights_writer_finish(weights_writer *writer)
 {
     aios_status status = AIOS_OK;
     char from[PATH_MOST], to[PATH_MOST];
+    json_text index = JSON_TEXT_INIT(writer->context);
     if (writer->shard < writer->shard_count) {
         status = FAIL(AIOS_WRONG_STATE, "finishing weights in %s: shard %zu of %zu lacks bytes", writer->folder, writer->shard + 1,
                       writer->shard_count);
         goto done;
     }
+    if (writer->shard_count > 1) ATTEMPT_QUIET(make_index(writer, &index));
     for (size_t s = 0; s < writer->shard_count; s++) {
         ATTEMPT_QUIET(shard_path(writer, s, 1, from));
         ATTEMPT_QUIET(shard_path(writer, s, 0, to));
         ATTEMPT_QUIET(os_rename(from, to));
     }
-    if (writer->shard_count > 1) ATTEMPT_QUIET(write_index(writer));
+    ATTEMPT_QUIET(join(to, writer->folder, INDEX));
+    if (writer->shard_count > 1) ATTEMPT_QUIET(os_file_replace(to, index.text, index.size));
     ATTEMPT(os_folder_list(writer->context, writer->folder, remove_stale, writer), "removing earlier weights from %s", writer->folder);
     ATTEMPT_QUIET(os_folder_sync(writer->folder));
+    json_text_free(&index);
     end_writer(writer);
-    writer = NULL;
+    return AIOS_OK;
 done:
+    json_text_free(&index);
     weights_writer_abort(writer);
     return status;
 }

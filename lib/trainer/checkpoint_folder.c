@@ -79,6 +79,16 @@ static aios_status set_aside(const char *parent, const char *name, const char *p
     return FAIL(AIOS_IO, "no free name to move %s to", from);
 }
 
+/* Deletes parent/name, which must look like one that is to go from the first moment on: it is renamed, durably, before. */
+static aios_status discard(aios_context *context, const char *parent, const char *name)
+{
+    char trash[PATH_MOST];
+    TRY_QUIET(set_aside(parent, name, TRASH, trash));
+    TRY_QUIET(os_folder_sync(parent));
+    remove_quietly(context, trash);
+    return AIOS_OK;
+}
+
 /* ---- the parent's lock ------------------------------------------------------------------------------------------- */
 
 /* On a file system without locks the lock stays closed and the call succeeds. */
@@ -128,9 +138,8 @@ static aios_status restore_one(aios_context *context, const char *parent, const 
     if (os_path_kind(to) != OS_NOTHING) {
         aios_status status = manifest_check(context, to, 0, NULL);
         if (status == AIOS_OK) { /* the new one arrived: the old one is done with */
-            TRY_QUIET(set_aside(parent, old, TRASH, aside));
-            remove_quietly(context, aside);
-            return AIOS_OK;
+            TRY_QUIET(os_folder_sync(parent));
+            return discard(context, parent, old);
         }
         if (status != AIOS_NOT_FOUND && status != AIOS_CORRUPT) return status;
         aios_log(context, AIOS_LOG_WARNING, "%s is damaged: %s", to, aios_error_message());
@@ -278,7 +287,7 @@ static aios_status move_away(const checkpoint_writer *writer, const char *final,
 
 static aios_status move_in(checkpoint_writer *writer)
 {
-    char final[PATH_MOST], old[PATH_MOST], old_name[CHECKPOINT_NAME_MAX + sizeof OLD], trash[PATH_MOST];
+    char final[PATH_MOST], old[PATH_MOST], old_name[CHECKPOINT_NAME_MAX + sizeof OLD];
     int moved;
     (void)snprintf(old_name, sizeof old_name, OLD "%s", writer->name);
     TRY_QUIET(manifest_join(final, writer->parent, writer->name));
@@ -297,10 +306,7 @@ static aios_status move_in(checkpoint_writer *writer)
     aios_memory_free(writer->context, writer->path);
     writer->path = NULL;
     TRY_QUIET(os_folder_sync(writer->parent));
-    if (!moved) return AIOS_OK;
-    if (set_aside(writer->parent, old_name, TRASH, trash) == AIOS_OK)
-        remove_quietly(writer->context, trash);
-    else
+    if (moved && discard(writer->context, writer->parent, old_name) != AIOS_OK)
         aios_log(writer->context, AIOS_LOG_WARNING, "left behind: %s", aios_error_message());
     return AIOS_OK;
 }
@@ -314,7 +320,6 @@ aios_status checkpoint_commit(checkpoint_writer *writer)
     ATTEMPT(lock_parent(writer->context, writer->parent, &lock), "saving %s", writer->name);
     ATTEMPT_QUIET(manifest_join(owner, writer->path, OWNER));
     ATTEMPT(os_remove(owner), "saving %s", writer->name);
-    ATTEMPT(os_folder_sync(writer->path), "saving %s", writer->name);
     ATTEMPT(move_in(writer), "saving %s", writer->name);
 done:
     os_lock_release(&lock);
@@ -459,7 +464,8 @@ static int is_dead(const char *folder)
     return 1;
 }
 
-static void discard(aios_context *context, const char *parent, const char *name)
+/* Renames now; remove_trash deletes. */
+static void set_aside_as_trash(aios_context *context, const char *parent, const char *name)
 {
     char trash[PATH_MOST];
     if (set_aside(parent, name, TRASH, trash) != AIOS_OK) aios_log(context, AIOS_LOG_WARNING, "left behind: %s", aios_error_message());
@@ -479,7 +485,7 @@ static aios_status discard_older(aios_context *context, const char *parent, uint
         }
         ATTEMPT_QUIET(manifest_join(path, parent, list.entries[i].name));
         ATTEMPT_QUIET(manifest_join(manifest, path, MANIFEST_NAME));
-        if (os_path_kind(manifest) == OS_FILE) discard(context, parent, list.entries[i].name);
+        if (os_path_kind(manifest) == OS_FILE) set_aside_as_trash(context, parent, list.entries[i].name);
     }
 done:
     aios_memory_free(context, list.entries);
@@ -494,7 +500,7 @@ static aios_status discard_stale(aios_context *context, const char *parent)
     ATTEMPT_QUIET(os_folder_list(context, parent, add_name, &list));
     for (size_t i = 0; i < list.count; i++) {
         ATTEMPT_QUIET(manifest_join(path, parent, list.names[i]));
-        if (is_dead(path)) discard(context, parent, list.names[i]);
+        if (is_dead(path)) set_aside_as_trash(context, parent, list.names[i]);
     }
 done:
     free_names(&list);
@@ -526,6 +532,7 @@ aios_status checkpoint_prune(aios_context *context, const char *parent, uint32_t
     restore(context, parent);
     ATTEMPT(discard_older(context, parent, keep), "pruning %s", parent);
     if (lock.descriptor >= 0) ATTEMPT(discard_stale(context, parent), "pruning %s", parent);
+    ATTEMPT(os_folder_sync(parent), "pruning %s", parent);
     os_lock_release(&lock);
     ATTEMPT(remove_trash(context, parent), "pruning %s", parent);
 done:

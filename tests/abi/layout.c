@@ -253,7 +253,7 @@ FIELD(aios_model_functions, user, 32);
 FIELD(aios_model_functions, record, 40);
 FIELD(aios_model_functions, destroy, 48);
 
-SIZE(aios_option_info, 72);
+SIZE(aios_option_info, 80);
 FIELD(aios_option_info, struct_size, 0);
 FIELD(aios_option_info, type, 4);
 FIELD(aios_option_info, scopes, 8);
@@ -265,6 +265,7 @@ FIELD(aios_option_info, default_text, 40);
 FIELD(aios_option_info, choices, 48);
 FIELD(aios_option_info, help, 56);
 FIELD(aios_option_info, section, 64);
+FIELD(aios_option_info, alias, 72);
 
 SIZE(aios_parameters_options, 12);
 FIELD(aios_parameters_options, struct_size, 0);

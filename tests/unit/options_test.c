@@ -1,5 +1,6 @@
 /* What options and lib/base/text promise. */
 #include "base/context.h"
+#include "base/names.h"
 #include "base/options.h"
 #include "base/text.h"
 #include "test.h"
@@ -496,13 +497,13 @@ static void the_hosts_locale_changes_no_number(void **state)
 static void distance_counts_changes_of_one_character(void **state)
 {
     (void)state;
-    assert_int_equal(text_distance("", ""), 0);
-    assert_int_equal(text_distance("", "abc"), 3);
-    assert_int_equal(text_distance("kitten", "sitting"), 3);
-    assert_int_equal(text_distance("steps", "stpes"), 1);
-    assert_int_equal(text_distance("ab", "ba"), 1);
-    assert_int_equal(text_distance("abcdef", "abcdef"), 0);
-    assert_int_equal(text_distance("ca", "abc"), 3); /* optimal string alignment; 2 with moves over gaps */
+    assert_int_equal(name_distance("", ""), 0);
+    assert_int_equal(name_distance("", "abc"), 3);
+    assert_int_equal(name_distance("kitten", "sitting"), 3);
+    assert_int_equal(name_distance("steps", "stpes"), 1);
+    assert_int_equal(name_distance("ab", "ba"), 1);
+    assert_int_equal(name_distance("abcdef", "abcdef"), 0);
+    assert_int_equal(name_distance("ca", "abc"), 3); /* optimal string alignment; 2 with moves over gaps */
 }
 
 static void a_text_grows_and_keeps_zero_bytes_out_of_json(void **state)

@@ -2,41 +2,39 @@
 #include "base/os.h"
 #include "base/rng.h"
 #include "data/reader.h"
-#include "test.h"
+#include "folder.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 static aios_context *context;
-static char folder[64];
+static char *folder;
 
 static int set_up(void **state)
 {
     (void)state;
     context = test_context();
-    (void)snprintf(folder, sizeof folder, "/tmp/aios-reader-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    folder = test_folder_make();
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    aios_status status = os_remove_tree(folder);
+    test_folder_remove(folder);
     aios_context_destroy(context);
-    return status == AIOS_OK ? 0 : -1;
+    return 0;
 }
 
 static const char *path_of(const char *name)
 {
-    static char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
+    return test_path(folder, name);
 }
 
 static void write_bytes(const char *name, const void *bytes, size_t size)
 {
-    assert_ok(os_file_replace(path_of(name), bytes, size));
+    test_file_write(path_of(name), bytes, size);
 }
 
 static void write_text(const char *name, const char *text)
@@ -191,11 +189,10 @@ static void wrong_gzip_is_an_error(void **state)
 static void json_lines_give_their_first_wanted_field(void **state)
 {
     (void)state;
-    write_text(
-        "a.jsonl",
-        "\xef\xbb\xbf{\"id\": 1, \"text\": \"a\\n\\u00e9\"}\r\n\n  \n{\"content\": \"b\", \"body\": \"no\"}\n\"plain\"\n"
-        "{\"input\": \"q\", \"output\": \"answer\"}\n{\"input\": \"alone\", \"output\": null}\n{\"text\": null, \"article\": \"c\"}");
-    check_reads("a.jsonl", "a\n\xc3\xa9|b|plain|q\nanswer|alone|c|");
+    write_text("a.jsonl", "\xef\xbb\xbf{\"id\": 1, \"text\": \"a\\n\\u00e9\"}\r\n\n  \n{\"content\": \"b\", \"body\": \"no\"}\n\"plain\"\n"
+                          "{\"input\": \"q\", \"output\": \"answer\"}\n{\"input\": \"alone\", \"output\": null}\n{\"text\": null, "
+                          "\"article\": \"c\"}\n{\"output\": \"d\"}");
+    check_reads("a.jsonl", "a\n\xc3\xa9|b|plain|q\nanswer|alone|c|d|");
     write_text("nul.ndjson", "{\"text\": \"a\\u0000b\"}\n");
     assert_int_equal(read_with("nul.ndjson", NULL).size, 4);
 }
@@ -280,7 +277,7 @@ static void rows_follow_rfc_4180(void **state)
     (void)state;
     write_text("a.csv", "\xef\xbb\xbfid,text,note\r\n1,plain,x\r\n2,\"two\r\nlines, \"\"quoted\"\"\",y\r\n\r\n3,,\"\"\r\n4,\"last\",z");
     check_reads("a.csv", "plain|two\r\nlines, \"quoted\"||last|");
-    write_text("a.tsv", "content\tid\na,b\t1\n\"c\td\"\t2\n");
+    write_text("a.tsv", "Content\tid\na,b\t1\n\"c\td\"\t2\n");
     check_reads("a.tsv", "a,b|c\td|");
     write_text("pair.csv", "output,input\nanswer,question\n");
     check_reads("pair.csv", "question\nanswer|");

@@ -4,7 +4,7 @@
 #include "base/rng.h"
 #include "data/digest.h"
 #include "data/encoder.h"
-#include "test.h"
+#include "folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,21 +13,22 @@
 #define SEED 20261121u
 
 static aios_context *context;
-static char folder[] = "/tmp/aios-tokenizer-XXXXXX";
+static char *folder;
 
 static int set_up(void **state)
 {
     (void)state;
     context = test_context();
-    return mkdtemp(folder) ? 0 : -1;
+    folder = test_folder_make();
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    aios_status status = os_remove_tree(folder);
+    test_folder_remove(folder);
     aios_context_destroy(context);
-    return status == AIOS_OK ? 0 : -1;
+    return 0;
 }
 
 static aios_tokenizer *open_tokenizer(const char *spec)
@@ -58,16 +59,12 @@ static int32_t *encode(const aios_tokenizer *t, const char *text, size_t size, s
 
 static void write_file(const char *name, const char *text)
 {
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    assert_ok(os_file_replace(path, text, strlen(text)));
+    test_file_write(test_path(folder, name), text, strlen(text));
 }
 
 static void remove_file(const char *name)
 {
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    assert_ok(os_remove(path));
+    assert_ok(os_remove(test_path(folder, name)));
 }
 
 static char *read_text(const char *path)
@@ -361,6 +358,7 @@ static void special_tokens_are_known_only_where_asked_for(void **state)
     static const char text[] = "<|endoftext|>a<|endoftext|><|endof";
     int32_t ids[64];
     size_t count;
+    char back[64];
     assert_ok(aios_tokenizer_encode(t, text, sizeof text - 1, ids, 64, &count));
     for (size_t i = 0; i < count; i++) assert_int_not_equal(ids[i], 480);
     assert_ok(aios_tokenizer_encode_special(t, text, sizeof text - 1, ids, 64, &count));
@@ -368,6 +366,9 @@ static void special_tokens_are_known_only_where_asked_for(void **state)
     assert_int_equal(ids[0], 480);
     assert_int_equal(ids[1], aios_tokenizer_find(t, "a", 1));
     assert_int_equal(ids[2], 480);
+    assert_ok(aios_tokenizer_decode(t, ids, 3, back, sizeof back, &count));
+    assert_int_equal(count, 1); /* special tokens become nothing */
+    assert_int_equal(back[0], 'a');
     assert_int_equal(aios_tokenizer_find(t, "no such token", 13), -1);
     aios_tokenizer_close(t);
 }
@@ -409,8 +410,7 @@ static void a_saved_tokenizer_opens_as_the_same_one(void **state)
     (void)state;
     static const char *const specs[] = {"bytes", DATA "/bpe", DATA "/bpe/vocab.json", DATA "/bpe_split", DATA "/bpe_split/tokenizer.json"};
     for (size_t i = 0; i < COUNT_OF(specs); i++) {
-        char target[64];
-        (void)snprintf(target, sizeof target, "%s/saved", folder);
+        const char *target = test_path(folder, "saved");
         assert_ok(os_folder_create(target));
         aios_tokenizer *t = open_tokenizer(specs[i]), *again;
         assert_ok(aios_tokenizer_save(t, target));
@@ -484,7 +484,7 @@ static void what_tokenizer_json_asks_for_is_honoured_or_refused_by_name(void **s
         {"\"merges\":[", "\"merges\":[[\"qq\",\"z\"],", AIOS_CORRUPT, "qq"},
         {"\"merges\":[", "\"merges\":[[\"q\"],", AIOS_CORRUPT, "merge number 0"},
         {"\"merges\":[", "\"merges\":[\"a b c\",", AIOS_CORRUPT, "one space"},
-        {"\"model\":{", "\"nodel\":{", AIOS_NOT_FOUND, "model"},
+        {"\"model\":{", "\"nodel\":{", AIOS_CORRUPT, "model"},
         {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"Metaspace\"", AIOS_UNSUPPORTED, "Metaspace"},
     };
     char *text = read_text(DATA "/bpe_split/tokenizer.json");

@@ -1,0 +1,126 @@
+/* runner.h: runs one kernel case on whatever can run kernels, and judges the result.
+ *
+ * A runner is a launch function and four memory hooks: plain calls of a CPU table, the team simulation, or a device.  A bench holds the
+ * buffers of one case.  Every run_<kernel>(bench, storage, teams, …) uploads all buffers, launches, downloads them, and fails
+ * the test where a guard zone was written or an input changed; then bench_expect judges what came out. */
+#ifndef CONFORMANCE_RUNNER_H
+#define CONFORMANCE_RUNNER_H
+
+#include "kernels/kernels.h"
+#include "test.h"
+
+struct runner {
+    const char *name;
+    double slack; /* multiplies every tolerance: 1, more for a device whose exp and division are approximate */
+    int brief;    /* 1: small sizes only (the team simulation under a sanitizer) */
+    void *user;
+    void (*launch)(struct runner *runner, uint32_t kernel, uint32_t teams, const void *const *arguments);
+    void *(*alloc)(struct runner *runner, size_t size); /* aligned to 256 bytes */
+    void (*free)(struct runner *runner, void *pointer);
+    void (*upload)(struct runner *runner, void *to, const void *from, size_t size);
+    void (*download)(struct runner *runner, void *to, const void *from, size_t size);
+};
+
+/* Hooks for a runner that shares the host's memory. */
+void *host_alloc(struct runner *runner, size_t size);
+void host_free(struct runner *runner, void *pointer);
+void host_copy(struct runner *runner, void *to, const void *from, size_t size);
+
+struct buffer {
+    int type; /* AIOS_F32 … AIOS_I32 */
+    size_t count;
+    unsigned char *host, *before; /* with guards */
+    void *device;                 /* with guards */
+    void *data;                   /* device, what the kernel gets */
+    double *values;               /* `before` as doubles: what the reference reads */
+};
+
+#define BENCH_BUFFERS 16
+struct bench {
+    struct runner *runner;
+    const char *kernel;
+    char text[160]; /* sizes of the case, for messages */
+    uint64_t seed;  /* its random numbers */
+    int count;
+    struct buffer buffers[BENCH_BUFFERS];
+    double *scratch[32];
+    int scratch_count;
+};
+
+/* Begins a case; the text (printf) and the seed stand in every failure message. */
+void bench_begin(struct bench *bench, struct runner *runner, uint64_t seed, const char *text, ...) AIOS_PRINTF(4, 5);
+void bench_end(struct bench *bench);
+double bench_uniform(struct bench *bench, double low, double high);
+uint32_t bench_below(struct bench *bench, uint32_t bound);
+
+/* A buffer of random values in [low, high), of indices below bound, or of one value; NAN fills an output that must be overwritten. */
+struct buffer *bench_random(struct bench *bench, int type, size_t count, double low, double high);
+struct buffer *bench_indices(struct bench *bench, size_t count, uint32_t bound);
+struct buffer *bench_fill(struct bench *bench, int type, size_t count, double value);
+void bench_set(struct buffer *buffer, size_t i, double value); /* rounds to the buffer's type; values follows */
+double bench_get(const struct buffer *buffer, size_t i);       /* after a run: what came out */
+double *bench_doubles(struct bench *bench, size_t count);      /* zeroed memory that bench_end frees */
+
+/* |got - want| <= slack * (relative |want| + absolute) + half an ulp of the buffer's type (and a bit); NaN and infinity must agree. */
+void bench_expect(struct bench *bench, const struct buffer *buffer, const double *want, double relative, double absolute);
+void bench_expect_at(struct bench *bench, const struct buffer *buffer, size_t i, double want, double relative, double absolute);
+
+/* ---- run_<kernel> ------------------------------------------------------------------------------------------------ */
+
+void bench_run(struct bench *bench, enum kernel_id kernel, int storage, uint32_t teams, const void *const *arguments,
+               struct buffer *const *pointers, const char *kinds, int count);
+
+#define RUN_out(type, name)              struct buffer *name
+#define RUN_in(type, name)               struct buffer *name
+#define RUN_val(type, name)              LAUNCH_TYPE_##type name
+#define RUN_PARAMETER_(kind, type, name) RUN_##kind(type, name)
+#define RUN_DATA_out(name)               (name ? &name->data : &run_null)
+#define RUN_DATA_in(name)                (name ? &name->data : &run_null)
+#define RUN_DATA_val(name)               &name
+#define RUN_DATA_(kind, type, name)      RUN_DATA_##kind(name)
+#define RUN_BUFFER_out(name)             name
+#define RUN_BUFFER_in(name)              name
+#define RUN_BUFFER_val(name)             NULL
+#define RUN_BUFFER_(kind, type, name)    RUN_BUFFER_##kind(name)
+#define RUN_KIND_out                     'o'
+#define RUN_KIND_in                      'i'
+#define RUN_KIND_val                     'v'
+#define RUN_KIND_(kind, type, name)      RUN_KIND_##kind
+extern void *run_null;
+#define KERNEL_DEF(kname, ...)                                                                                                             \
+    static inline void run_##kname(struct bench *bench, int storage, uint32_t teams, MAP(RUN_PARAMETER_, __VA_ARGS__))                     \
+    {                                                                                                                                      \
+        const void *arguments[] = {MAP(RUN_DATA_, __VA_ARGS__)};                                                                           \
+        struct buffer *pointers[] = {MAP(RUN_BUFFER_, __VA_ARGS__)};                                                                       \
+        const char kinds[] = {MAP(RUN_KIND_, __VA_ARGS__)};                                                                                \
+        bench->kernel = #kname;                                                                                                            \
+        bench_run(bench, KERNEL_##kname, storage, teams, arguments, pointers, kinds, (int)sizeof kinds);                                   \
+    }
+#include "kernels/kernels.def"
+#undef KERNEL_DEF
+
+#define EACH_STORAGE(s) for (int s = AIOS_F32; s <= AIOS_F16; s++)
+/* 1: too large a case for a brief runner. */
+int runner_skips(const struct runner *runner, int rows, int n);
+const char *storage_name(int storage);
+/* Half the distance of 1 to its neighbour. */
+double storage_epsilon(int storage);
+
+/* ---- the cases, by theme: every one runs every storage type and several sizes and team counts --------------------- */
+
+void elementwise_cases(struct runner *runner);
+void activation_cases(struct runner *runner);
+void reduce_cases(struct runner *runner);
+void embedding_cases(struct runner *runner);
+void norm_cases(struct runner *runner);
+void rope_cases(struct runner *runner);
+void attention_cases(struct runner *runner);
+void loss_cases(struct runner *runner);
+void optimizer_cases(struct runner *runner);
+void gemm_cases(struct runner *runner);
+
+/* Which kernels ran since the program began: the test of the tests fails where one was forgotten. */
+void runner_expect_every_kernel_ran(void);
+void runner_forget_kernels(void);
+
+#endif

@@ -1,0 +1,432 @@
+#!/usr/bin/env python3
+"""What the aios command promises, tried on the built program (AIOS_TOOL)."""
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+import time
+import unittest
+
+AIOS = os.environ["AIOS_TOOL"]
+PAGE = os.environ["AIOS_OPTIONS_PAGE"]
+COMMANDS = ["train", "eval", "generate", "devices", "list-gpus", "doctor", "options", "completion", "version", "help"]
+# A model that trains in a moment: 5 steps of 32 bytes.
+SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
+
+
+def environment(**more):
+    """No plugins, so that every machine has the CPU alone; no cache outside the test's folder."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AIOS_") and k not in ("COLUMNS",)}
+    return {**kept, "LC_ALL": "C.UTF-8", **{k: v for k, v in more.items() if v is not None}}
+
+
+class ToolTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="aios-tool-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        os.mkdir(os.path.join(self.folder, "plugins"))
+        self.environment = environment(AIOS_BACKEND_PATH=os.path.join(self.folder, "plugins"),
+                                       XDG_CACHE_HOME=os.path.join(self.folder, "cache"))
+
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def corpus(self):
+        return self.write("corpus.txt", "".join(f"line {i} of a text to learn from, and {i * i} more\n" for i in range(400)))
+
+    def run_tool(self, *arguments, **more):
+        return subprocess.run([AIOS, *arguments], env=self.environment, cwd=self.folder, encoding="utf-8", errors="replace",
+                              capture_output=True, timeout=120, check=False, **more)
+
+    def done(self, *arguments, **more):
+        result = self.run_tool(*arguments, **more)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return result.stdout
+
+    def refused(self, code, parts, *arguments, **more):
+        """Ends with `code`, prints nothing on stdout, and one line on stderr that holds every part."""
+        result = self.run_tool(*arguments, **more)
+        self.assertEqual(result.returncode, code, (arguments, result.stdout, result.stderr))
+        self.assertRegex(result.stderr, r"\Aaios: [^\n]+\n\Z", arguments)
+        for part in parts:
+            self.assertIn(part, result.stderr, arguments)
+        self.assertEqual(result.stdout, "", arguments)
+
+
+class Help(ToolTest):
+    def test_every_command_has_help_in_three_ways(self):
+        for command in COMMANDS:
+            text = self.done(command, "--help")
+            self.assertIn(f"Usage: aios {command}", text)
+            self.assertEqual(text, self.done("help", command))
+            self.assertEqual(text, self.done("--help", command))
+            self.assertEqual(text, self.done(command, "-h"))
+
+    def test_the_overview_names_commands_flags_and_exit_codes(self):
+        text = self.done("help")
+        self.assertEqual(text, self.done("--help"))
+        for command in COMMANDS:
+            self.assertRegex(text, rf"\n  {command} +\w")
+        for part in ("--json", "--quiet", "--log-level", "--config", "130", "143", "\n  3 "):
+            self.assertIn(part, text)
+
+    def test_no_command_is_wrong_use_and_shows_the_overview(self):
+        result = self.run_tool()
+        self.assertEqual((result.returncode, result.stdout), (2, ""))
+        self.assertIn("Usage: aios COMMAND", result.stderr)
+
+    def test_help_has_exactly_the_options_of_the_command(self):
+        options = json.loads(self.done("options", "--json"))["options"]
+        for command in ("train", "eval", "generate"):
+            text = self.done(command, "--help")
+            self.assertIn("\nExamples\n", text)
+            for option in options:
+                flag = rf"\n  --(\[no-\])?{option['name']}( |\n)"
+                self.assertEqual(command in option["commands"], re.search(flag, text) is not None, (command, option["name"]))
+
+    def test_lines_fit_a_page(self):
+        for command in ("train", "generate"):
+            for line in self.done(command, "--help").splitlines():
+                self.assertLessEqual(len(line), 110, line)
+
+
+class WrongUse(ToolTest):
+    def test_exit_2_and_one_line_that_says_what_is_right(self):
+        text = self.corpus()
+        for parts, *arguments in [
+            (["unknown command \"trian\"", "train"], "trian"),
+            (["unknown command \"xyzzy\"", "aios help"], "xyzzy"),
+            (["unknown flag --jsno", "--json"], "--jsno", "devices"),
+            (["unknown flag --bath-size", "--batch-size"], "train", "--bath-size", "8"),
+            (["unknown flag --bath-size=8", "--batch-size"], "train", "--bath-size=8"),
+            (["unknown flag --qqqqqqqqq", "aios train --help"], "train", "--qqqqqqqqq"),
+            (["unknown flag -x"], "train", "-x"),
+            (["--top-k is no flag of train"], "train", "--top-k", "5"),
+            (["--lr is no flag of devices"], "devices", "--lr", "1"),
+            (["batch-size is 0", "from 1 to 65536"], "train", "--batch-size", "0"),
+            (["batch-size is \"eight\"", "whole number"], "train", "--batch-size=eight"),
+            (["precision is \"16\"", "32, 16-mixed, bf16-mixed"], "train", "--precision", "16"),
+            (["shuffle is \"maybe\"", "on or off"], "train", "--shuffle=maybe"),
+            (["--steps needs a value"], "train", "--steps"),
+            (["--steps needs a value"], "train", "--steps", "--resume"),
+            (["--no-steps", "no switch"], "train", "--no-steps"),
+            (["--no-shuffle takes no value"], "train", "--no-shuffle=on"),
+            (["--json takes no value"], "devices", "--json=1"),
+            (["--log-level is \"loud\"", "error, warning, info or debug"], "devices", "--log-level", "loud"),
+            (["--log-level needs a value"], "devices", "--log-level"),
+            (["no arguments", "\"text.txt\""], "train", "text.txt"),
+            (["no arguments", "\"--json\""], "devices", "--", "--json"),
+            (["1 argument", "\"two\""], "help", "train", "two"),
+            (["no command \"trian\"", "train"], "help", "trian"),
+            (["needs a shell"], "completion"),
+            (["\"tcsh\"", "bash"], "completion", "tcsh"),
+            (["no JSON form"], "help", "--json"),
+            (["--markdown and --json"], "options", "--markdown", "--json"),
+            (["--config has no use with devices"], "devices", "--config", "x.json"),
+            (["no.json"], "train", "--config", "no.json"),
+            (["nothing.txt"], "train", "--dataset-file", "nothing.txt", "--device", "cpu"),
+            (["dataset-file"], "train"),
+            (["model"], "eval", "--dataset-file", text),
+            (["model"], "generate"),
+            (["no-model"], "generate", "--model", "no-model"),
+        ]:
+            self.refused(2, parts, *arguments)
+
+    def test_a_device_that_is_not_there_is_exit_3(self):
+        text = self.corpus()
+        for device in ("cuda:0", "hip:3", "cpu:99", "7"):
+            self.refused(3, [], "train", "--dataset-file", text, "--device", device)
+
+    def test_output_that_cannot_be_written_is_exit_1(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = subprocess.run([AIOS, "options"], env=self.environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+                                    check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("No space left", result.stderr)
+
+    def test_a_reader_that_leaves_ends_it_quietly_as_the_shell_expects(self):
+        for ignored in (False, True):
+            hook = (lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN)) if ignored else None
+            reader, writer = os.pipe()
+            os.close(reader)
+            with subprocess.Popen([AIOS, "options"], env=self.environment, stdout=writer, stderr=subprocess.PIPE, preexec_fn=hook,
+                                  restore_signals=not ignored) as process:
+                os.close(writer)
+                _, error = process.communicate(timeout=60)
+                self.assertEqual((process.returncode, error), (-signal.SIGPIPE, b""))
+
+
+class Config(ToolTest):
+    def test_a_bad_file_is_wrong_use_and_named(self):
+        for parts, text in [(["batch-size is 0"], '{"batch-size": 0}'), (["nearest is \"steps\""], '{"stepz": 1}'), (["line 1"], "{"),
+                            (["object"], "[1]"), (["belongs to generate"], '{"top-k": 1}')]:
+            path = self.write("bad.json", text)
+            self.refused(2, [path, *parts], "train", "--config", path)
+
+    def test_flags_override_it_wherever_they_stand(self):
+        path = self.write("run.json", '{"batch-size": 3, "device": "cpu:99", "dataset_file": "nothing.txt"}')
+        self.refused(2, ["batch-size is 70000"], "train", "--batch-size", "70000", "--config", path)
+        self.refused(2, ["other.txt"], "train", "--dataset-file", "other.txt", "--device", "cpu", "--config", path)
+        self.refused(2, ["other.txt"], "--config", path, "train", "--dataset_file=other.txt", "--device=cpu")
+
+
+class Reports(ToolTest):
+    def test_json_is_json(self):
+        for command in ("devices", "list-gpus", "doctor", "options", "version"):
+            json.loads(self.done(command, "--json"))
+            self.assertEqual(self.done(command, "--json"), self.done("--json", command)) if command in ("options", "version") else None
+
+    def test_devices_lists_the_cpu(self):
+        devices = json.loads(self.done("devices", "--json"))["devices"]
+        self.assertEqual([d["device"] for d in devices], ["cpu:0"])
+        self.assertGreater(devices[0]["memory_total"], 1 << 28)
+        self.assertIn("f32", devices[0]["storage_types"])
+        text = self.done("devices")
+        self.assertRegex(text, r"(?m)^Device +Vendor +Model +Memory +Free +Architecture +Driver$")
+        self.assertRegex(text, r"(?m)^cpu:0 .* \d+\.\d GiB ")
+
+    def test_the_cpu_can_be_split(self):
+        self.environment["AIOS_CPU_DEVICES"] = "2"
+        devices = json.loads(self.done("devices", "--json"))["devices"]
+        self.assertEqual([d["device"] for d in devices], ["cpu:0", "cpu:1"])
+
+    def test_list_gpus_without_a_gpu_tells_every_backends_reason(self):
+        text = self.done("list-gpus")
+        self.assertIn("No GPU", text)
+        for backend in ("cuda", "hip", "xpu"):
+            self.assertRegex(text, rf"(?m)^  {backend} +\S+ .*\S")
+        report = json.loads(self.done("list-gpus", "--json"))
+        self.assertEqual(report["gpus"], [])
+        for backend in report["backends"]:
+            self.assertEqual(backend["usable"], backend["reason"] == "")
+
+    def test_doctor_tells_backends_devices_processor_and_folders(self):
+        report = json.loads(self.done("doctor", "--json"))
+        self.assertEqual({b["name"] for b in report["backends"]}, {"cpu", "cuda", "hip", "xpu"})
+        self.assertGreater(report["cpu"]["threads"], 0)
+        self.assertEqual(report["folders"]["cache"], {"path": os.path.join(self.folder, "cache", "aios"), "state": "can be made"})
+        self.assertEqual(report["folders"]["working"]["state"], "writable")
+        self.assertEqual(report["environment"]["AIOS_BACKEND_PATH"], os.path.join(self.folder, "plugins"))
+        text = self.done("doctor")
+        for part in ("Backends", "Devices", "Processor", "Libraries", "Folders", "Environment", "cpu:0"):
+            self.assertIn(part, text)
+
+    def test_a_broken_plugin_is_reported_and_hides_nothing(self):
+        self.write("plugins/libaios-cuda.so", "not a library")
+        backends = {b["name"]: b for b in json.loads(self.done("doctor", "--json"))["backends"]}
+        self.assertFalse(backends["cuda"]["usable"])
+        self.assertTrue(backends["cuda"]["reason"])
+        self.assertTrue(backends["cpu"]["usable"])
+
+    def test_the_options_page_is_what_the_command_prints(self):
+        with open(PAGE, encoding="utf-8") as page:
+            self.assertEqual(page.read(), self.done("options", "--markdown"), "run: aios options --markdown > docs/options.md")
+
+    def test_options_json_has_types_and_ranges(self):
+        options = {o["name"]: o for o in json.loads(self.done("options", "--json"))["options"]}
+        self.assertEqual(options["batch-size"]["default"], 8)
+        self.assertEqual((options["batch-size"]["minimum"], options["batch-size"]["maximum"]), (1, 65536))
+        self.assertEqual(options["precision"]["choices"], ["32", "16-mixed", "bf16-mixed"])
+        self.assertEqual(options["precision"]["alias"], "amp")
+        self.assertIs(options["shuffle"]["default"], True)
+        for option in options.values():
+            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate"} and option["commands"], option)
+
+
+class Completion(ToolTest):
+    def complete(self, *words):
+        """What bash offers for the last word."""
+        quoted = " ".join("'" + w.replace("'", "'\\''") + "'" for w in words)
+        script = (f'source <("{AIOS}" completion bash) || exit 1\nCOMP_WORDS=({quoted})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n'
+                  '_aios 2>/dev/null\nprintf "%s\\n" "${COMPREPLY[@]}"\n')
+        result = subprocess.run(["bash", "--norc", "-c", script], env=self.environment, cwd=self.folder, text=True, capture_output=True,
+                                timeout=60, check=False)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return sorted(result.stdout.split("\n")[:-1]) if result.stdout != "\n" else []
+
+    def setUp(self):
+        super().setUp()
+        if not shutil.which("bash"):
+            self.skipTest("no bash")
+
+    def test_commands_flags_choices_and_files(self):
+        self.write("corpus one.txt", "x")
+        os.mkdir(os.path.join(self.folder, "models"))
+        for words, offered in [
+            (["tra"], ["train"]),
+            (["--json", "tra"], ["train"]),
+            (["--log-level", "debug", "ver"], ["version"]),
+            (["train", "--batch"], ["--batch-size"]),
+            (["train", "--res"], ["--resume"]),
+            (["train", "--no-"], ["--no-gradient-checkpointing", "--no-resume", "--no-shuffle"]),
+            (["train", "--top"], []),
+            (["generate", "--top"], ["--top-k", "--top-p"]),
+            (["train", "--precision", ""], ["16-mixed", "32", "bf16-mixed"]),
+            (["train", "--precision", "b"], ["bf16-mixed"]),
+            (["train", "--precision", "=", "b"], ["bf16-mixed"]),
+            (["train", "--precision", "="], ["16-mixed", "32", "bf16-mixed"]),
+            (["train", "--amp", "bf"], ["bf16-mixed"]),
+            (["train", "--batch-size", "1"], []),
+            (["train", "--dataset-file", "corp"], ["corpus one.txt"]),
+            (["train", "--model", "m"], ["models"]),
+            (["devices", "--js"], ["--json"]),
+            (["--log-level", "d"], ["debug"]),
+            (["options", "--mark"], ["--markdown"]),
+            (["help", "gen"], ["generate"]),
+            (["completion", "b"], ["bash"]),
+        ]:
+            self.assertEqual(self.complete("aios", *words), offered, words)
+
+    def test_every_command_is_offered(self):
+        self.assertLessEqual(set(COMMANDS), set(self.complete("aios", "")))
+
+    def test_a_shell_finds_it_registered(self):
+        result = subprocess.run(["bash", "--norc", "-c", f'source <("{AIOS}" completion bash); complete -p aios'], env=self.environment,
+                                text=True, capture_output=True, timeout=60, check=True)
+        self.assertIn("-F _aios aios", result.stdout)
+
+
+class Training(ToolTest):
+    def train(self, *more, json_output=True):
+        return ["train", *SMALL, "--dataset-file", self.corpus(), "--save-dir", "run", *(["--json"] if json_output else []), *more]
+
+    def events(self, text):
+        return [json.loads(line) for line in text.splitlines()]
+
+    def test_json_is_one_event_per_line_and_nothing_else(self):
+        result = self.run_tool(*self.train())
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        events = self.events(result.stdout)
+        names = [e["event"] for e in events]
+        self.assertEqual([e["step"] for e in events if e["event"] == "step"], [1, 2, 3, 4, 5])
+        self.assertLess(names.index("run_start"), names.index("step"))
+        self.assertLess(names.index("step"), names.index("checkpoint_save"))
+        self.assertEqual(names[-1], "training_complete")
+
+    def test_plain_lines_have_first_and_last_step_and_what_to_do_next(self):
+        text = self.done(*self.train(json_output=False))
+        self.assertNotIn("\r", text)
+        self.assertNotIn("\033", text)
+        self.assertIn("\nstep 1/5 ", text)
+        self.assertIn("\nstep 5/5 ", text)
+        self.assertRegex(text, r"(?m)^checkpoint .*run/checkpoints/step-00000005$")
+        self.assertRegex(text, r"(?m)^sample +aios generate --model .*run/checkpoints/step-00000005$")
+
+    def test_quiet_says_nothing(self):
+        self.assertEqual(self.done(*self.train("--quiet", json_output=False)), "")
+
+    def test_a_checkpoint_is_evaluated_and_sampled(self):
+        events = self.events(self.done(*self.train()))
+        model = [e["path"] for e in events if e["event"] == "checkpoint_save"][-1]
+        evaluation = ["eval", "--model", model, "--dataset-file", self.corpus(), "--device", "cpu", "--max-seq-len", "16"]
+        report = json.loads(self.done(*evaluation, "--json"))
+        self.assertGreater(report["tokens"], 0)
+        self.assertGreater(report["loss"], 0)
+        self.assertIn("perplexity", self.done(*evaluation))
+        sampling = ["generate", "--model", model, "--device", "cpu", "--max-tokens", "8", "--sample-seed", "5"]
+        samples = self.events(self.done(*sampling, "--prompt", "line", "--samples", "2", "--json"))
+        self.assertEqual([(s["sample"], s["seed"], s["prompt"]) for s in samples], [(0, 5, "line"), (1, 6, "line")])
+        self.assertEqual(samples, self.events(self.done(*sampling, "--prompt", "line", "--samples", "2", "--json")))
+        raw = subprocess.run([AIOS, *sampling, "--prompt", "-"], env=self.environment, cwd=self.folder, input=b"line", capture_output=True,
+                             timeout=60, check=True)
+        self.assertEqual(raw.stdout.decode(errors="replace").rstrip("\n"), ("line" + samples[0]["text"]).rstrip("\n"))
+
+    def stopped_by(self, number):
+        with subprocess.Popen([AIOS, *self.train("--steps", "1000000")], env=self.environment, cwd=self.folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            for line in process.stdout:
+                if '"event": "step"' in line:
+                    break
+            process.send_signal(number)
+            rest, error = process.communicate(timeout=60)
+        return process.returncode, self.events(rest), error
+
+    def test_a_signal_saves_a_checkpoint_and_is_the_exit_code(self):
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            returned, events, error = self.stopped_by(number)
+            self.assertEqual(returned, code, error)
+            self.assertIn("stopping after this step", error)
+            saved = [e for e in events if e["event"] == "checkpoint_save"]
+            self.assertTrue(saved)
+            self.assertTrue(os.path.isdir(os.path.join(self.folder, saved[-1]["path"])))
+            shutil.rmtree(os.path.join(self.folder, "run"))
+
+    def test_after_a_stop_the_printed_command_goes_on(self):
+        with subprocess.Popen([AIOS, *self.train("--steps", "1000000", json_output=False)], env=self.environment, cwd=self.folder,
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            for line in process.stdout:
+                if line.startswith("step 1/"):
+                    break
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        resume = re.search(r"(?m)^resume +aios (.*)$", rest).group(1)
+        self.assertTrue(resume.endswith("--resume"), resume)
+        steps = int(re.search(r"(?m)^stopped at step ([\d,]+)", rest).group(1).replace(",", "")) + 2
+        resumed = subprocess.run(["sh", "-c", f'"{AIOS}" {resume} --json --steps {steps}'], env=self.environment, cwd=self.folder,
+                                 text=True, capture_output=True, timeout=60, check=True)
+        events = self.events(resumed.stdout)
+        self.assertEqual([e["step"] for e in events if e["event"] == "step"], [steps - 1, steps])
+
+    def test_a_reader_that_leaves_stops_and_saves(self):
+        with subprocess.Popen([AIOS, *self.train("--steps", "1000000")], env=self.environment, cwd=self.folder, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            process.stdout.readline()
+            process.stdout.close()
+            error = process.stderr.read()
+            self.assertEqual((process.wait(timeout=60), error), (-signal.SIGPIPE, b""))
+        self.assertTrue(os.listdir(os.path.join(self.folder, "run", "checkpoints")))
+
+    def terminal(self, width, *arguments):
+        """What the command writes to a terminal of that width."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        with subprocess.Popen([AIOS, *arguments], env=self.environment, cwd=self.folder, stdin=slave, stdout=slave, stderr=slave,
+                              start_new_session=True) as process:
+            os.close(slave)
+            seen, end = b"", time.monotonic() + 60
+            while time.monotonic() < end:
+                if not select.select([master], [], [], 1)[0]:
+                    continue
+                try:
+                    part = os.read(master, 65536)
+                except OSError:  # the terminal's other side is closed
+                    break
+                if not part:
+                    break
+                seen += part
+            os.close(master)
+            self.assertEqual(process.wait(timeout=60), 0, seen)
+        return seen.decode()
+
+    def test_a_terminal_shows_one_bar_that_fits(self):
+        for width in (40, 80, 120):
+            text = self.terminal(width, *self.train(json_output=False))
+            drawings = [part for part in re.split(r"\r\033\[K|\r\n", text) if re.match(r" *\d+/5 ", part)]
+            self.assertTrue(drawings, text)
+            for drawing in drawings:
+                self.assertLess(len(drawing), width)
+                self.assertEqual("[" in drawing, width > 40, drawing)
+            self.assertIn("loss", drawings[-1])
+            self.assertIn("5/5 ", drawings[-1])
+            lines = text.split("\r\n")
+            self.assertTrue(any(re.match(r"(\r\033\[K)?complete", line.split("\033[K")[-1]) or "sample " in line for line in lines), text)
+            self.assertNotRegex(text, "\033\\[[0-9;]*m")  # no colour
+            shutil.rmtree(os.path.join(self.folder, "run"), ignore_errors=True)
+
+
+if __name__ == "__main__":
+    unittest.main()

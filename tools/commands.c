@@ -1,0 +1,72 @@
+/* The commands: everything that help, completion and flags know of them. */
+#include "tool.h"
+
+#include <string.h>
+
+const struct flag global_flags[] = {
+    {"json", NULL, "", "write results as JSON on standard output; train writes one event per line"},
+    {"quiet", NULL, "", "write results and errors alone"},
+    {"log-level", "LEVEL", "error|warning|info|debug", "what the library says on standard error (warning)"},
+    {"config", "FILE", "", "read options from a JSON object of names and values; flags come after it"},
+    {"help", NULL, "", "describe the command"},
+    {"version", NULL, "", "print the version"},
+};
+const int global_flag_count = COUNT_OF(global_flags);
+
+static const struct flag options_flags[] = {
+    {"markdown", NULL, "", "write the table as Markdown"},
+};
+
+static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
+                                     "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
+                                     "Go on after a stop, or for longer:\n"
+                                     "  aios train --dataset-file notes.txt --steps 4000 --save-dir runs/notes --resume\n"
+                                     "Fine-tune GPT-2 from a folder in Hugging Face layout:\n"
+                                     "  aios train --model gpt2 --dataset-file notes.txt --lr 5e-5 --batch-size 2 --save-dir runs/tuned\n"
+                                     "Try the result:\n"
+                                     "  aios generate --model runs/notes/checkpoints/step-00002000 --prompt 'Once'\n";
+
+static const char train_notes[] =
+    "Ctrl-C (or a termination signal) ends the run after its step and saves a checkpoint; a second one does so\n"
+    "after the micro-batch; a third one ends at once and saves nothing.\n";
+
+static const char eval_examples[] = "How well does a checkpoint predict a text that it has not seen?\n"
+                                    "  aios eval --model runs/notes/checkpoints/step-00002000 --dataset-file other.txt\n"
+                                    "The whole text, as JSON:\n"
+                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --json\n";
+
+static const char generate_examples[] =
+    "Continue a text:\n"
+    "  aios generate --model runs/notes/checkpoints/step-00002000 --prompt 'Once upon a time'\n"
+    "Three cautious continuations that can be repeated:\n"
+    "  aios generate --model gpt2 --prompt 'The sea' --temperature 0.6 --top-k 40 --samples 3 --sample-seed 7\n"
+    "A prompt from a file:\n"
+    "  aios generate --model gpt2 --prompt - < start.txt\n";
+
+static const char generate_notes[] = "The prompt \"-\" is read from standard input.\n";
+
+static const char completion_examples[] = "For this shell, and for every later one:\n"
+                                          "  source <(aios completion bash)\n"
+                                          "  aios completion bash > ~/.local/share/bash-completion/completions/aios\n";
+
+const struct command commands[] = {
+    {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
+    {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
+    {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
+    {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
+    {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
+    {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
+    {"options", "list every option of train, eval and generate", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL,
+     run_options},
+    {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},
+    {"version", "print the version", "", 0, 0, 0, NULL, 0, NULL, NULL, run_version},
+    {"help", "describe aios or one command", "[COMMAND]", 1, 0, 1, NULL, 0, NULL, NULL, run_help},
+};
+const int command_count = COUNT_OF(commands);
+
+const struct command *command_find(const char *name)
+{
+    for (int i = 0; i < command_count; i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
