@@ -664,6 +664,105 @@ static void several_threads_may_open_and_read(void **state)
     aios_dataset_close(d);
 }
 
+static void write_big_gzip(const char *name, size_t megabytes)
+{
+    static const char line[] = "the quick brown fox jumps over the lazy dog and says nothing much\n";
+    char *text = malloc(1 << 20);
+    gzFile file = gzopen(path_of(name), "wb1");
+    assert_non_null(file);
+    for (size_t i = 0; i < 1 << 20; i++) text[i] = line[i % (sizeof line - 1)];
+    for (size_t i = 0; i < megabytes; i++) assert_int_equal(gzwrite(file, text, 1 << 20), 1 << 20);
+    assert_int_equal(gzclose(file), Z_OK);
+    free(text);
+}
+
+/* ---- no memory --------------------------------------------------------------------------------------------------- */
+
+typedef struct counted {
+    long asked, fail_at, living;
+} counted;
+
+static void *counted_alloc(void *user, size_t size)
+{
+    counted *c = user;
+    void *pointer = ++c->asked == c->fail_at ? NULL : malloc(size);
+    c->living += pointer != NULL;
+    return pointer;
+}
+
+static void *counted_realloc(void *user, void *pointer, size_t size)
+{
+    counted *c = user;
+    return ++c->asked == c->fail_at ? NULL : realloc(pointer, size);
+}
+
+static void counted_free(void *user, void *pointer)
+{
+    ((counted *)user)->living -= pointer != NULL;
+    free(pointer);
+}
+
+/* From nothing to a sample and back to text. */
+static aios_status use_all(aios_context *own, const char *spec)
+{
+    aios_status status = AIOS_OK;
+    aios_tokenizer *t = NULL;
+    aios_dataset *d = NULL, *other = NULL;
+    int32_t inputs[8], labels[8];
+    char text[256];
+    size_t size;
+    uint64_t sum;
+    ATTEMPT_QUIET(aios_tokenizer_open(own, spec, &t));
+    aios_dataset_options o = options_for("in", 8);
+    o.tokenizer = t;
+    o.eval_fraction = 0.5;
+    ATTEMPT_QUIET(aios_dataset_open(own, &o, &d));
+    ATTEMPT_QUIET(aios_dataset_open_split(d, AIOS_SPLIT_EVAL, 1, 1, &other));
+    ATTEMPT_QUIET(aios_dataset_split_bytes(other, &sum));
+    ATTEMPT_QUIET(aios_dataset_read(other, 0, inputs, labels));
+    ATTEMPT_QUIET(aios_tokenizer_decode(t, inputs, 8, text, sizeof text, &size));
+    ATTEMPT_QUIET(aios_tokenizer_encode(t, text, size, inputs, 8, &size));
+done:
+    aios_dataset_close(other);
+    aios_dataset_close(d);
+    aios_tokenizer_close(t);
+    return status;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {BPE, TEST_SOURCE_DIR "/data/bpe_split"};
+    assert_ok(os_folder_create(path_of("in")));
+    write_text("in/a.jsonl", "{\"text\": \"some text\"}\n{\"input\": \"more\", \"output\": \"of it\"}\n");
+    write_text("in/b.csv", "text,id\n\"and, more\",1\n");
+    write_text("in/c.txt", "To be, or not to be: that is the question\n");
+    write_big_gzip("in/d.txt.gz", 0);
+    for (size_t s = 0; s < COUNT_OF(specs); s++) {
+        aios_status status = AIOS_OUT_OF_MEMORY;
+        int failed = 0;
+        counted c = {0, 0, 0};
+        for (long at = 1; at == 1 || c.asked >= c.fail_at; at++) {
+            aios_allocator allocator = {sizeof allocator, 0, &c, counted_alloc, counted_realloc, counted_free};
+            aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT;
+            aios_context *own;
+            options.allocator = &allocator;
+            c = (counted){-1, at, 0}; /* the context itself is not meant */
+            assert_ok(aios_context_create(&options, &own));
+            status = use_all(own, specs[s]);
+            aios_context_destroy(own);
+            if (status != AIOS_OK && status != AIOS_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", at, aios_error_message());
+            failed += status != AIOS_OK;
+            assert_int_equal(c.living, 0);
+            assert_true(files_in_cache() <= 1);
+            assert_ok(os_remove_tree(cache));
+        }
+        assert_int_equal(status, AIOS_OK); /* the last round: none failed any more */
+        print_message("%d failures\n", failed);
+        assert_true(failed > 50);
+    }
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static long peak_kilobytes(void)
@@ -675,18 +774,6 @@ static long peak_kilobytes(void)
         if (sscanf(line, "VmHWM: %ld kB", &peak) == 1) break;
     if (file) (void)fclose(file);
     return peak;
-}
-
-static void write_big_gzip(const char *name, size_t megabytes)
-{
-    static const char line[] = "the quick brown fox jumps over the lazy dog and says nothing much\n";
-    char *text = malloc(1 << 20);
-    gzFile file = gzopen(path_of(name), "wb1");
-    assert_non_null(file);
-    for (size_t i = 0; i < 1 << 20; i++) text[i] = line[i % (sizeof line - 1)];
-    for (size_t i = 0; i < megabytes; i++) assert_int_equal(gzwrite(file, text, 1 << 20), 1 << 20);
-    assert_int_equal(gzclose(file), Z_OK);
-    free(text);
 }
 
 static aios_status count_ids(void *user, const int32_t *ids, size_t count)
@@ -773,6 +860,7 @@ int main(void)
         TEST(the_default_cache_is_the_users),
         TEST(the_identity_follows_the_text_not_the_place),
         TEST(several_threads_may_open_and_read),
+        TEST(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
