@@ -80,7 +80,7 @@ static aios_status build_temporary(aios_context *context, const store_wish *wish
     const char *folder = os_environment("TMPDIR");
     if (snprintf(path, sizeof path, "%s/aios-%d-%zx.tokens", folder ? folder : "/tmp", os_process_id(), (size_t)(uintptr_t)&path) >=
         (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "TMPDIR has a name of %zu bytes, which is too long", strlen(folder));
+        return FAIL(AIOS_INVALID_ARGUMENT, "TMPDIR has a name that is too long");
     TRY_QUIET(store_build(context, path, wish));
     aios_status status = store_open(context, path, wish, store);
     if (status == AIOS_OK && !*store) status = FAIL(AIOS_CORRUPT, "%s was damaged while it was written", path);

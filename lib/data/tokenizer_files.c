@@ -65,11 +65,11 @@ static aios_status join_path(char path[PATH_MAX], const char *folder, const char
 
 /* ---- vocabulary and merges --------------------------------------------------------------------------------------- */
 
-static aios_status add_vocabulary(aios_tokenizer *t, const json_t *vocab)
+static aios_status add_vocabulary(aios_tokenizer *t, json_t *vocab)
 {
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)vocab, key, value) {
+    json_object_foreach (vocab, key, value) {
         char bytes[TOKEN_MOST];
         size_t size = strlen(key);
         if (!json_is_integer(value)) return FAIL(AIOS_CORRUPT, "token \"%.40s\" has no integer id", key);
@@ -175,11 +175,11 @@ static aios_status add_added_tokens(aios_tokenizer *t, const json_t *list)
 }
 
 /* added_tokens.json: {"<x>": 50257} */
-static aios_status add_added_object(aios_tokenizer *t, const json_t *object)
+static aios_status add_added_object(aios_tokenizer *t, json_t *object)
 {
     const char *text;
     json_t *id;
-    json_object_foreach ((json_t *)(uintptr_t)object, text, id) {
+    json_object_foreach (object, text, id) {
         if (!json_is_integer(id)) return FAIL(AIOS_CORRUPT, "added token \"%.40s\" has no integer id", text);
         TRY_QUIET(add_token(t, json_integer_value(id), text, strlen(text), 1, 0));
     }

@@ -114,12 +114,10 @@ aios_status vocabulary_add_merge(vocabulary *v, uint32_t rank, const char *left,
     aios_status status = find_part(v, both, size, &m.id);
     if (both != small) aios_memory_free(v->context, both);
     TRY_QUIET(status);
-    merge *slot = (merge *)(uintptr_t)vocabulary_merge(v, m.left, m.right);
-    if (!slot) {
-        size_t mask = v->merge_slots - 1, i = (size_t)hash_mix((uint64_t)(uint32_t)m.left << 32 | (uint32_t)m.right, 1) & mask;
-        while (v->merges[i].rank != RANK_NONE) i = (i + 1) & mask;
-        slot = &v->merges[i];
-    }
-    *slot = m;
+    const merge *known = vocabulary_merge(v, m.left, m.right);
+    size_t mask = v->merge_slots - 1, i = (size_t)hash_mix((uint64_t)(uint32_t)m.left << 32 | (uint32_t)m.right, 1) & mask;
+    if (known) i = (size_t)(known - v->merges);
+    while (!known && v->merges[i].rank != RANK_NONE) i = (i + 1) & mask;
+    v->merges[i] = m;
     return AIOS_OK;
 }
