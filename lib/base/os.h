@@ -55,6 +55,8 @@ void os_time_text(double wall, char text[32]);
 /* Whether something is there, and what. */
 enum { OS_NOTHING = 0, OS_FILE = 1, OS_FOLDER = 2, OS_OTHER = 3 };
 int os_path_kind(const char *path);
+/* Without links, "." and "..".  Errors: NOT_FOUND, IO, OUT_OF_RANGE. */
+aios_status os_path_absolute(const char *path, char *absolute, size_t size);
 aios_status os_file_size(const char *path, uint64_t *size);
 /* size, modification time and identity of a file, to tell whether it changed. */
 typedef struct os_file_stamp {

@@ -246,6 +246,16 @@ int os_path_kind(const char *path)
     return S_ISREG(info.st_mode) ? OS_FILE : S_ISDIR(info.st_mode) ? OS_FOLDER : OS_OTHER;
 }
 
+aios_status os_path_absolute(const char *path, char *absolute, size_t size)
+{
+    char real[PATH_MAX];
+    *absolute = 0;
+    if (!realpath(path, real)) return FAIL_OS(io_status(errno), errno, "looking at %s", path);
+    if (strlen(real) >= size) return FAIL(AIOS_OUT_OF_RANGE, "%s has a full name of over %zu bytes", path, size - 1);
+    memcpy(absolute, real, strlen(real) + 1);
+    return AIOS_OK;
+}
+
 aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp)
 {
     struct stat info;

@@ -1,71 +1,291 @@
-#include "corpus.h"
-
-#include "base/context.h"
+#include "base/os.h"
 #include "base/rng.h"
+#include "token_store.h"
 
+#include <limits.h>
 #include <math.h>
-#include <stdio.h>
+#include <string.h>
+
+#define MILLION          ((uint64_t)1000000)
+#define ORDER_STREAM     ((uint64_t)1 << 63) /* of the random numbers; | epoch */
+#define SEQUENCE_MOST    (1 << 24)
+#define LOCK_SECONDS     0.25
+#define LEFTOVER_SECONDS 3600.0
 
 struct aios_dataset {
     aios_context *context;
     aios_tokenizer *tokenizer;
-    corpus corpus;
-    uint64_t length;  /* tokens of a sample */
-    uint64_t samples; /* of the corpus */
-    uint64_t count;   /* of the split */
-    uint64_t every;   /* each so-many-th sample is held out; 0: none */
+    token_store *store;
+    char identity[DIGEST_TEXT];
+    int32_t length, shuffle, split;
     uint64_t seed;
-    int32_t split, shuffle;
-    char identity[20];
+    uint64_t held_per_million, all, held, count;
 };
 
-static aios_status check(const aios_dataset_options *o)
+void aios_dataset_options_init(aios_dataset_options *options)
 {
-    if (!o->path || !*o->path) return FAIL(AIOS_INVALID_ARGUMENT, "no data: name a file or folder of text (dataset-file)");
-    if (!o->tokenizer) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_open: tokenizer must not be NULL");
-    if (o->sequence_length < 1) return FAIL(AIOS_OUT_OF_RANGE, "sequence_length is %d: it must be at least 1", o->sequence_length);
-    if (!(o->eval_fraction >= 0 && o->eval_fraction <= 0.5)) return FAIL(AIOS_OUT_OF_RANGE, "eval_fraction is %g: 0 to 0.5 are allowed", o->eval_fraction);
-    if (o->split < AIOS_SPLIT_ALL || o->split > AIOS_SPLIT_EVAL) return FAIL(AIOS_INVALID_ARGUMENT, "split is %d: 0 to %d are allowed", o->split, AIOS_SPLIT_EVAL);
+    if (options) *options = (aios_dataset_options)AIOS_DATASET_OPTIONS_INIT;
+}
+
+static aios_status check_options(const aios_dataset_options *o)
+{
+    if (!o->path || !*o->path) return FAIL(AIOS_INVALID_ARGUMENT, "dataset: path is missing: it must be a file or a folder");
+    if (!o->tokenizer) return FAIL(AIOS_INVALID_ARGUMENT, "dataset: tokenizer is NULL: open one first");
+    if (o->sequence_length < 1 || o->sequence_length > SEQUENCE_MOST)
+        return FAIL(AIOS_OUT_OF_RANGE, "dataset: sequence_length is %d: it must be 1 to %d", (int)o->sequence_length, SEQUENCE_MOST);
+    if (!(o->eval_fraction >= 0 && o->eval_fraction <= 0.5))
+        return FAIL(AIOS_OUT_OF_RANGE, "dataset: eval_fraction is %g: it must be 0 to 0.5", o->eval_fraction);
     return AIOS_OK;
 }
 
-static void count_samples(aios_dataset *d, const aios_dataset_options *o)
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
+
+/* "" where a temporary file is to be used. */
+static aios_status find_folder(aios_context *context, const char *wanted, char folder[PATH_MAX])
 {
-    uint64_t predicted = d->corpus.header.tokens > 1 ? d->corpus.header.tokens - 1 : 1; /* the last token has no next one */
-    d->samples = (predicted + d->length - 1) / d->length;
-    d->every = o->eval_fraction > 0 ? (uint64_t)llround(1.0 / o->eval_fraction) : 0;
-    uint64_t held_out = d->every ? d->samples / d->every : 0;
-    d->count = d->split == AIOS_SPLIT_EVAL ? held_out : d->split == AIOS_SPLIT_TRAIN ? d->samples - held_out : d->samples;
+    if (wanted && !*wanted) wanted = NULL;
+    const char *base = os_environment("XDG_CACHE_HOME"), *home = os_environment("HOME");
+    int size = wanted                 ? snprintf(folder, PATH_MAX, "%s", wanted)
+               : base && *base == '/' ? snprintf(folder, PATH_MAX, "%s/aios", base)
+               : home                 ? snprintf(folder, PATH_MAX, "%s/.cache/aios", home)
+                                      : snprintf(folder, PATH_MAX, "%s", "");
+    if (size >= PATH_MAX)
+        return FAIL(AIOS_INVALID_ARGUMENT, "dataset: cache_folder has a name of %d bytes: at most %d are allowed", size, PATH_MAX - 1);
+    if (!*folder) return AIOS_OK;
+    aios_status status = os_folder_create(folder);
+    if (status == AIOS_OK || wanted) return status;
+    aios_log(context, AIOS_LOG_WARNING, "tokens are kept in a temporary file, for this run alone: %s", aios_error_message());
+    aios_error_clear();
+    *folder = 0;
+    return AIOS_OK;
+}
+
+/* One file per place and tokenizer, so that a corpus that changed replaces its old tokens. */
+static aios_status name_store(const char *folder, const store_wish *wish, char path[PATH_MAX])
+{
+    digest d;
+    char text[DIGEST_TEXT];
+    digest_init(&d);
+    digest_add_text(&d, wish->sources->root);
+    digest_add_text(&d, wish->tokenizer->identity);
+    digest_end(&d, text);
+    if (snprintf(path, PATH_MAX, "%s/%.32s.tokens", folder, text) >= PATH_MAX)
+        return FAIL(AIOS_INVALID_ARGUMENT, "dataset: cache_folder %s: the name is too long", folder);
+    return AIOS_OK;
+}
+
+static aios_status build_temporary(aios_context *context, const store_wish *wish, token_store **store)
+{
+    char path[PATH_MAX];
+    const char *folder = os_environment("TMPDIR");
+    if (snprintf(path, sizeof path, "%s/aios-%d-%zx.tokens", folder ? folder : "/tmp", os_process_id(), (size_t)(uintptr_t)&path) >=
+        (int)sizeof path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "TMPDIR has a name that is too long");
+    TRY_QUIET(store_build(context, path, wish));
+    aios_status status = store_open(context, path, wish, store);
+    if (status == AIOS_OK && !*store) status = FAIL(AIOS_CORRUPT, "%s was damaged while it was written", path);
+    if (*store) *(*store)->path = 0;
+    aios_error_record record;
+    aios_error_save(&record);
+    if (os_remove(path) != AIOS_OK) aios_log(context, AIOS_LOG_WARNING, "%s", aios_error_message());
+    (void)aios_error_restore(&record);
+    return status;
+}
+
+/* What a builder that was killed left beside its store. */
+typedef struct leftovers {
+    aios_context *context;
+    const char *folder, *prefix;
+} leftovers;
+
+static aios_status remove_leftover(void *user, const char *name)
+{
+    const leftovers *l = user;
+    char path[PATH_MAX];
+    os_file_stamp stamp;
+    size_t length = strlen(l->prefix);
+    if (strncmp(name, l->prefix, length) != 0 || strncmp(name + length, ".tmp.", 5) != 0) return AIOS_OK;
+    if (snprintf(path, sizeof path, "%s/%s", l->folder, name) >= (int)sizeof path) return AIOS_OK;
+    if (os_file_get_stamp(path, &stamp) != AIOS_OK || os_wall_time() - (double)stamp.modified_ns * 1e-9 < LEFTOVER_SECONDS) return AIOS_OK;
+    if (os_remove(path) == AIOS_OK) aios_log(l->context, AIOS_LOG_INFO, "removed %s, left by a process that was killed", path);
+    return AIOS_OK;
+}
+
+/* Waits for a process that makes the same store; *store is what it made. */
+static aios_status wait_for_lock(aios_context *context, const char *path, const char *lock_path, const store_wish *wish, os_file *lock,
+                                 token_store **store)
+{
+    for (;;) {
+        aios_status status = os_lock_take(lock_path, LOCK_SECONDS, lock);
+        if (status == AIOS_OK) return store_open(context, path, wish, store);
+        if (status == AIOS_UNSUPPORTED) { /* without locks two may do the same work; each replaces the file whole */
+            aios_error_clear();
+            return AIOS_OK;
+        }
+        if (status != AIOS_TIMEOUT) return status;
+        aios_error_clear();
+        if (wish->progress && wish->progress(wish->progress_user, 0, wish->sources->total))
+            return FAIL(AIOS_STOPPED, "tokenizing was stopped while another process made %s", path);
+    }
+}
+
+static aios_status open_or_build(aios_context *context, const char *folder, const store_wish *wish, token_store **store)
+{
+    aios_status status = AIOS_OK;
+    char path[PATH_MAX], lock_path[PATH_MAX + 8];
+    os_file lock = OS_FILE_CLOSED;
+    TRY_QUIET(name_store(folder, wish, path));
+    TRY_QUIET(store_open(context, path, wish, store));
+    if (*store) return AIOS_OK;
+    (void)snprintf(lock_path, sizeof lock_path, "%s.lock", path);
+    ATTEMPT_QUIET(wait_for_lock(context, path, lock_path, wish, &lock, store));
+    if (*store) goto done;
+    leftovers l = {context, folder, path + strlen(folder) + 1};
+    ATTEMPT_QUIET(os_folder_list(context, folder, remove_leftover, &l));
+    ATTEMPT_QUIET(store_build(context, path, wish));
+    ATTEMPT_QUIET(os_folder_sync(folder));
+    ATTEMPT_QUIET(store_open(context, path, wish, store));
+    if (!*store) status = FAIL(AIOS_CORRUPT, "token cache %s was damaged or replaced while it was written", path);
+done:
+    if (lock.descriptor >= 0) {
+        /* Whoever waits for this lock finds the store first; one who comes later makes a new lock. */
+        aios_error_record record;
+        aios_error_save(&record);
+        (void)os_remove(lock_path);
+        (void)aios_error_restore(&record);
+        os_lock_release(&lock);
+    }
+    return status;
+}
+
+/* ---- splits ------------------------------------------------------------------------------------------------------ */
+
+/* Of every M samples p are held out, evenly: sample i is where floor((i + 1) p / M) > floor(i p / M). */
+static void count_samples(aios_dataset *d, double eval_fraction)
+{
+    uint64_t labels = d->store->trailer.token_count - 1, length = (uint64_t)d->length;
+    d->all = (labels + length - 1) / length;
+    d->held_per_million = eval_fraction > 0 ? (uint64_t)llround(eval_fraction * (double)MILLION) : 0;
+    if (eval_fraction > 0 && d->held_per_million == 0) d->held_per_million = 1;
+    d->held = d->all / MILLION * d->held_per_million + d->all % MILLION * d->held_per_million / MILLION;
+}
+
+static aios_status choose_split(aios_dataset *d, int32_t split, int32_t shuffle, uint64_t seed)
+{
+    d->split = split;
+    d->shuffle = shuffle != 0;
+    d->seed = seed;
+    d->count = split == AIOS_SPLIT_ALL ? d->all : split == AIOS_SPLIT_EVAL ? d->held : d->all - d->held;
+    if (d->count) return AIOS_OK;
+    return FAIL(AIOS_OUT_OF_RANGE, "the corpus has %llu samples of %d tokens: too few to hold out a part of %g", (unsigned long long)d->all,
+                (int)d->length, (double)d->held_per_million / (double)MILLION);
+}
+
+/* floor(j M / p) without a product that wraps. */
+static uint64_t scale(uint64_t j, uint64_t p, uint64_t add)
+{
+    return j / p * MILLION + (j % p * MILLION + add) / p;
+}
+
+/* The sample that is number j of its split. */
+static uint64_t place_in_split(const aios_dataset *d, int32_t split, uint64_t j)
+{
+    uint64_t p = d->held_per_million;
+    if (split == AIOS_SPLIT_ALL || d->held == 0) return j;
+    if (split == AIOS_SPLIT_TRAIN) return scale(j, MILLION - p, 0);
+    return scale(j + 1, p, p - 1) - 1; /* ceil((j + 1) M / p) - 1 */
+}
+
+uint64_t aios_dataset_sample(const aios_dataset *d, uint64_t order)
+{
+    if (!d) return 0;
+    uint64_t epoch = order / d->count, j = order % d->count;
+    if (d->shuffle) j = rng_permute(d->seed, ORDER_STREAM | epoch, d->count, j);
+    return place_in_split(d, d->split, j);
+}
+
+/* ---- opening, closing -------------------------------------------------------------------------------------------- */
+
+static void identify(aios_dataset *d, const char *sources)
+{
+    digest all;
+    digest_init(&all);
+    digest_add_text(&all, sources);
+    digest_add_text(&all, d->tokenizer->identity);
+    digest_end(&all, d->identity);
+}
+
+static aios_status check_split(int32_t split)
+{
+    if (split >= AIOS_SPLIT_ALL && split <= AIOS_SPLIT_EVAL) return AIOS_OK;
+    return FAIL(AIOS_INVALID_ARGUMENT, "dataset: split is %d: it must be AIOS_SPLIT_ALL, _TRAIN or _EVAL", (int)split);
+}
+
+static aios_status open_store(aios_context *context, const aios_dataset_options *o, const source_list *sources, token_store **store)
+{
+    char folder[PATH_MAX];
+    store_wish wish = {o->tokenizer, sources, "", o->skip_bad_lines != 0, o->progress, o->progress_user};
+    TRY_QUIET(source_list_identify_here(sources, wish.identity));
+    *folder = 0;
+    if (!o->temporary_cache) TRY_QUIET(find_folder(context, o->cache_folder, folder));
+    return *folder ? open_or_build(context, folder, &wish, store) : build_temporary(context, &wish, store);
 }
 
 aios_status aios_dataset_open(aios_context *context, const aios_dataset_options *given, aios_dataset **dataset)
 {
     aios_status status = AIOS_OK;
-    if (!context || !given || !dataset) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_open: context, options and dataset must not be NULL");
-    *dataset = NULL;
     aios_dataset_options o = AIOS_DATASET_OPTIONS_INIT;
+    source_list sources;
+    char identity[DIGEST_TEXT];
+    if (!dataset) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_open: dataset is NULL: pass the address of a pointer");
+    *dataset = NULL;
+    if (!context || !given) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_open: context and options must be given");
     TRY_QUIET(aios_struct_read("aios_dataset_options", &o, sizeof o, given));
-    TRY_QUIET(check(&o));
+    TRY_QUIET(check_options(&o));
+    TRY_QUIET(check_split(o.split));
+    TRY(source_list_open(context, o.path, &sources), "opening dataset %s", o.path);
     aios_dataset *d = aios_new(context, aios_dataset);
-    if (!d) return AIOS_OUT_OF_MEMORY;
+    if (!d) {
+        source_list_free(&sources);
+        return AIOS_OUT_OF_MEMORY;
+    }
     d->context = aios_context_retain(context);
     d->tokenizer = aios_tokenizer_retain(o.tokenizer);
-    d->length = (uint64_t)o.sequence_length;
-    d->seed = o.seed;
-    d->split = o.split;
-    d->shuffle = o.shuffle;
-    ATTEMPT_QUIET(corpus_open(context, &o, &d->corpus));
-    count_samples(d, &o);
-    (void)snprintf(d->identity, sizeof d->identity, "%016llx", (unsigned long long)d->corpus.header.content);
-    if (d->count == 0) {
-        status = FAIL(AIOS_OUT_OF_RANGE, "%s has %llu samples of %llu tokens: too few to hold out a part of %g", o.path, (unsigned long long)d->samples,
-                      (unsigned long long)d->length, o.eval_fraction);
-        goto done;
-    }
-    *dataset = d;
-    d = NULL;
+    d->length = o.sequence_length;
+    ATTEMPT(open_store(context, &o, &sources, &d->store), "opening dataset %s", o.path);
+    ATTEMPT(source_list_identify(&sources, identity), "opening dataset %s", o.path);
+    identify(d, identity);
+    count_samples(d, o.eval_fraction);
+    ATTEMPT(choose_split(d, o.split, o.shuffle, o.seed), "opening dataset %s", o.path);
+    if (d->store->trailer.skipped)
+        aios_log(context, AIOS_LOG_WARNING, "dataset %s: %llu lines, objects or rows were left out because they can't be read", o.path,
+                 (unsigned long long)d->store->trailer.skipped);
 done:
-    aios_dataset_close(d);
+    source_list_free(&sources);
+    if (status == AIOS_OK)
+        *dataset = d;
+    else
+        aios_dataset_close(d);
+    return status;
+}
+
+aios_status aios_dataset_open_split(const aios_dataset *dataset, int32_t split, int32_t shuffle, uint64_t seed, aios_dataset **other)
+{
+    if (!other) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_open_split: other is NULL: pass the address of a pointer");
+    *other = NULL;
+    if (!dataset) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_open_split: dataset is NULL");
+    TRY_QUIET(check_split(split));
+    aios_dataset *d = aios_new(dataset->context, aios_dataset);
+    if (!d) return AIOS_OUT_OF_MEMORY;
+    *d = *dataset;
+    (void)aios_context_retain(d->context);
+    (void)aios_tokenizer_retain(d->tokenizer);
+    (void)store_retain(d->store);
+    aios_status status = choose_split(d, split, shuffle, seed);
+    if (status == AIOS_OK)
+        *other = d;
+    else
+        aios_dataset_close(d);
     return status;
 }
 
@@ -73,25 +293,111 @@ void aios_dataset_close(aios_dataset *d)
 {
     if (!d) return;
     aios_context *context = d->context;
-    corpus_close(&d->corpus);
+    store_close(d->store);
     aios_tokenizer_close(d->tokenizer);
     aios_memory_free(context, d);
     aios_context_release(context);
 }
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+static aios_status read_sample(const aios_dataset *d, uint64_t sample, int32_t *inputs, int32_t *labels)
+{
+    uint64_t tokens = d->store->trailer.token_count, first = sample * (uint64_t)d->length;
+    size_t length = (size_t)d->length, have = tokens - first < length ? (size_t)(tokens - first) : length;
+    int32_t padding = d->tokenizer->end_of_text >= 0 ? d->tokenizer->end_of_text : 0, next;
+    TRY_QUIET(store_read(d->store, first, have, inputs));
+    memcpy(labels, inputs + 1, (have - 1) * sizeof *labels);
+    labels[have - 1] = AIOS_IGNORED_LABEL;
+    if (first + have < tokens) {
+        TRY_QUIET(store_read(d->store, first + have, 1, &next));
+        labels[have - 1] = next;
+    }
+    for (size_t i = have; i < length; i++) {
+        inputs[i] = padding;
+        labels[i] = AIOS_IGNORED_LABEL;
+    }
+    return AIOS_OK;
+}
+
+aios_status aios_dataset_read(const aios_dataset *d, uint64_t order, int32_t *inputs, int32_t *labels)
+{
+    if (!d || !inputs || !labels) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_read: dataset, inputs and labels must be given");
+    return read_sample(d, aios_dataset_sample(d, order), inputs, labels);
+}
+
+uint64_t aios_dataset_label_bytes(const aios_dataset *d, const int32_t *labels, size_t count)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; d && labels && i < count; i++) bytes += tokenizer_id_bytes(d->tokenizer, labels[i]);
+    return bytes;
+}
+
+/* Of all labels that are held out. */
+static aios_status sum_held(const aios_dataset *d, uint64_t *bytes)
+{
+    aios_status status = AIOS_OK;
+    size_t length = (size_t)d->length;
+    int32_t *values = aios_memory_array(d->context, 2 * length, sizeof *values);
+    if (!values) return AIOS_OUT_OF_MEMORY;
+    for (uint64_t j = 0; j < d->held; j++) {
+        ATTEMPT_QUIET(read_sample(d, place_in_split(d, AIOS_SPLIT_EVAL, j), values, values + length));
+        *bytes += aios_dataset_label_bytes(d, values + length, length);
+    }
+done:
+    aios_memory_free(d->context, values);
+    return status;
+}
+
+aios_status aios_dataset_split_bytes(const aios_dataset *d, uint64_t *bytes)
+{
+    uint64_t held = 0;
+    int32_t first;
+    if (!bytes) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_split_bytes: bytes is NULL");
+    *bytes = 0;
+    if (!d) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_split_bytes: dataset is NULL");
+    if (d->split != AIOS_SPLIT_ALL) TRY_QUIET(sum_held(d, &held));
+    TRY_QUIET(store_read(d->store, 0, 1, &first)); /* the one token that is no label */
+    uint64_t all = d->store->trailer.token_text_bytes - tokenizer_id_bytes(d->tokenizer, first);
+    *bytes = d->split == AIOS_SPLIT_EVAL ? held : all - held;
+    return AIOS_OK;
+}
+
+/* ---- what it is -------------------------------------------------------------------------------------------------- */
 
 uint64_t aios_dataset_count(const aios_dataset *d)
 {
     return d ? d->count : 0;
 }
 
+int32_t aios_dataset_sequence_length(const aios_dataset *d)
+{
+    return d ? d->length : 0;
+}
+
 uint64_t aios_dataset_tokens(const aios_dataset *d)
 {
-    return d ? d->corpus.header.tokens : 0;
+    return d ? d->store->trailer.token_count : 0;
+}
+
+uint64_t aios_dataset_document_count(const aios_dataset *d)
+{
+    return d ? d->store->trailer.document_count : 0;
+}
+
+uint64_t aios_dataset_text_bytes(const aios_dataset *d)
+{
+    return d ? d->store->trailer.text_bytes : 0;
+}
+
+uint64_t aios_dataset_skipped(const aios_dataset *d)
+{
+    return d ? d->store->trailer.skipped : 0;
 }
 
 double aios_dataset_bytes_per_token(const aios_dataset *d)
 {
-    return d ? (double)d->corpus.header.bytes / (double)d->corpus.header.tokens : 0;
+    return d ? (double)d->store->trailer.text_bytes / (double)d->store->trailer.token_count : 0;
 }
 
 const char *aios_dataset_identity(const aios_dataset *d)
@@ -99,26 +405,7 @@ const char *aios_dataset_identity(const aios_dataset *d)
     return d ? d->identity : "";
 }
 
-/* The n-th sample of the split among those of the corpus: the held-out ones are every-1, 2 every-1, … */
-static uint64_t place_in_corpus(const aios_dataset *d, uint64_t n)
+const char *aios_dataset_cache_path(const aios_dataset *d)
 {
-    uint64_t position = n % d->count;
-    if (d->shuffle) position = rng_permute(d->seed, n / d->count, d->count, position);
-    if (d->split == AIOS_SPLIT_EVAL) return position * d->every + d->every - 1;
-    if (d->split == AIOS_SPLIT_TRAIN && d->every) return position + position / (d->every - 1);
-    return position;
-}
-
-aios_status aios_dataset_read(const aios_dataset *d, uint64_t n, int32_t *inputs, int32_t *labels)
-{
-    if (!d || !inputs || !labels) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_read: dataset, inputs and labels must not be NULL");
-    uint64_t at = place_in_corpus(d, n) * d->length, tokens = d->corpus.header.tokens;
-    int32_t end = aios_tokenizer_end_of_text(d->tokenizer);
-    for (uint64_t i = 0; i < d->length; i++, at++) {
-        inputs[i] = at < tokens ? corpus_token(&d->corpus, at) : end >= 0 ? end : 0;
-        labels[i] = at + 1 < tokens ? corpus_token(&d->corpus, at + 1) : AIOS_IGNORED_LABEL;
-        if (inputs[i] < 0 || inputs[i] >= d->corpus.header.vocabulary)
-            return FAIL(AIOS_CORRUPT, "the cached token %llu is %d, of a vocabulary of %d: remove the cache folder", (unsigned long long)at, inputs[i], d->corpus.header.vocabulary);
-    }
-    return AIOS_OK;
+    return d ? d->store->path : "";
 }

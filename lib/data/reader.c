@@ -1,148 +1,180 @@
-#include "reader.h"
+#include "reader_parts.h"
 
-#include "base/os.h"
-
-#include <errno.h>
-#include <limits.h>
+#include <stdarg.h>
 #include <string.h>
-#include <strings.h>
-#include <zlib.h>
 
-/* ---- streams ----------------------------------------------------------------------------------------------------- */
+#define WARNINGS_MOST 10
+#define LOOK_BYTES    4096 /* at the start of a file of unknown kind */
 
-aios_status stream_fill(reader_stream *s)
+const char *const READER_FIELDS[FIELD_COUNT] = {"text", "content", "sentence", "document", "article", "body", "input", "output"};
+
+aios_status reader_open(aios_context *context, const source_list *list, const reader_options *options, reader **made)
 {
-    int error;
-    s->begin = s->end = 0;
-    if (s->sink->progress && s->sink->progress(s->sink->user, s->path, (uint64_t)gzoffset(s->file)))
-        return FAIL(AIOS_STOPPED, "reading %s was stopped", s->path);
-    int got = gzread(s->file, s->buffer, (unsigned)READER_BUFFER);
-    if (got < 0 || (got == 0 && (gzerror(s->file, &error), error == Z_BUF_ERROR))) {
-        const char *reason = gzerror(s->file, &error);
-        if (error == Z_ERRNO) return FAIL_OS(AIOS_IO, errno, "reading %s", s->path);
-        return FAIL(AIOS_CORRUPT, "%s, about line %llu: %s", s->path, (unsigned long long)s->line, error == Z_BUF_ERROR ? "the compressed data ends too early" : reason);
+    *made = NULL;
+    reader *r = aios_new(context, reader);
+    if (!r) return AIOS_OUT_OF_MEMORY;
+    r->context = aios_context_retain(context);
+    r->list = list;
+    r->options = options ? *options : READER_OPTIONS_INIT;
+    r->stream = (byte_stream){.context = context, .file = OS_FILE_CLOSED};
+    if (!(r->input = aios_memory_alloc(context, READER_PIECE))) {
+        reader_close(r);
+        return AIOS_OUT_OF_MEMORY;
     }
-    s->end = (size_t)got;
+    *made = r;
     return AIOS_OK;
 }
 
-aios_status stream_next(reader_stream *s, int *byte)
+void reader_close(reader *r)
 {
-    *byte = -1;
-    if (s->begin == s->end) TRY_QUIET(stream_fill(s));
-    if (s->begin == s->end) return AIOS_OK;
-    *byte = (unsigned char)s->buffer[s->begin++];
-    s->line += *byte == '\n';
+    if (!r) return;
+    aios_context *context = r->context;
+    stream_close(&r->stream);
+    aios_memory_free(context, r->input);
+    aios_memory_free(context, r->record.bytes);
+    aios_memory_free(context, r->text.bytes);
+    aios_memory_free(context, r->field_ends);
+    aios_memory_free(context, r);
+    aios_context_release(context);
+}
+
+uint64_t reader_done(const reader *r)
+{
+    return r->done_files + (r->source ? r->stream.offset : 0);
+}
+
+uint64_t reader_skipped(const reader *r)
+{
+    return r->skipped;
+}
+
+aios_status reader_refuse(reader *r, aios_status status, uint64_t line, const char *format, ...)
+{
+    char what[400];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    r->bad = 1;
+    return FAIL(status, "%s:%llu: %s", r->source->path, (unsigned long long)line, what);
+}
+
+/* ---- input ------------------------------------------------------------------------------------------------------- */
+
+aios_status input_fill(reader *r)
+{
+    r->at = r->end = 0;
+    return stream_read(&r->stream, r->input, READER_PIECE, &r->end);
+}
+
+aios_status record_add(reader *r, record *to, const char *bytes, size_t size)
+{
+    if (size > r->options.line_most - to->size) {
+        to->too_long = 1;
+        return AIOS_OK;
+    }
+    if (size == 0) return AIOS_OK;
+    TRY_QUIET(aios_memory_grow(r->context, (void **)&to->bytes, &to->capacity, to->size + size, 1));
+    memcpy(to->bytes + to->size, bytes, size);
+    to->size += size;
     return AIOS_OK;
 }
 
-static void skip_byte_order_mark(reader_stream *s)
+static aios_status check_kind(const reader *r)
 {
-    if (s->end - s->begin >= 3 && memcmp(s->buffer + s->begin, "\xef\xbb\xbf", 3) == 0) s->begin += 3;
-}
-
-/* ---- formats ----------------------------------------------------------------------------------------------------- */
-
-int field_rank(const char *name, size_t length)
-{
-    static const char *const fields[FIELD_COUNT] = {"text", "content", "sentence", "document", "article", "body", "input", "output"};
-    for (int i = 0; i < FIELD_COUNT; i++)
-        if (strlen(fields[i]) == length && strncasecmp(fields[i], name, length) == 0) return i;
-    return -1;
-}
-
-static aios_status read_text(reader_stream *s)
-{
-    while (s->begin < s->end) {
-        TRY_QUIET(s->sink->text(s->sink->user, s->buffer + s->begin, s->end - s->begin, 0));
-        TRY_QUIET(stream_fill(s));
-    }
-    return s->sink->text(s->sink->user, "", 0, 1);
-}
-
-/* 1: the name without .gz or .dz ends so. */
-static int ends(const char *path, const char *extension)
-{
-    size_t length = strlen(path), tail = strlen(extension);
-    if (length > 3 && (strcasecmp(path + length - 3, ".gz") == 0 || strcasecmp(path + length - 3, ".dz") == 0)) length -= 3;
-    return length >= tail && strncasecmp(path + length - tail, extension, tail) == 0;
-}
-
-static aios_status check_format(const char *path)
-{
-    static const char *const tables[] = {".parquet", ".arrow", ".feather", ".orc"}, *const archives[] = {".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"};
-    for (size_t i = 0; i < COUNT_OF(tables); i++)
-        if (ends(path, tables[i])) return FAIL(AIOS_UNSUPPORTED, "%s: %s is not read; export it as .jsonl with a field \"text\"", path, tables[i]);
-    for (size_t i = 0; i < COUNT_OF(archives); i++)
-        if (ends(path, archives[i])) return FAIL(AIOS_UNSUPPORTED, "%s: %s is not read; unpack it into a folder, or use .gz", path, archives[i]);
+    const unsigned char *start = (const unsigned char *)r->input;
+    size_t size = r->end < LOOK_BYTES ? r->end : LOOK_BYTES;
+    if (!r->source->gzip && size >= 3 && start[0] == 0x1f && start[1] == 0x8b && start[2] == 8)
+        return FAIL(AIOS_UNSUPPORTED, "%s is compressed: give it a name that ends with .gz", r->source->path);
+    if (r->source->format == SOURCE_UNKNOWN && size && memchr(start, 0, size))
+        return FAIL(AIOS_UNSUPPORTED, "%s does not look like text: take it out of the folder, or give it a name that ends with .txt",
+                    r->source->path);
     return AIOS_OK;
 }
 
-static aios_status read_format(reader_stream *s)
+static aios_status begin_file(reader *r)
 {
-    if (ends(s->path, ".jsonl") || ends(s->path, ".ndjson")) return read_json(s, 1);
-    if (ends(s->path, ".json")) return read_json(s, 0);
-    if (ends(s->path, ".csv")) return read_csv(s, ',');
-    if (ends(s->path, ".tsv")) return read_csv(s, '\t');
-    return read_text(s);
+    const source *s = &r->list->items[r->next_file++];
+    TRY_QUIET(stream_open(r->context, s->path, s->gzip, &r->stream));
+    r->source = s;
+    r->line = 1;
+    r->in_array = r->array_begun = 0;
+    r->column_count = 0;
+    TRY_QUIET(input_fill(r));
+    TRY_QUIET(check_kind(r));
+    if (r->end >= 3 && memcmp(r->input, "\xef\xbb\xbf", 3) == 0) r->at = 3;
+    return AIOS_OK;
 }
 
-static aios_status read_file(aios_context *context, const char *path, const reader_sink *sink)
+static void end_file(reader *r)
 {
-    aios_status status = AIOS_OK;
-    reader_stream s = {.context = context, .sink = sink, .path = path, .line = 1};
-    TRY_QUIET(check_format(path));
-    if (!(s.buffer = aios_memory_alloc(context, READER_BUFFER))) return AIOS_OUT_OF_MEMORY;
-    s.file = gzopen(path, "rbe");
-    if (!s.file) {
-        status = FAIL_OS(errno == ENOENT ? AIOS_NOT_FOUND : AIOS_IO, errno, "opening %s", path);
-        goto done;
-    }
-    (void)gzbuffer(s.file, (unsigned)READER_BUFFER);
-    ATTEMPT_QUIET(stream_fill(&s));
-    skip_byte_order_mark(&s);
-    ATTEMPT_QUIET(read_format(&s));
-done:
-    if (s.file) (void)gzclose_r(s.file);
-    aios_memory_free(context, s.buffer);
-    return status;
+    stream_close(&r->stream);
+    r->done_files += r->source->stamp.size;
+    r->source = NULL;
 }
 
-/* ---- folders ----------------------------------------------------------------------------------------------------- */
+/* ---- documents --------------------------------------------------------------------------------------------------- */
 
-struct folder {
-    aios_context *context;
-    const char *path;
-    const reader_sink *sink;
-    int depth;
-};
-
-static aios_status read_path(aios_context *context, const char *path, const reader_sink *sink, int depth);
-
-static aios_status visit(void *user, const char *name)
+/* Pieces, then an empty one that ends the document. */
+static aios_status read_text(reader *r, text_piece *piece)
 {
-    const struct folder *f = user;
-    char path[PATH_MAX];
-    if (name[0] == '.') return AIOS_OK;
-    if (snprintf(path, sizeof path, "%s/%s", f->path, name) >= (int)sizeof path) return FAIL(AIOS_IO, "%s: a name in it is too long", f->path);
-    return read_path(f->context, path, f->sink, f->depth + 1);
+    if (r->at == r->end) TRY_QUIET(input_fill(r));
+    *piece = (text_piece){r->input + r->at, r->end - r->at, r->at == r->end};
+    r->at = r->end;
+    return AIOS_OK;
 }
 
-static aios_status read_path(aios_context *context, const char *path, const reader_sink *sink, int depth)
+static aios_status read_record(reader *r, text_piece *piece, int *found)
 {
-    switch (os_path_kind(path)) {
-    case OS_FILE: return read_file(context, path, sink);
-    case OS_FOLDER: {
-        struct folder f = {context, path, sink, depth};
-        if (depth > 32) return FAIL(AIOS_UNSUPPORTED, "%s: folders are nested over 32 deep", path);
-        return os_folder_list(context, path, visit, &f);
-    }
-    case OS_OTHER: return FAIL(AIOS_UNSUPPORTED, "%s is neither file nor folder", path);
-    default: return FAIL(AIOS_NOT_FOUND, "there is no file or folder %s", path);
+    r->record.size = r->text.size = 0;
+    r->record.too_long = r->text.too_long = 0;
+    switch (r->source->format) {
+    case SOURCE_JSON_LINES: return read_json_line(r, piece, found);
+    case SOURCE_JSON: return read_json_value(r, piece, found);
+    default: return read_row(r, piece, found);
     }
 }
 
-aios_status reader_run(aios_context *context, const char *path, const reader_sink *sink)
+/* A record that can't be read: goes on behind it where that is wanted. */
+static aios_status skip_bad(reader *r, aios_status status)
 {
-    return read_path(context, path, sink, 0);
+    if (!r->bad || !r->options.skip_bad) return status;
+    r->bad = 0;
+    if (r->skipped++ < WARNINGS_MOST) aios_log(r->context, AIOS_LOG_WARNING, "left out: %s", aios_error_message());
+    aios_error_clear();
+    return AIOS_OK;
+}
+
+static aios_status next_in_file(reader *r, text_piece *piece, int *more)
+{
+    if (r->source->format == SOURCE_TEXT || r->source->format == SOURCE_UNKNOWN) {
+        TRY_QUIET(read_text(r, piece));
+        *more = 1;
+        if (piece->ends) end_file(r);
+        return AIOS_OK;
+    }
+    int found = 0;
+    aios_status status = read_record(r, piece, &found);
+    if (status != AIOS_OK) return skip_bad(r, status);
+    if (found) {
+        piece->ends = 1;
+        *more = 1;
+    } else {
+        end_file(r);
+    }
+    return AIOS_OK;
+}
+
+aios_status reader_next(reader *r, text_piece *piece, int *more)
+{
+    *more = 0;
+    *piece = (text_piece){NULL, 0, 0};
+    while (!*more) {
+        if (!r->source) {
+            if (r->next_file == r->list->count) break;
+            TRY_QUIET(begin_file(r));
+        }
+        TRY_QUIET(next_in_file(r, piece, more));
+    }
+    return AIOS_OK;
 }

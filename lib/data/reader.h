@@ -1,50 +1,36 @@
-/* reader.h (internal): documents out of files of several formats, with bounded memory. */
+/* reader.h: the documents of a corpus, one after the other, in bounded memory.
+ *
+ * A text file is one document that comes in pieces; the others hold a document per line, object or row, which comes whole.  The
+ * formats are described in aios/dataset.h. */
 #ifndef AIOS_DATA_READER_H
 #define AIOS_DATA_READER_H
 
-#include "base/context.h"
+#include "data/source.h"
 
-/* Longest line, JSON value or CSV field. */
-#define READER_RECORD_MOST ((size_t)64 << 20)
+#define READER_PIECE     ((size_t)256 << 10)
+#define READER_LINE_MOST ((size_t)64 << 20)
 
-/* What a source gives: text of a document in pieces, `end` 1 with the last (which may be empty).  Whatever it returns other
- * than AIOS_OK ends the reading with that. */
-typedef struct reader_sink {
-    void *user;
-    aios_status (*text)(void *user, const char *text, size_t size, int end);
-    /* A file begins; and so many of its bytes on disk are read.  Non-zero stops with AIOS_STOPPED. */
-    int32_t (*progress)(void *user, const char *path, uint64_t done);
-} reader_sink;
+typedef struct reader_options {
+    size_t line_most; /* bytes of a line, object or row */
+    int skip_bad;     /* leave out what can't be read, count it and warn of the first ones */
+} reader_options;
+#define READER_OPTIONS_INIT ((reader_options){READER_LINE_MOST, 0})
 
-/* Reads a file, or a folder and what is below it in the order of names.  .gz and .dz are unpacked; .jsonl, .ndjson, .json, .csv and .tsv give
- * the fields text, content, sentence, document, article, body, or input and output; anything else is text, one document a file.
- * Errors: NOT_FOUND, UNSUPPORTED (names the file and what to do), CORRUPT (file, line), STOPPED, IO, OUT_OF_MEMORY. */
-aios_status reader_run(aios_context *context, const char *path, const reader_sink *sink);
+typedef struct text_piece {
+    const char *bytes; /* until the next call */
+    size_t size;
+    int ends; /* the document is complete */
+} text_piece;
 
-/* ---- between the files of the reader ----------------------------------------------------------------------------- */
+typedef struct reader reader;
 
-/* One open file, unpacked. */
-typedef struct reader_stream {
-    aios_context *context;
-    const reader_sink *sink;
-    const char *path;
-    void *file; /* gzFile */
-    char *buffer;
-    size_t begin, end; /* of what is unread in buffer */
-    uint64_t line;     /* of the next byte, from 1 */
-} reader_stream;
-#define READER_BUFFER ((size_t)1 << 18)
-
-/* More bytes into the buffer; begin == end afterwards: the file is over. */
-aios_status stream_fill(reader_stream *s);
-/* The next byte, or -1 at the end. */
-aios_status stream_next(reader_stream *s, int *byte);
-
-/* The place of a field's name in order of preference; -1 for no field of ours. */
-int field_rank(const char *name, size_t length);
-enum { FIELD_INPUT = 6, FIELD_OUTPUT = 7, FIELD_COUNT = 8 };
-
-aios_status read_json(reader_stream *s, int lines); /* lines 1: one value a line */
-aios_status read_csv(reader_stream *s, char separator);
+/* Borrows the list. */
+aios_status reader_open(aios_context *context, const source_list *list, const reader_options *options, reader **made);
+void reader_close(reader *r);
+/* The next piece; *more is 0 where there is none.  Errors: CORRUPT "file:line: what", OUT_OF_RANGE (a line that is too long),
+ * UNSUPPORTED (a file of unknown kind that holds no text), IO, OUT_OF_MEMORY. */
+aios_status reader_next(reader *r, text_piece *piece, int *more);
+uint64_t reader_done(const reader *r);    /* bytes on disk that were read */
+uint64_t reader_skipped(const reader *r); /* lines, objects and rows left out */
 
 #endif

@@ -1,132 +1,161 @@
-/* Documents from CSV (RFC 4180): the header names the columns; the best known one of each row is the document. */
-#include "reader.h"
+/* Comma- and tab-separated values: RFC 4180, with \n or \r\n at the end of a row. */
+#include "reader_parts.h"
 
 #include <string.h>
+#include <strings.h>
 
-struct csv {
-    reader_stream *s;
-    char separator;
-    char *field;
-    size_t size, capacity;
-    int last;               /* 1: the field ended its row */
-    int over;               /* 1: the file ended */
-    int column_of[FIELD_COUNT];
-    char *kept[FIELD_COUNT]; /* of input and output, which make one document */
-    size_t kept_size[FIELD_COUNT], kept_capacity[FIELD_COUNT];
-};
-
-static aios_status add_byte(struct csv *c, int byte)
+static aios_status end_field(reader *r)
 {
-    if (c->size >= READER_RECORD_MOST) return FAIL(AIOS_OUT_OF_RANGE, "%s:%llu: a field of over %zu bytes", c->s->path, (unsigned long long)c->s->line, READER_RECORD_MOST);
-    TRY_QUIET(aios_memory_grow(c->s->context, (void **)&c->field, &c->capacity, c->size + 2, 1));
-    c->field[c->size++] = (char)byte;
+    TRY_QUIET(aios_memory_grow(r->context, (void **)&r->field_ends, &r->field_capacity, r->field_count + 1, sizeof *r->field_ends));
+    r->field_ends[r->field_count++] = r->record.size;
     return AIOS_OK;
 }
 
-/* The next field into c->field. */
-static aios_status next_field(struct csv *c)
+/* Behind the opening quote up to the closing one, which is taken too. */
+static aios_status read_quoted(reader *r, uint64_t line)
 {
-    int byte, quoted = 0, closed = 0;
-    uint64_t line = c->s->line;
-    c->size = 0;
-    c->last = 0;
     for (;;) {
-        TRY_QUIET(stream_next(c->s, &byte));
-        if (byte < 0) {
-            if (quoted) return FAIL(AIOS_CORRUPT, "%s:%llu: a quoted field is not closed", c->s->path, (unsigned long long)line);
-            c->last = c->over = 1;
-            return AIOS_OK;
+        int byte;
+        TRY_QUIET(input_peek(r, &byte));
+        if (byte < 0) return reader_refuse(r, AIOS_CORRUPT, line, "a quoted field of the row that begins here has no closing quote");
+        if (byte == '"') {
+            input_take(r);
+            TRY_QUIET(input_peek(r, &byte));
+            if (byte != '"') return AIOS_OK;
         }
+        char c = (char)byte;
+        TRY_QUIET(record_add(r, &r->record, &c, 1));
+        input_take(r);
+    }
+}
+
+static aios_status read_plain(reader *r, int separator)
+{
+    for (;;) {
+        int byte;
+        TRY_QUIET(input_peek(r, &byte));
+        if (byte < 0 || byte == separator || byte == '\n') return AIOS_OK;
+        char c = (char)byte;
+        TRY_QUIET(record_add(r, &r->record, &c, 1));
+        input_take(r);
+    }
+}
+
+/* Whatever is left of a row that is wrong. */
+static aios_status skip_line(reader *r)
+{
+    for (;;) {
+        int byte;
+        TRY_QUIET(input_peek(r, &byte));
+        if (byte < 0) return AIOS_OK;
+        input_take(r);
+        if (byte == '\n') return AIOS_OK;
+    }
+}
+
+/* A row's fields; *found 0 at the end of the file. */
+static aios_status read_fields(reader *r, uint64_t *line, int *found)
+{
+    int separator = r->source->format == SOURCE_TSV ? '\t' : ',', byte;
+    *line = r->line;
+    r->field_count = 0;
+    r->record.size = 0;
+    r->record.too_long = 0;
+    TRY_QUIET(input_peek(r, &byte));
+    *found = byte >= 0;
+    if (!*found) return AIOS_OK;
+    for (;;) {
+        size_t start = r->record.size;
+        int quoted;
+        TRY_QUIET(input_peek(r, &byte));
+        quoted = byte == '"';
         if (quoted) {
-            if (byte != '"') TRY_QUIET(add_byte(c, byte));
-            else {
-                quoted = 0;
-                closed = 1;
+            input_take(r);
+            TRY_QUIET(read_quoted(r, *line));
+            TRY_QUIET(input_peek(r, &byte));
+            if (byte == '\r') {
+                input_take(r);
+                TRY_QUIET(input_peek(r, &byte));
+                if (byte >= 0 && byte != '\n') byte = 'x';
             }
-        } else if (byte == '"' && closed) { /* "" inside quotes is one */
-            TRY_QUIET(add_byte(c, byte));
-            quoted = 1;
-            closed = 0;
-        } else if (byte == '"' && c->size == 0) {
-            quoted = 1;
-        } else if (byte == c->separator) {
-            return AIOS_OK;
-        } else if (byte == '\n') {
-            if (c->size && c->field[c->size - 1] == '\r' && !closed) c->size--;
-            c->last = 1;
-            return AIOS_OK;
-        } else if (closed && byte != '\r') {
-            return FAIL(AIOS_CORRUPT, "%s:%llu: '%c' after a closing quote: a separator is wanted", c->s->path, (unsigned long long)c->s->line, byte >= 32 && byte < 127 ? byte : '?');
-        } else if (!closed) {
-            TRY_QUIET(add_byte(c, byte));
+            if (byte >= 0 && byte != separator && byte != '\n') {
+                TRY_QUIET(skip_line(r));
+                return reader_refuse(r, AIOS_CORRUPT, *line, "field %zu: text follows the closing quote (quotes in a field are doubled)",
+                                     r->field_count + 1);
+            }
+        } else {
+            TRY_QUIET(read_plain(r, separator));
+            TRY_QUIET(input_peek(r, &byte));
+            if (byte != separator && r->record.size > start && r->record.bytes[r->record.size - 1] == '\r') r->record.size--;
         }
+        TRY_QUIET(end_field(r));
+        if (byte >= 0) input_take(r);
+        if (byte != separator) return AIOS_OK;
     }
 }
 
-static aios_status read_header(struct csv *c)
+static const char *get_field(const reader *r, size_t index, size_t *size)
 {
-    int known = 0;
-    for (int i = 0; i < FIELD_COUNT; i++) c->column_of[i] = -1;
-    for (int column = 0; !c->last || column == 0; column++) {
-        TRY_QUIET(next_field(c));
-        size_t size = c->size && c->field[c->size - 1] == '\r' ? c->size - 1 : c->size;
-        int rank = size ? field_rank(c->field, size) : -1;
-        if (rank >= 0) {
-            c->column_of[rank] = column;
-            known = 1;
-        }
+    size_t start = index ? r->field_ends[index - 1] : 0;
+    *size = r->field_ends[index] - start;
+    return r->record.bytes ? r->record.bytes + start : "";
+}
+
+/* The column of that name; column_count where there is none. */
+static size_t find_column(const reader *r, const char *name)
+{
+    for (size_t i = 0; i < r->field_count; i++) {
+        size_t size;
+        const char *bytes = get_field(r, i, &size);
+        if (size == strlen(name) && strncasecmp(bytes, name, size) == 0) return i;
     }
-    if (!known) return FAIL(AIOS_CORRUPT, "%s:1: no column is called text, content, sentence, document, article, body, input or output", c->s->path);
-    return AIOS_OK;
+    return r->field_count;
 }
 
-static aios_status keep(struct csv *c, int rank)
+static aios_status read_header(reader *r, int *found)
 {
-    TRY_QUIET(aios_memory_grow(c->s->context, (void **)&c->kept[rank], &c->kept_capacity[rank], c->size + 1, 1));
-    if (c->size) memcpy(c->kept[rank], c->field, c->size);
-    c->kept_size[rank] = c->size;
-    return AIOS_OK;
-}
-
-static aios_status give_row(struct csv *c)
-{
-    const reader_sink *sink = c->s->sink;
-    for (int rank = 0; rank < FIELD_INPUT; rank++)
-        if (c->column_of[rank] >= 0) return sink->text(sink->user, c->kept[rank], c->kept_size[rank], 1);
-    int both = c->column_of[FIELD_INPUT] >= 0 && c->column_of[FIELD_OUTPUT] >= 0;
-    if (c->column_of[FIELD_INPUT] >= 0) TRY_QUIET(sink->text(sink->user, c->kept[FIELD_INPUT], c->kept_size[FIELD_INPUT], !both));
-    if (both) TRY_QUIET(sink->text(sink->user, "\n", 1, 0));
-    return c->column_of[FIELD_OUTPUT] >= 0 ? sink->text(sink->user, c->kept[FIELD_OUTPUT], c->kept_size[FIELD_OUTPUT], 1) : AIOS_OK;
-}
-
-static aios_status read_rows(struct csv *c)
-{
-    TRY_QUIET(read_header(c));
-    while (!c->over) {
-        uint64_t line = c->s->line;
-        int columns = 0, empty = 1;
-        for (int i = 0; i < FIELD_COUNT; i++) c->kept_size[i] = SIZE_MAX;
-        do {
-            TRY_QUIET(next_field(c));
-            empty &= c->size == 0;
-            for (int rank = 0; rank < FIELD_COUNT; rank++)
-                if (c->column_of[rank] == columns) TRY_QUIET(keep(c, rank));
-            columns++;
-        } while (!c->last);
-        if (columns == 1 && empty) continue; /* an empty line, or the end */
-        for (int rank = 0; rank < FIELD_COUNT; rank++)
-            if (c->column_of[rank] >= 0 && c->kept_size[rank] == SIZE_MAX)
-                return FAIL(AIOS_CORRUPT, "%s:%llu: the row has %d columns, the text stands in column %d", c->s->path, (unsigned long long)line, columns, c->column_of[rank] + 1);
-        TRY_QUIET(give_row(c));
+    uint64_t line;
+    TRY_QUIET(read_fields(r, &line, found));
+    if (!*found) return AIOS_OK;
+    r->column_count = r->field_count;
+    r->column_kinds = 0;
+    r->columns[1] = find_column(r, READER_FIELDS[FIELD_OUTPUT]);
+    for (size_t i = 0; i < FIELD_COUNT && !r->column_kinds; i++) {
+        r->columns[0] = find_column(r, READER_FIELDS[i]);
+        if (r->columns[0] < r->column_count) r->column_kinds = i == FIELD_INPUT && r->columns[1] < r->column_count ? 2 : 1;
     }
-    return AIOS_OK;
+    if (r->column_kinds) return AIOS_OK;
+    size_t size = r->record.size < 120 ? r->record.size : 120, first;
+    (void)get_field(r, 0, &first);
+    return FAIL(AIOS_CORRUPT, "%s:1: the header row has none of the columns " READER_FIELD_LIST " (its first is \"%.*s\")", r->source->path,
+                (int)(first < size ? first : size), r->record.bytes ? r->record.bytes : "");
 }
 
-aios_status read_csv(reader_stream *s, char separator)
+aios_status read_row(reader *r, text_piece *piece, int *found)
 {
-    struct csv c = {.s = s, .separator = separator};
-    aios_status status = read_rows(&c);
-    for (int i = 0; i < FIELD_COUNT; i++) aios_memory_free(s->context, c.kept[i]);
-    aios_memory_free(s->context, c.field);
-    return status;
+    uint64_t line;
+    *found = 1;
+    if (!r->column_count) {
+        aios_status status = read_header(r, found);
+        r->bad = 0; /* without a header nothing can be read */
+        if (status != AIOS_OK || !*found) return status;
+    }
+    do TRY_QUIET(read_fields(r, &line, found));
+    while (*found && r->field_count == 1 && r->record.size == 0 && !r->record.too_long); /* empty lines */
+    if (!*found) return AIOS_OK;
+    if (r->record.too_long)
+        return reader_refuse(r, AIOS_OUT_OF_RANGE, line, "the row has over %zu bytes: is a quote missing?", r->options.line_most);
+    if (r->field_count != r->column_count)
+        return reader_refuse(r, AIOS_CORRUPT, line, "the row has %zu fields: the header has %zu", r->field_count, r->column_count);
+    piece->bytes = get_field(r, r->columns[0], &piece->size);
+    if (r->column_kinds == 1) return AIOS_OK;
+    size_t size;
+    const char *answer = get_field(r, r->columns[1], &size);
+    TRY_QUIET(record_add(r, &r->text, piece->bytes, piece->size));
+    TRY_QUIET(record_add(r, &r->text, "\n", 1));
+    TRY_QUIET(record_add(r, &r->text, answer, size));
+    if (r->text.too_long) return reader_refuse(r, AIOS_OUT_OF_RANGE, line, "the row has over %zu bytes", r->options.line_most);
+    piece->bytes = r->text.bytes;
+    piece->size = r->text.size;
+    return AIOS_OK;
 }

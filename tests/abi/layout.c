@@ -218,7 +218,7 @@ FIELD(aios_context_options, log_user, 24);
 FIELD(aios_context_options, event, 32);
 FIELD(aios_context_options, event_user, 40);
 
-SIZE(aios_dataset_options, 72);
+SIZE(aios_dataset_options, 80);
 FIELD(aios_dataset_options, struct_size, 0);
 FIELD(aios_dataset_options, sequence_length, 4);
 FIELD(aios_dataset_options, path, 8);
@@ -230,6 +230,8 @@ FIELD(aios_dataset_options, split, 48);
 FIELD(aios_dataset_options, shuffle, 52);
 FIELD(aios_dataset_options, progress, 56);
 FIELD(aios_dataset_options, progress_user, 64);
+FIELD(aios_dataset_options, skip_bad_lines, 72);
+FIELD(aios_dataset_options, temporary_cache, 76);
 
 SIZE(aios_device_entry, 440);
 FIELD(aios_device_entry, struct_size, 0);
