@@ -96,20 +96,25 @@ aios_status gradient_share(struct builder *b, aios_tensor x, int32_t *buffer)
     return AIOS_OK;
 }
 
-aios_status add_share(struct builder *b, aios_tensor x, int32_t buffer)
+/* x's gradient += what is in buffer, which may be that gradient itself. */
+static aios_status accumulate_gradient(struct builder *b, aios_tensor x, int32_t buffer)
 {
     const struct tensor *t = tensor_of(b->graph, x);
     int accumulate;
     int32_t target;
-    if (buffer == b->gradient[x]) return AIOS_OK;
     TRY_QUIET(gradient_target(b, x, &target, &accumulate));
     return emit(b, &(struct instruction){.run = run_scale_add, .label = "sum of gradients", .buffer = {target, buffer},
                                          .number = {tensor_rows(t), b->pitch[x], accumulate}, .real = {1.0f}});
 }
 
+aios_status add_share(struct builder *b, aios_tensor x, int32_t buffer)
+{
+    return buffer == b->gradient[x] ? AIOS_OK : accumulate_gradient(b, x, buffer);
+}
+
 aios_status pass_gradient(struct builder *b, aios_tensor x, int32_t buffer)
 {
-    if (b->gradient[x]) return add_share(b, x, buffer);
+    if (b->gradient[x]) return accumulate_gradient(b, x, buffer);
     b->gradient[x] = buffer;
     b->plan->buffers[buffer].owners++;
     return AIOS_OK;

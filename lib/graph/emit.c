@@ -578,13 +578,14 @@ static aios_status backward_attention(struct builder *b, size_t index, int32_t d
 
 /* ---- losses ------------------------------------------------------------------------------------------------------ */
 
-/* 1: nobody but the loss ever reads what x's buffer holds, so the gradient may take its place. */
+/* 1: nobody but the loss ever reads what x's buffer holds, so the gradient may take its place.  Attention reads its output in
+ * the backward pass. */
 static int exclusive(const struct builder *b, aios_tensor x)
 {
     for (;;) {
         const struct tensor *t = T(x);
         if (t->consumers != 1 || t->is_output || b->escapes[x] || t->node < 0 || t->root) return 0;
-        if (b->graph->nodes[t->node].op != OP_alias) return 1;
+        if (b->graph->nodes[t->node].op != OP_alias) return b->graph->nodes[t->node].op != OP_attention;
         x = b->graph->nodes[t->node].input[0];
     }
 }
