@@ -310,11 +310,19 @@ static aios_status backward_scale(struct builder *b, size_t index, int32_t dy)
                                          .number = {rows_of(b, x), last_of(b, x), accumulate}, .real = {node->factor}});
 }
 
+/* As rows x n, so that every entry of the first dimension is whole rows. */
+static void select_rows(const struct builder *b, aios_tensor x, int32_t *rows, int32_t *n)
+{
+    *n = T(x)->rank == 1 ? 1 : last_of(b, x);
+    *rows = (int32_t)(T(x)->count / *n);
+}
+
 static aios_status forward_select(struct builder *b, size_t index)
 {
     const struct node *node = &b->graph->nodes[index];
     aios_tensor x = node->input[0], z = node->input[1], mask = node->input[2];
-    int32_t y, n = last_of(b, x), rows = rows_of(b, x);
+    int32_t y, n, rows;
+    select_rows(b, x, &rows, &n);
     TRY_QUIET(output_buffer(b, node, &y));
     return emit(b, &(struct instruction){.run = run_select, .label = "select", .buffer = {y, VALUE(mask), VALUE(x), VALUE(z)},
                                          .offset = {0, OFFSET(mask), OFFSET(x), OFFSET(z)},
@@ -326,7 +334,8 @@ static aios_status backward_select(struct builder *b, size_t index, int32_t dy)
 {
     const struct node *node = &b->graph->nodes[index];
     aios_tensor x = node->input[0], mask = node->input[2];
-    int32_t n = last_of(b, x), rows = rows_of(b, x);
+    int32_t n, rows;
+    select_rows(b, x, &rows, &n);
     for (int side = 0; side < 2; side++) {
         int32_t share;
         if (!wanted(b, node, node->input[side])) continue;

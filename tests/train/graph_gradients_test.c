@@ -240,6 +240,7 @@ static void select_by_a_mask(void **state)
     watch(&n, net_select(&n, mask, a, a));
     watch(&n, net_select(&n, mask, b, net_numbers(&n, SHAPE(2, 3), -1.0, 1.0)));
     watch(&n, net_select(&n, mask, a, net_detach(&n, parameter(&n, SHAPE(3)))));
+    watch(&n, net_select(&n, mask, parameter(&n, SHAPE(6)), net_scale(&n, parameter(&n, SHAPE(6)), 0.5f)));
     judge(&n);
 }
 
