@@ -6,7 +6,7 @@
 
 /* Noise is drawn four times from at most one rounding; sums that the library adds in another order, and intermediates that it
  * rounds and the tape does not, stay well inside this many times what was seen. */
-#define MARGIN 16.0
+#define MARGIN 8.0
 
 #define FUZZ_MODELS 200
 #define FUZZ_STEPS  14
