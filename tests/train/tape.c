@@ -606,6 +606,17 @@ double tape_loss(const tape *t)
     return loss;
 }
 
+/* A parameter that an operation reads as an activation gets its gradient in the storage type, as activations do; weights, gains,
+ * tables and what is repeated get theirs in f32. */
+static void store_parameters(tape *t, const struct tape_node *n)
+{
+    for (int k = 0; k < 2; k++) {
+        struct tape_node *x = &t->nodes[n->input[k]];
+        int activation = k == 0 ? n->op != TAPE_EMBEDDING : (n->op == TAPE_ADD && x->count == n->count) || n->op == TAPE_SELECT;
+        if (n->input[k] && activation && x->op == TAPE_LEAF && !x->constant) store(t, x->gradient, x->count);
+    }
+}
+
 void tape_backward(tape *t, double loss_scale)
 {
     for (int i = 1; i < t->count; i++) {
@@ -617,5 +628,6 @@ void tape_backward(tape *t, double loss_scale)
         if (n->constant || n->op == TAPE_LEAF) continue;
         if (!is_loss(n)) store(t, n->gradient, n->count);
         compute(t, n, 1);
+        store_parameters(t, n);
     }
 }
