@@ -96,20 +96,25 @@ aios_status gradient_share(struct builder *b, aios_tensor x, int32_t *buffer)
     return AIOS_OK;
 }
 
-aios_status add_share(struct builder *b, aios_tensor x, int32_t buffer)
+/* x's gradient += what is in buffer, which may be that gradient itself. */
+static aios_status accumulate_gradient(struct builder *b, aios_tensor x, int32_t buffer)
 {
     const struct tensor *t = tensor_of(b->graph, x);
     int accumulate;
     int32_t target;
-    if (buffer == b->gradient[x]) return AIOS_OK;
     TRY_QUIET(gradient_target(b, x, &target, &accumulate));
     return emit(b, &(struct instruction){.run = run_scale_add, .label = "sum of gradients", .buffer = {target, buffer},
                                          .number = {tensor_rows(t), b->pitch[x], accumulate}, .real = {1.0f}});
 }
 
+aios_status add_share(struct builder *b, aios_tensor x, int32_t buffer)
+{
+    return buffer == b->gradient[x] ? AIOS_OK : accumulate_gradient(b, x, buffer);
+}
+
 aios_status pass_gradient(struct builder *b, aios_tensor x, int32_t buffer)
 {
-    if (b->gradient[x]) return add_share(b, x, buffer);
+    if (b->gradient[x]) return accumulate_gradient(b, x, buffer);
     b->gradient[x] = buffer;
     b->plan->buffers[buffer].owners++;
     return AIOS_OK;
@@ -177,6 +182,10 @@ static void choose_pitches(struct builder *b)
                 b->pitch[node->input[0]] = (tensor_last(logits) + 63) / 64 * 64;
         }
     }
+    for (size_t i = 0; i < b->graph->assignment_count; i++) { /* a state has dense rows */
+        aios_tensor x = b->graph->assignments[i].value;
+        b->pitch[x] = tensor_last(tensor_of(b->graph, x));
+    }
 }
 
 static void find_escapes(struct builder *b)
@@ -232,14 +241,46 @@ static aios_status walk_backward(struct builder *b, int checkpointing)
     return AIOS_OK;
 }
 
+/* 1: what is in the buffer is a state that an assignment changes. */
+static int is_assigned(const struct builder *b, int32_t buffer)
+{
+    for (size_t i = 0; i < b->graph->assignment_count; i++)
+        if (b->value[b->graph->assignments[i].state] == buffer) return 1;
+    return 0;
+}
+
+static aios_status emit_move(struct builder *b, const char *label, int32_t to, int32_t from, int64_t offset, uint64_t size)
+{
+    return emit(b, &(struct instruction){.run = run_move, .label = label, .buffer = {to, from}, .offset = {0, offset}, .number = {(int64_t)size}});
+}
+
+/* All at once: states that are values of others are copied before any changes. */
+static aios_status assign_states(struct builder *b)
+{
+    const aios_graph *g = b->graph;
+    aios_status status = AIOS_OK;
+    int32_t *copy = aios_memory_array(b->plan->context, g->assignment_count + 1, sizeof *copy);
+    if (!copy) return AIOS_OUT_OF_MEMORY;
+    for (size_t i = 0; i < g->assignment_count; i++) {
+        aios_tensor from = g->assignments[i].value;
+        if (!is_assigned(b, b->value[from])) continue;
+        ATTEMPT_QUIET(new_buffer(b, value_size(b, from), &copy[i]));
+        ATTEMPT_QUIET(emit_move(b, "state before the run", copy[i], b->value[from], b->value_offset[from], value_size(b, from)));
+    }
+    for (size_t i = 0; i < g->assignment_count; i++) {
+        aios_tensor to = g->assignments[i].state, from = g->assignments[i].value;
+        int32_t source = copy[i] ? copy[i] : b->value[from];
+        ATTEMPT_QUIET(emit_move(b, "new state", b->value[to], source, copy[i] ? 0 : b->value_offset[from], value_size(b, from)));
+    }
+done:
+    aios_memory_free(b->plan->context, copy);
+    return status;
+}
+
 static aios_status keep_outputs(struct builder *b)
 {
     const aios_graph *g = b->graph;
-    for (size_t i = 0; i < g->assignment_count; i++) {
-        aios_tensor to = g->assignments[i].state, from = g->assignments[i].value;
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_move, .label = "new state", .buffer = {b->value[to], b->value[from]},
-                                                .offset = {0, b->value_offset[from]}, .number = {(int64_t)value_size(b, from)}}));
-    }
+    TRY_QUIET(assign_states(b));
     for (size_t i = 0; i < g->output_count; i++) {
         const struct named_output *output = &g->outputs[i];
         const struct tensor *t = tensor_of(g, output->tensor);

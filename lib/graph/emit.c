@@ -310,11 +310,19 @@ static aios_status backward_scale(struct builder *b, size_t index, int32_t dy)
                                          .number = {rows_of(b, x), last_of(b, x), accumulate}, .real = {node->factor}});
 }
 
+/* As rows x n, so that every entry of the first dimension is whole rows. */
+static void select_rows(const struct builder *b, aios_tensor x, int32_t *rows, int32_t *n)
+{
+    *n = T(x)->rank == 1 ? 1 : last_of(b, x);
+    *rows = (int32_t)(T(x)->count / *n);
+}
+
 static aios_status forward_select(struct builder *b, size_t index)
 {
     const struct node *node = &b->graph->nodes[index];
     aios_tensor x = node->input[0], z = node->input[1], mask = node->input[2];
-    int32_t y, n = last_of(b, x), rows = rows_of(b, x);
+    int32_t y, n, rows;
+    select_rows(b, x, &rows, &n);
     TRY_QUIET(output_buffer(b, node, &y));
     return emit(b, &(struct instruction){.run = run_select, .label = "select", .buffer = {y, VALUE(mask), VALUE(x), VALUE(z)},
                                          .offset = {0, OFFSET(mask), OFFSET(x), OFFSET(z)},
@@ -326,7 +334,8 @@ static aios_status backward_select(struct builder *b, size_t index, int32_t dy)
 {
     const struct node *node = &b->graph->nodes[index];
     aios_tensor x = node->input[0], mask = node->input[2];
-    int32_t n = last_of(b, x), rows = rows_of(b, x);
+    int32_t n, rows;
+    select_rows(b, x, &rows, &n);
     for (int side = 0; side < 2; side++) {
         int32_t share;
         if (!wanted(b, node, node->input[side])) continue;
@@ -578,13 +587,14 @@ static aios_status backward_attention(struct builder *b, size_t index, int32_t d
 
 /* ---- losses ------------------------------------------------------------------------------------------------------ */
 
-/* 1: nobody but the loss ever reads what x's buffer holds, so the gradient may take its place. */
+/* 1: nobody but the loss ever reads what x's buffer holds, so the gradient may take its place.  Attention reads its output in
+ * the backward pass. */
 static int exclusive(const struct builder *b, aios_tensor x)
 {
     for (;;) {
         const struct tensor *t = T(x);
         if (t->consumers != 1 || t->is_output || b->escapes[x] || t->node < 0 || t->root) return 0;
-        if (b->graph->nodes[t->node].op != OP_alias) return 1;
+        if (b->graph->nodes[t->node].op != OP_alias) return b->graph->nodes[t->node].op != OP_attention;
         x = b->graph->nodes[t->node].input[0];
     }
 }

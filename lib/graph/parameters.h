@@ -35,6 +35,7 @@ struct aios_parameters {
     aios_stream *stream;
     int32_t storage;      /* AIOS_F32, AIOS_BF16, AIOS_F16 */
     int32_t training;
+    int32_t has_optimizer;
     struct parameter *list;
     size_t count;
     struct state *states;

@@ -67,10 +67,11 @@ aios_status aios_optimizer_create(aios_parameters *parameters, const aios_optimi
     TRY_QUIET(aios_struct_read("aios_optimizer_options", &options, sizeof options, given));
     TRY_QUIET(check(&options));
     if (!parameters->training) return FAIL(AIOS_WRONG_STATE, "aios_optimizer_create: the parameters were created without training");
-    if (parameters->moment1) return FAIL(AIOS_WRONG_STATE, "aios_optimizer_create: the parameters have an optimizer already");
+    if (parameters->has_optimizer) return FAIL(AIOS_WRONG_STATE, "aios_optimizer_create: the parameters have an optimizer already");
     aios_optimizer *made = aios_new(parameters->context, aios_optimizer);
     if (!made) return AIOS_OUT_OF_MEMORY;
     made->parameters = parameters;
+    parameters->has_optimizer = 1;
     made->options = options;
     int32_t teams = aios_device_get_info(parameters->device)->teams;
     made->parts = teams > 0 ? teams : 1;
@@ -99,6 +100,7 @@ void aios_optimizer_destroy(aios_optimizer *o)
     aios_device_free(p->device, p->moment1);
     aios_device_free(p->device, p->moment2);
     p->moment1 = p->moment2 = NULL;
+    p->has_optimizer = 0;
     aios_memory_free(p->context, o);
 }
 
