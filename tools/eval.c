@@ -43,9 +43,7 @@ int run_eval(struct tool *tool)
     struct progress progress;
     aios_evaluation e = {.struct_size = sizeof e};
     progress_init(&progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
-    tool->on_event = on_event;
-    tool->around_log = around_log;
-    tool->user = &progress;
+    tool_listen(tool, on_event, around_log, &progress);
     aios_status status = aios_evaluate(tool->context, tool->options, &e);
     progress_hide(&progress);
     if (status != AIOS_OK) {

@@ -61,6 +61,16 @@ const char *option_value_name(const aios_option_info *info)
     }
 }
 
+/* Numbers as the table means them: 1000000000000, not 1e+12. */
+void option_show_range(const aios_option_info *info, char *to, size_t size)
+{
+    const double limits[2] = {info->minimum, info->maximum};
+    for (size_t i = 0, used = 0; i < 2 && used < size; i++, used = strlen(to)) {
+        int whole = info->type == AIOS_OPTION_INT || limits[i] >= 1e5;
+        (void)snprintf(to + used, size - used, "%s%.*g", i ? " to " : "", whole ? 17 : 10, limits[i]);
+    }
+}
+
 static int index_of(const struct flag *flags, int count, const char *name)
 {
     for (int i = 0; i < count; i++)

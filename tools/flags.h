@@ -15,5 +15,7 @@ enum { VALUE_NONE, VALUE_TEXT, VALUE_NUMBER, VALUE_CHOICE, VALUE_SWITCH, VALUE_F
 /* What an option's value is, for help and completion, and what the help calls it. */
 int option_value_kind(const aios_option_info *info);
 const char *option_value_name(const aios_option_info *info);
+/* "1 to 65536"; of INT and FLOAT. */
+void option_show_range(const aios_option_info *info, char *to, size_t size);
 
 #endif

@@ -29,13 +29,14 @@ static void print_entry(FILE *to, const char *left, const char *text, int width)
 
 static void print_option(FILE *to, const aios_option_info *info, int width)
 {
-    char left[256], text[512];
+    char left[256], text[512], range[64] = "";
     if (info->type == AIOS_OPTION_BOOL)
         (void)snprintf(left, sizeof left, "  --[no-]%s", info->name);
     else
         (void)snprintf(left, sizeof left, "  --%s %s", info->name, option_value_name(info));
-    (void)snprintf(text, sizeof text, "%s%s%s%s%s%s%s", info->help, info->default_text[0] ? " (" : "", info->default_text,
-                   info->default_text[0] ? ")" : "", info->alias[0] ? "; also --" : "", info->alias, "");
+    if (info->type == AIOS_OPTION_INT || info->type == AIOS_OPTION_FLOAT) option_show_range(info, range, sizeof range);
+    (void)snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", info->help, info->default_text[0] ? " (" : "", info->default_text,
+                   range[0] ? "; " : "", range, info->default_text[0] ? ")" : "", info->alias[0] ? "; also --" : "", info->alias);
     print_entry(to, left, text, width);
 }
 

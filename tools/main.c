@@ -77,6 +77,13 @@ static void take_log(void *user, int32_t level, const char *message)
     if (tool->around_log) tool->around_log(tool->user, 1);
 }
 
+void tool_listen(struct tool *tool, aios_event_fn on_event, void (*around_log)(void *user, int after), void *user)
+{
+    tool->on_event = on_event;
+    tool->around_log = around_log;
+    tool->user = user;
+}
+
 static void take_event(void *user, const char *name, const char *json)
 {
     struct tool *tool = user;
@@ -134,6 +141,7 @@ int main(int count, char **arguments)
     options.event_user = &tool;
     if (aios_context_create(&options, &tool.context) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     int code = run(&tool);
+    tool_listen(&tool, NULL, NULL, NULL);
     aios_options_destroy(tool.options);
     aios_context_destroy(tool.context);
     return close_output(code);

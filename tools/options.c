@@ -28,17 +28,9 @@ static const char *commands_of(const aios_option_info *info, const char *separat
     return to;
 }
 
-/* Numbers as the table means them: 1000000000000, not 1e+12. */
-static const char *show_limit(const aios_option_info *info, double limit, char to[NUMBER_SIZE])
-{
-    (void)snprintf(to, NUMBER_SIZE, info->type == AIOS_OPTION_INT || limit >= 1e5 ? "%.0f" : "%.10g", limit);
-    return to;
-}
-
 /* The range or the choices, each choice between two `mark`s. */
 static const char *allowed(const aios_option_info *info, const char *mark, char *to, size_t size)
 {
-    char low[NUMBER_SIZE], high[NUMBER_SIZE];
     to[0] = 0;
     if (info->type == AIOS_OPTION_STRING) {
         (void)snprintf(to, size, "text");
@@ -51,7 +43,7 @@ static const char *allowed(const aios_option_info *info, const char *mark, char 
             at += part + (at[part] == '|');
         }
     } else {
-        (void)snprintf(to, size, "%s to %s", show_limit(info, info->minimum, low), show_limit(info, info->maximum, high));
+        option_show_range(info, to, size);
     }
     return to;
 }

@@ -76,7 +76,7 @@ const char *show_short(double value, char to[NUMBER_SIZE])
 {
     static const char *const units[] = {"", "k", "M", "G"};
     size_t unit = 0;
-    if (!isfinite(value)) return strcpy(to, "-");
+    if (!isfinite(value)) return "-";
     for (; fabs(value) >= 999.5 && unit + 1 < COUNT_OF(units); unit++) value /= 1000;
     (void)snprintf(to, NUMBER_SIZE, "%.*f%s", unit == 0 || fabs(value) >= 99.95 ? 0 : fabs(value) >= 9.995 ? 1 : 2, value, units[unit]);
     return to;
@@ -84,7 +84,7 @@ const char *show_short(double value, char to[NUMBER_SIZE])
 
 const char *show_time(double seconds, char to[NUMBER_SIZE])
 {
-    if (!(seconds >= 0 && seconds < 1e9)) return strcpy(to, "-");
+    if (!(seconds >= 0 && seconds < 1e9)) return "-";
     long s = lround(seconds), days = s / 86400;
     if (days)
         (void)snprintf(to, NUMBER_SIZE, "%ldd %ld:%02ld:%02ld", days, s / 3600 % 24, s / 60 % 60, s % 60);
@@ -97,7 +97,7 @@ const char *show_time(double seconds, char to[NUMBER_SIZE])
 
 const char *show_loss(double value, char to[NUMBER_SIZE])
 {
-    if (!isfinite(value)) return strcpy(to, "-");
+    if (!isfinite(value)) return "-";
     (void)snprintf(to, NUMBER_SIZE, "%.4f", value);
     return to;
 }

@@ -93,13 +93,12 @@ static void on_start(struct progress *p, const json_t *e)
 
 static void on_step(struct progress *p, const json_t *e)
 {
-    char loss[NUMBER_SIZE], rate[NUMBER_SIZE], eta[NUMBER_SIZE];
+    char a[NUMBER_SIZE], b[NUMBER_SIZE], c[NUMBER_SIZE];
     double now = system_now();
     p->step = count_of(e, "step");
     int last = p->step >= p->steps, skipped = json_is_true(json_object_get(e, "skipped")) || count_of(e, "skipped") != 0;
-    (void)show_loss(number_of(e, "loss"), loss);
-    (void)show_short(number_of(e, "tokens_per_second"), rate);
-    (void)show_time(number_of(e, "eta"), eta);
+    const char *loss = show_loss(number_of(e, "loss"), a), *rate = show_short(number_of(e, "tokens_per_second"), b);
+    const char *eta = show_time(number_of(e, "eta"), c);
     if (p->bar) {
         if (p->shown && !last && now - p->last < BAR_SECONDS) return;
         (void)snprintf(p->line, sizeof p->line, "loss %s  %s tok/s  ETA %s  lr %.2e%s", loss, rate, eta, number_of(e, "lr"),

@@ -66,6 +66,9 @@ static inline int tool_quiet(const struct tool *tool)
     return (int)(tool->global >> FLAG_QUIET & 1);
 }
 
+/* From now on events and log lines go through these; user is theirs until the command ends. */
+void tool_listen(struct tool *tool, aios_event_fn on_event, void (*around_log)(void *user, int after), void *user);
+
 /* "aios: …" on stderr; returns code. */
 int tool_fail(int code, const char *format, ...) AIOS_PRINTF(2, 3);
 /* The same with the library's last error. */

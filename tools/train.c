@@ -121,9 +121,7 @@ int run_train(struct tool *tool)
     struct training training = {.human = human_output(tool), .json = tool_json(tool)};
     progress_init(&training.progress, training.human);
     system_survive_closed_pipe();
-    tool->on_event = on_event;
-    tool->around_log = around_log;
-    tool->user = &training;
+    tool_listen(tool, on_event, around_log, &training);
     aios_status status = aios_trainer_create(tool->context, tool->options, NULL, &training.trainer);
     if (status != AIOS_OK) {
         progress_hide(&training.progress);

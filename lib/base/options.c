@@ -320,8 +320,8 @@ aios_status aios_options_copy(aios_context *context, const aios_options *options
     if (scopes & ~options->scopes)
         return FAIL(AIOS_INVALID_ARGUMENT, "these options are for %s: options for %s are needed", scope_text(options->scopes),
                     scope_text(scopes));
-    TRY_QUIET(aios_options_create(context, scopes, copy));
-    aios_status status = copy_values(*copy, options);
+    aios_status status = aios_options_create(context, scopes, copy);
+    if (*copy) status = copy_values(*copy, options);
     if (status == AIOS_OK) return AIOS_OK;
     aios_options_destroy(*copy);
     *copy = NULL;
@@ -439,7 +439,7 @@ static aios_status take_entries(aios_options *options, json_t *object)
     json_t *entry;
     unsigned char seen[COUNT] = {0};
     json_object_foreach (object, key, entry) {
-        size_t i;
+        size_t i = 0;
         TRY_QUIET(find(options, key, &i));
         if (seen[i]++) return FAIL(AIOS_INVALID_ARGUMENT, "option \"%s\" is there twice: once as \"%.*s\"", table[i].name, SHOWN_MOST, key);
         TRY_QUIET(store_json(options, &table[i], &options->values[i], entry));
@@ -457,8 +457,8 @@ aios_status aios_options_read_json(aios_options *options, const char *json)
     aios_status status = AIOS_OK;
     if (!json_is_object(object)) status = FAIL(AIOS_CORRUPT, "options as JSON must be an object of names and values");
     if (status == AIOS_OK) status = aios_options_copy(options->context, options, options->scopes, &trial);
-    if (status == AIOS_OK) status = take_entries(trial, object);
-    for (size_t i = 0; status == AIOS_OK && i < COUNT; i++) {
+    if (trial) status = take_entries(trial, object);
+    for (size_t i = 0; trial && status == AIOS_OK && i < COUNT; i++) {
         struct value old = options->values[i];
         options->values[i] = trial->values[i];
         trial->values[i] = old;

@@ -66,14 +66,21 @@ static float float_of(uint32_t bits)
     return value;
 }
 
-/* Choices, not branches: the loops below vectorise.  No step passes through a subnormal f32. */
+/* By masks, not branches, so that the loops below vectorise. */
+static uint32_t choose(int condition, uint32_t yes, uint32_t no)
+{
+    uint32_t mask = 0u - (uint32_t)condition;
+    return (yes & mask) | (no & ~mask);
+}
+
+/* Neither passes through a subnormal f32: the thread may flush them. */
 static uint32_t f16_to_bits(uint32_t half)
 {
     uint32_t sign = (half & 0x8000) << 16, magnitude = half & 0x7fff;
     uint32_t normal = (magnitude << 13) + (112u << 23);
     uint32_t tiny = bits_of((float)(int32_t)magnitude * 0x1p-24f);
     uint32_t special = normal + (112u << 23);
-    return sign | (magnitude < 0x400 ? tiny : magnitude >= 0x7c00 ? special : normal);
+    return sign | choose(magnitude < 0x400, tiny, choose(magnitude >= 0x7c00, special, normal));
 }
 
 static uint16_t bits_to_f16(uint32_t bits)
@@ -81,15 +88,15 @@ static uint16_t bits_to_f16(uint32_t bits)
     uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
     /* 0.5 has an f16 subnormal's unit in its last place, so that the sum rounds to it. */
-    uint32_t tiny = bits_of(float_of(magnitude < 0x38800000 ? magnitude : 0) + 0.5f) - 0x3f000000;
-    uint32_t special = magnitude > 0x7f800000 ? 0x7e00 | (magnitude >> 13 & 0x3ff) : 0x7c00;
-    return (uint16_t)(sign | (magnitude < 0x38800000 ? tiny : magnitude >= 0x47800000 ? special : normal));
+    uint32_t tiny = bits_of(float_of(choose(magnitude < 0x38800000, magnitude, 0)) + 0.5f) - 0x3f000000;
+    uint32_t special = choose(magnitude > 0x7f800000, 0x7e00 | (magnitude >> 13 & 0x3ff), 0x7c00);
+    return (uint16_t)(sign | choose(magnitude < 0x38800000, tiny, choose(magnitude >= 0x47800000, special, normal)));
 }
 
 static uint16_t bits_to_bf16(uint32_t bits)
 {
     uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
+    return (uint16_t)choose((bits & 0x7fffffff) > 0x7f800000, quiet, rounded);
 }
 
 static uint32_t load_u16(const unsigned char *from)

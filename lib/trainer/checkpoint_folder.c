@@ -320,7 +320,6 @@ aios_status checkpoint_commit(checkpoint_writer *writer)
     ATTEMPT(lock_parent(writer->context, writer->parent, &lock), "saving %s", writer->name);
     ATTEMPT_QUIET(manifest_join(owner, writer->path, OWNER));
     ATTEMPT(os_remove(owner), "saving %s", writer->name);
-    ATTEMPT(os_folder_sync(writer->path), "saving %s", writer->name);
     ATTEMPT(move_in(writer), "saving %s", writer->name);
 done:
     os_lock_release(&lock);

@@ -87,6 +87,7 @@ void attention_cases(struct runner *runner)
     {
         for (int i = 0; i < 5; i++) {
             int d = head_sizes[i], length = runner->brief ? 35 : 70;
+            if (runner->brief && d == 128 && s != AIOS_F32) continue;
             for (int causal = 0; causal < 2; causal++) {
                 struct reference_attention a = shape(2, 2, d, 9, 9, causal, 0);
                 check_attention(runner, s, a);

@@ -10,8 +10,8 @@ static const int part_counts[] = {1, 4, 7};
 #define SIZES (int)(sizeof sizes / sizeof sizes[0])
 #define EPS   1e-5
 
-/* Sums of n terms of size 1 in f32 over their root: some 1e-6 of the statistics; a normalised value is below sqrt(n). */
-#define TOLERANCE 2e-6
+/* Sums of n f32 terms may run in any order, one by one in a build without vectors: about sqrt(n) roundings remain. */
+#define TOLERANCE (1e-6 + 2 * sqrt(n) * 0x1p-24)
 
 static void check_layernorm(struct runner *runner, int s, int rows, int n, double centre)
 {
@@ -106,6 +106,7 @@ void norm_cases(struct runner *runner)
     {
         for (int i = 0; i < SIZES; i++) {
             int rows = sizes[i][0], n = sizes[i][1];
+            if (runner_skips(runner, rows, n)) continue;
             check_layernorm(runner, s, rows, n, 0);
             check_layernorm(runner, s, rows, n, 30); /* the variance must not be mean(x^2) - mean^2 */
             for (int use_w = 0; use_w < 2; use_w++) check_rmsnorm(runner, s, rows, n, use_w);

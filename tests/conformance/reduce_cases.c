@@ -43,9 +43,9 @@ static void check_sums(struct runner *runner, int s, int blocks, int odd, int pa
             squares[p] += in->values[i] * in->values[i];
         }
     run_sum_partial(&bench, s, team_counts[parts % 3], partial, in, n, parts);
-    bench_expect(&bench, partial, want, 2e-6, 1e-3); /* mean 1: 64 roundings of sums below 128 in a lane */
+    bench_expect(&bench, partial, want, 1e-5, 1e-2); /* a block of 1,024 with mean 1, added in any order */
     run_sum_squares_partial(&bench, s, team_counts[parts % 3], partial, in, blocks, parts);
-    bench_expect(&bench, partial, squares, 2e-6, 0); /* positive terms: 64 roundings a lane of a block, and the lanes' tree */
+    bench_expect(&bench, partial, squares, 4e-6, 0); /* 1,024 positive terms in any order: 2 sqrt(1024) 2^-24 */
     run_sum_reduce(&bench, s, 2, out, partial, parts, 0.25f);
     for (int p = 0; p < parts; p++) sum += 0.25 * partial->values[p];
     bench_expect(&bench, out, &sum, 1e-6, 0);
@@ -100,7 +100,8 @@ void reduce_cases(struct runner *runner)
     EACH_STORAGE(s)
     {
         for (int i = 0; i < SIZES; i++)
-            for (int k = 0; k < 3; k++) check_columns(runner, s, sizes[i][0], sizes[i][1], part_counts[k]);
+            for (int k = 0; k < 3 && !runner_skips(runner, sizes[i][0], sizes[i][1]); k++)
+                check_columns(runner, s, sizes[i][0], sizes[i][1], part_counts[k]);
         for (int k = 0; k < 3; k++) {
             check_sums(runner, s, 1, 1023, part_counts[k]);
             check_sums(runner, s, 9, 5, part_counts[k]);

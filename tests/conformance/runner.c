@@ -28,6 +28,11 @@ void host_copy(struct runner *runner, void *to, const void *from, size_t size)
     memcpy(to, from, size);
 }
 
+int runner_skips(const struct runner *runner, int rows, int n)
+{
+    return runner->brief && rows * n > 600;
+}
+
 const char *storage_name(int storage)
 {
     static const char *const names[] = {"f32", "bf16", "f16", "i32"};

@@ -12,7 +12,7 @@
 struct runner {
     const char *name;
     double slack; /* multiplies every tolerance: 1, more for a device whose exp and division are approximate */
-    int brief;    /* 1: small sizes only (sanitizers) */
+    int brief;    /* 1: small sizes only (the team simulation under a sanitizer) */
     void *user;
     void (*launch)(struct runner *runner, uint32_t kernel, uint32_t teams, const void *const *arguments);
     void *(*alloc)(struct runner *runner, size_t size); /* aligned to 256 bytes */
@@ -100,6 +100,8 @@ extern void *run_null;
 #undef KERNEL_DEF
 
 #define EACH_STORAGE(s) for (int s = AIOS_F32; s <= AIOS_F16; s++)
+/* 1: too large a case for a brief runner. */
+int runner_skips(const struct runner *runner, int rows, int n);
 const char *storage_name(int storage);
 /* Half the distance of 1 to its neighbour. */
 double storage_epsilon(int storage);

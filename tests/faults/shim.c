@@ -5,6 +5,8 @@
  *                       power   the same, and what fsync has not promised is lost: the ends of files, new names, renames
  *                       eio, enospc   the call fails so
  *                       broken  this call and every later one fails with EIO
+ *                       nolock  the file system knows no locks
+ *                       end     power is lost when the process ends well
  *   AIOS_FAULT_COUNT    a file that gets the number of calls when the process ends */
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,6 +23,7 @@
 
 #define REAL(name) ((__typeof__(&(name)))(uintptr_t)dlsym(RTLD_NEXT, #name))
 #define MOST       512
+#define OWN        200 /* the shim's descriptors begin here: the saver counts those below */
 
 static long calls;
 
@@ -53,13 +56,21 @@ static int split(const char *path, char name[256])
     const char *slash = strrchr(path, '/');
     (void)snprintf(name, 256, "%s", slash ? slash + 1 : path);
     if (slash) (void)snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    return openat(AT_FDCWD, folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int low = openat(AT_FDCWD, folder, O_PATH | O_DIRECTORY | O_CLOEXEC), high = fcntl(low, F_DUPFD_CLOEXEC, OWN);
+    (void)close(low);
+    return high;
+}
+
+/* Whether what fsync has not promised has to be remembered. */
+static int is_power_lost(void)
+{
+    return is_mode("power") || is_mode("end");
 }
 
 static void note_name(const char *from, const char *to)
 {
     struct lost_name *n = &names[name_count];
-    if (!is_mode("power") || name_count == MOST) return;
+    if (!is_power_lost() || name_count == MOST) return;
     n->from = from ? split(from, n->name_from) : -1;
     n->to = split(to, n->name_to);
     if (fstat(n->to, &n->folder) == 0) name_count++;
@@ -77,9 +88,9 @@ static struct lost_end *find_end(int file)
 static void note_write(int file)
 {
     struct lost_end *e = &ends[end_count];
-    if (!is_mode("power") || end_count == MOST || find_end(file) || fstat(file, &e->what) != 0 || !S_ISREG(e->what.st_mode)) return;
+    if (!is_power_lost() || end_count == MOST || find_end(file) || fstat(file, &e->what) != 0 || !S_ISREG(e->what.st_mode)) return;
     e->durable = e->what.st_size;
-    e->file = fcntl(file, F_DUPFD_CLOEXEC, 100);
+    e->file = fcntl(file, F_DUPFD_CLOEXEC, OWN);
     end_count++;
 }
 
@@ -88,7 +99,7 @@ static void note_fsync(int file)
     struct stat info;
     struct lost_end *e = find_end(file);
     int left = 0;
-    if (!is_mode("power") || fstat(file, &info) != 0) return;
+    if (!is_power_lost() || fstat(file, &info) != 0) return;
     if (e) e->durable = info.st_size;
     for (int i = 0; i < name_count; i++)
         if (names[i].folder.st_dev != info.st_dev || names[i].folder.st_ino != info.st_ino) names[left++] = names[i];
@@ -213,6 +224,10 @@ int ftruncate64(int file, off_t size)
 int flock(int file, int operation)
 {
     FAULT();
+    if (is_mode("nolock")) {
+        errno = ENOLCK;
+        return -1;
+    }
     return REAL(flock)(file, operation);
 }
 
@@ -236,6 +251,7 @@ int open(const char *path, int flags, ...) __attribute__((alias("open64")));
 
 __attribute__((destructor)) static void tell_count(void)
 {
+    if (is_mode("end")) lose_power();
     const char *path = getenv("AIOS_FAULT_COUNT");
     FILE *file = path ? fopen(path, "we") : NULL;
     if (!file) return;

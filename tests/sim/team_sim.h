@@ -1,8 +1,8 @@
 /* team_sim.h: the kernels in their GPU form on the CPU: whole teams, real barriers, poisoned local memory.
  *
  * A lane is a coroutine; a barrier hands over to the next lane, in rising and falling order by turns, so that a missing
- * barrier shows as a wrong number.  Built with a sanitizer, a lane is a thread instead: the thread sanitizer then sees what
- * two lanes do to one address without a barrier between. */
+ * barrier shows as a wrong number.  Built with the thread sanitizer, a lane is a thread
+ * instead: it then sees what two lanes do to one address without a barrier between. */
 #ifndef TEAM_SIM_H
 #define TEAM_SIM_H
 
@@ -21,5 +21,8 @@ extern const team_sim_fn team_sim_kernels[];
  * local memory than there is.  Any thread may call. */
 const char *team_sim_run(team_sim_fn kernel, uint32_t teams, const void *const *arguments);
 const char *team_sim_launch(uint32_t kernel, uint32_t teams, const void *const *arguments);
+
+/* Frees what the calling thread keeps for its next launch. */
+void team_sim_end(void);
 
 #endif

@@ -144,5 +144,7 @@ int main(void)
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
     sim.brief = 1;
 #endif
-    return cmocka_run_group_tests_name("team simulation", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("team simulation", tests, NULL, NULL);
+    team_sim_end();
+    return failed;
 }

@@ -222,6 +222,7 @@ static void saving_a_step_again_replaces_it(void **state)
     save(parent, 5, "new");
     expect_newest(parent, 1, 5, "new");
     assert_int_equal(test_folder_count(context, parent), 2);
+    assert_int_equal(test_folder_count(context, test_path(parent, "step-00000005")), 3); /* two files and the manifest */
     test_folder_remove(parent);
 }
 
@@ -322,6 +323,63 @@ static void the_temporary_folder_of_a_dead_process_is_pruned(void **state)
     test_folder_remove(parent);
 }
 
+static void a_lock_has_one_holder(void **state)
+{
+    (void)state;
+    char *folder = test_folder_make();
+    const char *path = test_path(folder, "lock");
+    os_file first, second;
+    assert_ok(os_lock_take(path, 0, &first));
+    assert_fails(os_lock_take(path, 0.05, &second), AIOS_TIMEOUT, "is locked by another process and was not released within 0.05 s");
+    assert_int_equal(second.descriptor, -1);
+    os_lock_release(&first);
+    os_lock_release(&first);
+    assert_ok(os_lock_take(path, 0, &second));
+    os_lock_release(&second);
+    assert_fails(os_lock_take(test_path(folder, "none/lock"), 0, &second), AIOS_NOT_FOUND, "none/lock");
+    test_folder_remove(folder);
+}
+
+enum { SAVERS = 4, SAVES = 12 };
+static const char *shared_parent;
+
+/* Saves steps of its own and one name that all save, and prunes, while others do the same. */
+static void *save_often(void *user)
+{
+    uint64_t first = (uint64_t)(uintptr_t)user;
+    for (uint64_t i = 0; i < SAVES; i++) {
+        char name[CHECKPOINT_NAME_MAX];
+        uint64_t step = i * SAVERS + first + 1;
+        checkpoint_writer *writer;
+        checkpoint_step_name(step, name);
+        if (i % 3 == 0) (void)snprintf(name, sizeof name, "best");
+        if (checkpoint_begin(context, shared_parent, name, step, &writer) != AIOS_OK) return (void *)1;
+        if (checkpoint_writer_put(writer, "weights", name, strlen(name)) != AIOS_OK) return (void *)2;
+        if (checkpoint_commit(writer) != AIOS_OK) return (void *)3;
+        if (checkpoint_prune(context, shared_parent, 2) != AIOS_OK) return (void *)4;
+    }
+    return NULL;
+}
+
+static void many_savers_and_pruners_leave_the_newest(void **state)
+{
+    (void)state;
+    char *parent = test_folder_make();
+    pthread_t threads[SAVERS];
+    void *failed;
+    shared_parent = parent;
+    for (uintptr_t i = 0; i < SAVERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, save_often, (void *)i), 0);
+    for (int i = 0; i < SAVERS; i++) {
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    expect_newest(parent, 1, SAVERS * SAVES, "step-00000048");
+    assert_ok(checkpoint_verify(context, test_path(parent, "best")));
+    assert_ok(checkpoint_prune(context, parent, 2));
+    assert_int_equal(test_folder_count(context, parent), 4); /* .lock, best, two steps */
+    test_folder_remove(parent);
+}
+
 static void a_checksum_is_zlibs_in_any_pieces(void **state)
 {
     (void)state;
@@ -372,6 +430,8 @@ int main(void)
         cmocka_unit_test(a_replacement_that_died_half_way_is_put_right),
         cmocka_unit_test(processes_that_save_at_once_leave_each_other_alone),
         cmocka_unit_test(the_temporary_folder_of_a_dead_process_is_pruned),
+        cmocka_unit_test(a_lock_has_one_holder),
+        cmocka_unit_test(many_savers_and_pruners_leave_the_newest),
         cmocka_unit_test(a_checksum_is_zlibs_in_any_pieces),
     };
     return cmocka_run_group_tests(tests, begin, end);

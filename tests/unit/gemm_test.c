@@ -125,7 +125,7 @@ static void run_product(struct product *p, gemm_fn gemm)
     memcpy(p->c_before, g->c, (size_t)p->count_c * storage_size(g->type_c));
     assert_ok(gemm(stream, g));
     assert_ok(aios_stream_synchronize(stream));
-    int64_t elements = (int64_t)g->batch * g->m * g->n, step = elements * g->k > 2000000 ? elements * g->k / 2000000 : 1;
+    int64_t elements = (int64_t)g->batch * g->m * g->n, step = elements * g->k > 300000 ? elements * g->k / 300000 : 1;
     for (int64_t e = 0; e < elements; e += step)
         check_element(p, (int32_t)(e / g->n / g->m), (int32_t)(e / g->n % g->m), (int32_t)(e % g->n));
     check_element(p, g->batch - 1, g->m - 1, g->n - 1);
