@@ -350,7 +350,7 @@ static void memory_does_not_grow_with_the_corpus(void **state)
     char line[1024];
     (void)snprintf(f.path, sizeof f.path, "%s/big.txt.gz", f.folder);
     gzFile file = gzopen(f.path, "wb1");
-    for (int i = 0; i < (int)sizeof line; i++) line[i] = i % 6 == 5 ? ' ' : (char)('a' + i % 23);
+    for (int i = 0; i < (int)sizeof line; i++) line[i] = (char)(i % 6 == 5 ? ' ' : 'a' + i % 23);
     for (int i = 0; i < 150 * 1024; i++) assert_int_equal(gzwrite(file, line, sizeof line), (int)sizeof line);
     assert_int_equal(gzclose(file), Z_OK);
     long before = most_memory();
