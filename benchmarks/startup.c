@@ -1,6 +1,6 @@
-/* startup: how long a program waits for libaios: loading it with what it links, a context, the list of devices.
+/* How long a program waits for libaios: loading it with what it links, a context, the list of devices.
  *
- *     startup LIBRARY [--runs N] [--bound-ms MS]
+ *     benchmark_startup LIBRARY [--runs N] [--bound-ms MS]
  *
  * Each run is a fresh process that has loaded nothing of it yet; the files are in the page cache after the first.  Prints one
  * JSON line; with --bound-ms, 1 where the median is above. */
@@ -46,7 +46,7 @@ static int measure(const char *path, timing *out)
     double start = now_ms();
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
-        (void)fprintf(stderr, "startup: %s\n", dlerror());
+        (void)fprintf(stderr, "benchmark_startup: %s\n", dlerror());
         return -1;
     }
     FIND(context_create);
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     int runs = 11, i;
 
     if (argc < 2) {
-        (void)fprintf(stderr, "usage: startup LIBRARY [--runs N] [--bound-ms MS]\n");
+        (void)fprintf(stderr, "usage: benchmark_startup LIBRARY [--runs N] [--bound-ms MS]\n");
         return 2;
     }
     for (i = 2; i + 1 < argc; i += 2) {
@@ -103,12 +103,12 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--bound-ms") == 0) bound = atof(argv[i + 1]);
     }
     if (runs < 1 || runs > RUNS_MAX) {
-        (void)fprintf(stderr, "startup: --runs is %d: it must be from 1 to %d\n", runs, RUNS_MAX);
+        (void)fprintf(stderr, "benchmark_startup: --runs is %d: it must be from 1 to %d\n", runs, RUNS_MAX);
         return 2;
     }
     for (i = 0; i < runs; i++) {
         if (measure_fresh(argv[1], &t) != 0) {
-            (void)fprintf(stderr, "startup: run %d: %s could not be loaded and asked for its devices\n", i, argv[1]);
+            (void)fprintf(stderr, "benchmark_startup: run %d: %s could not be loaded and asked for its devices\n", i, argv[1]);
             return 1;
         }
         totals[i] = t.load + t.create + t.list;

@@ -13,7 +13,7 @@
 static const struct {
     const char *what, *names[4];
 } libraries[] = {
-    {"oneDNN (gemm on the CPU)", {"libdnnl.so.3", "libdnnl.so.2"}},
+    {"oneDNN (gemm on the CPU)", {"libdnnl.so.3", "libdnnl.so.3.6", "libdnnl.so.2"}},
     {"CUDA driver", {"libcuda.so.1"}},
     {"cuBLASLt", {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"}},
     {"NCCL", {"libnccl.so.2"}},

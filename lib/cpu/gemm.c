@@ -175,7 +175,7 @@ static void make_share(void *user, int index, int count)
 static int32_t largest_share(int32_t size, int32_t unit, int32_t parts)
 {
     int32_t units = (size + unit - 1) / unit;
-    return (units + parts - 1) / parts * unit;
+    return (units + parts - 1) / parts * unit; /* cppcheck-suppress zerodiv ; the caller's parts are at least 1 */
 }
 
 /* The grid whose largest tile costs least: its products, and reading and packing its edges. */

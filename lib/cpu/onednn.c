@@ -4,13 +4,13 @@
 
 #include <string.h>
 
-static const char *const names[] = {"libdnnl.so.3", "libdnnl.so.2"};
+static const char *const names[] = {"libdnnl.so.3", "libdnnl.so.3.6" /* Debian 13's name */, "libdnnl.so.2"};
 
 aios_status onednn_open(onednn *dnn)
 {
     memset(dnn, 0, sizeof *dnn);
     for (size_t i = 0; i < COUNT_OF(names) && !dnn->library; i++) dnn->library = os_library_open(names[i]);
-    if (!dnn->library) return FAIL(AIOS_UNAVAILABLE, "oneDNN: neither %s nor %s is on this machine", names[0], names[1]);
+    if (!dnn->library) return FAIL(AIOS_UNAVAILABLE, "oneDNN: neither %s nor %s is on this machine", names[0], names[COUNT_OF(names) - 1]);
     void *symbol;
 #define ONEDNN_OPTIONAL(result, name, parameters)                                                                                          \
     symbol = os_library_symbol(dnn->library, #name);                                                                                       \
