@@ -47,7 +47,7 @@ bench_time bench_run(int runs, void (*run)(void *user), void *user)
 
 /* ---- the peak ---------------------------------------------------------------------------------------------------- */
 
-#define CHAINS 16 /* two units with a latency of 4 or 5 need 8 to 10 */
+#define CHAINS 16      /* two units with a latency of 4 or 5 need 8 to 10 */
 #define ROUNDS 200000L /* about a millisecond: short enough to find both processors free */
 
 /* One round is CHAINS multiply-adds.  The empty asm makes the compiler believe that x was read and changed, so nothing

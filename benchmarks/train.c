@@ -37,9 +37,10 @@ static void check(aios_status status, const char *what)
 static void open_run(struct run *r, const struct shape *s, const char *device, int precision)
 {
     char config[512];
-    (void)snprintf(config, sizeof config,
-                   "{\"model_type\": \"gpt2\", \"n_layer\": %d, \"n_head\": %d, \"n_embd\": %d, \"n_positions\": 1024, \"vocab_size\": 50257}", s->layers,
-                   s->width / 64, s->width);
+    (void)snprintf(
+        config, sizeof config,
+        "{\"model_type\": \"gpt2\", \"n_layer\": %d, \"n_head\": %d, \"n_embd\": %d, \"n_positions\": 1024, \"vocab_size\": 50257}",
+        s->layers, s->width / 64, s->width);
     aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
     aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
     aios_optimizer_options optimizer = AIOS_OPTIMIZER_OPTIONS_INIT;
@@ -110,14 +111,17 @@ static void measure(const struct shape *s, const char *device, int precision, do
     check(aios_plan_get_memory(r.plan, &memory), "memory");
     aios_device_memory_used(r.device, &used, &most);
     if (json)
-        printf("{\"layers\": %d, \"width\": %d, \"batch\": %d, \"tokens\": %d, \"parameters\": %llu, \"median_s\": %.4f, \"tokens_per_s\": %.1f, \"gflops\": %.1f, "
+        printf("{\"layers\": %d, \"width\": %d, \"batch\": %d, \"tokens\": %d, \"parameters\": %llu, \"median_s\": %.4f, \"tokens_per_s\": "
+               "%.1f, \"gflops\": %.1f, "
                "\"peak_gflops\": %.1f, \"device_bytes\": %llu, \"activation_bytes\": %llu}\n",
                s->layers, s->width, s->batch, s->tokens, (unsigned long long)aios_parameters_total(r.parameters), median, tokens / median,
                flops / median * 1e-9, peak, (unsigned long long)most, (unsigned long long)memory.activations);
     else
-        printf("%2dL/%-4d B%d T%-4d %7.1fM  median %8.1f ms of %3zu  best %8.1f  %8.1f tok/s  %7.1f GFLOP/s  %3.0f %% of peak  %5.2f GiB (activations %.2f)\n",
-               s->layers, s->width, s->batch, s->tokens, (double)aios_parameters_total(r.parameters) * 1e-6, median * 1e3, count, times[0] * 1e3,
-               tokens / median, flops / median * 1e-9, flops / median * 1e-7 / peak, (double)most / 0x1p30, (double)memory.activations / 0x1p30);
+        printf("%2dL/%-4d B%d T%-4d %7.1fM  median %8.1f ms of %3zu  best %8.1f  %8.1f tok/s  %7.1f GFLOP/s  %3.0f %% of peak  %5.2f GiB "
+               "(activations %.2f)\n",
+               s->layers, s->width, s->batch, s->tokens, (double)aios_parameters_total(r.parameters) * 1e-6, median * 1e3, count,
+               times[0] * 1e3, tokens / median, flops / median * 1e-9, flops / median * 1e-7 / peak, (double)most / 0x1p30,
+               (double)memory.activations / 0x1p30);
     (void)fflush(stdout);
     close_run(&r);
 }
@@ -138,17 +142,24 @@ int main(int argc, char **argv)
     double seconds = 10;
     int json = 0;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) json = 1;
-        else if (i + 1 < argc && strcmp(argv[i], "--device") == 0) device = argv[++i];
-        else if (i + 1 < argc && strcmp(argv[i], "--precision") == 0) precision = argv[++i];
-        else if (i + 1 < argc && strcmp(argv[i], "--seconds") == 0) seconds = atof(argv[++i]);
-        else if (i + 1 < argc && strcmp(argv[i], "--shapes") == 0) shapes = argv[++i];
+        if (strcmp(argv[i], "--json") == 0)
+            json = 1;
+        else if (i + 1 < argc && strcmp(argv[i], "--device") == 0)
+            device = argv[++i];
+        else if (i + 1 < argc && strcmp(argv[i], "--precision") == 0)
+            precision = argv[++i];
+        else if (i + 1 < argc && strcmp(argv[i], "--seconds") == 0)
+            seconds = atof(argv[++i]);
+        else if (i + 1 < argc && strcmp(argv[i], "--shapes") == 0)
+            shapes = argv[++i];
         else {
             (void)fprintf(stderr, "benchmark_train: unknown argument '%s'; see the head of benchmarks/train.c\n", argv[i]);
             return 2;
         }
     }
-    int policy = strcmp(precision, "bf16-mixed") == 0 ? AIOS_PRECISION_BF16_MIXED : strcmp(precision, "16-mixed") == 0 ? AIOS_PRECISION_16_MIXED : AIOS_PRECISION_32;
+    int policy = strcmp(precision, "bf16-mixed") == 0 ? AIOS_PRECISION_BF16_MIXED
+                 : strcmp(precision, "16-mixed") == 0 ? AIOS_PRECISION_16_MIXED
+                                                      : AIOS_PRECISION_32;
     double peak = bench_fma_peak(bench_cpus());
     if (!json) printf("FMA peak measured: %.0f GFLOP/s on %d threads; precision %s on %s\n", peak, bench_cpus(), precision, device);
     for (const char *at = shapes; *at;) {

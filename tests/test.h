@@ -29,9 +29,9 @@ static inline aios_context *test_context(void)
 }
 
 /* The call must succeed, or the test fails with the library's own words. */
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != AIOS_OK) fail_msg("%s: %s", #call, aios_error_message());                                        \
+#define assert_ok(call)                                                                                                                    \
+    do {                                                                                                                                   \
+        if ((call) != AIOS_OK) fail_msg("%s: %s", #call, aios_error_message());                                                            \
     } while (0)
 
 #endif

@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AIOS_VERSION_MAJOR 0
-#define AIOS_VERSION_MINOR 1
-#define AIOS_VERSION_PATCH 0
+#define AIOS_VERSION_MAJOR  0
+#define AIOS_VERSION_MINOR  1
+#define AIOS_VERSION_PATCH  0
 #define AIOS_VERSION_STRING "0.1.0"
 
 #if defined(_WIN32)

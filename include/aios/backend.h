@@ -23,25 +23,25 @@ extern "C" {
 typedef int32_t aios_status;
 
 /* Every code, once.  A code keeps its number for ever; new ones are added at the end. */
-#define AIOS_STATUS_LIST(X)                                                                                            \
-    X(OK, 0, "success")                                                                                                \
-    X(INVALID_ARGUMENT, 1, "an argument has a value that is never right")                                              \
-    X(OUT_OF_RANGE, 2, "a number lies outside what is allowed")                                                        \
-    X(NOT_FOUND, 3, "a file, device, option, tensor or kernel of that name is not there")                              \
-    X(ALREADY_EXISTS, 4, "the name is taken")                                                                          \
-    X(OUT_OF_MEMORY, 5, "the host has no memory left for this")                                                        \
-    X(DEVICE_OUT_OF_MEMORY, 6, "the device has no memory left for this")                                               \
-    X(IO, 7, "the operating system refused to read or write")                                                          \
-    X(CORRUPT, 8, "a file or stream does not hold what its format promises")                                           \
-    X(UNSUPPORTED, 9, "the device, format or combination cannot do this")                                              \
-    X(UNAVAILABLE, 10, "a driver or library that this needs is not on this machine")                                   \
-    X(ABI_MISMATCH, 11, "caller and library, or plugin and library, were built for different ABIs")                    \
-    X(DEVICE_ERROR, 12, "the device reported a failure")                                                               \
-    X(DEVICE_LOST, 13, "the device is gone or no longer usable in this process")                                       \
-    X(TIMEOUT, 14, "the deadline passed")                                                                              \
-    X(STOPPED, 15, "a stop was asked for and obeyed")                                                                  \
-    X(NOT_FINITE, 16, "training produced NaN or infinity too often in a row")                                          \
-    X(WRONG_STATE, 17, "the handle is not in a state where this call makes sense")                                     \
+#define AIOS_STATUS_LIST(X)                                                                                                                \
+    X(OK, 0, "success")                                                                                                                    \
+    X(INVALID_ARGUMENT, 1, "an argument has a value that is never right")                                                                  \
+    X(OUT_OF_RANGE, 2, "a number lies outside what is allowed")                                                                            \
+    X(NOT_FOUND, 3, "a file, device, option, tensor or kernel of that name is not there")                                                  \
+    X(ALREADY_EXISTS, 4, "the name is taken")                                                                                              \
+    X(OUT_OF_MEMORY, 5, "the host has no memory left for this")                                                                            \
+    X(DEVICE_OUT_OF_MEMORY, 6, "the device has no memory left for this")                                                                   \
+    X(IO, 7, "the operating system refused to read or write")                                                                              \
+    X(CORRUPT, 8, "a file or stream does not hold what its format promises")                                                               \
+    X(UNSUPPORTED, 9, "the device, format or combination cannot do this")                                                                  \
+    X(UNAVAILABLE, 10, "a driver or library that this needs is not on this machine")                                                       \
+    X(ABI_MISMATCH, 11, "caller and library, or plugin and library, were built for different ABIs")                                        \
+    X(DEVICE_ERROR, 12, "the device reported a failure")                                                                                   \
+    X(DEVICE_LOST, 13, "the device is gone or no longer usable in this process")                                                           \
+    X(TIMEOUT, 14, "the deadline passed")                                                                                                  \
+    X(STOPPED, 15, "a stop was asked for and obeyed")                                                                                      \
+    X(NOT_FINITE, 16, "training produced NaN or infinity too often in a row")                                                              \
+    X(WRONG_STATE, 17, "the handle is not in a state where this call makes sense")                                                         \
     X(INTERNAL, 18, "a promise inside libaios was broken: please report it")
 
 enum {
@@ -55,7 +55,7 @@ enum {
 /* A plugin is loaded when its major equals the host's; minors only append. */
 #define AIOS_BACKEND_ABI_MAJOR 1
 #define AIOS_BACKEND_ABI_MINOR 0
-#define AIOS_BACKEND_ABI ((uint32_t)(AIOS_BACKEND_ABI_MAJOR << 16 | AIOS_BACKEND_ABI_MINOR))
+#define AIOS_BACKEND_ABI       ((uint32_t)(AIOS_BACKEND_ABI_MAJOR << 16 | AIOS_BACKEND_ABI_MINOR))
 
 enum { AIOS_LOG_ERROR = 0, AIOS_LOG_WARNING = 1, AIOS_LOG_INFO = 2, AIOS_LOG_DEBUG = 3 };
 
@@ -82,24 +82,24 @@ enum { AIOS_DEVICE_DISCRETE = 0, AIOS_DEVICE_INTEGRATED = 1, AIOS_DEVICE_CPU = 2
 
 typedef struct aios_device_info {
     uint32_t struct_size;
-    int32_t index;                    /* the backend's own number */
-    int32_t kind;                     /* AIOS_DEVICE_… */
-    uint32_t pci_vendor;              /* 0x10de, 0x1002, 0x8086; 0 where there is none */
-    char backend[16];                 /* "cpu", "cuda", "hip", "xpu" */
-    char name[AIOS_NAME_MAX];         /* "NVIDIA H200" */
-    char vendor[32];                  /* "NVIDIA" */
-    char architecture[32];            /* "9.0", "gfx942", "dg2", "avx512" */
+    int32_t index;            /* the backend's own number */
+    int32_t kind;             /* AIOS_DEVICE_… */
+    uint32_t pci_vendor;      /* 0x10de, 0x1002, 0x8086; 0 where there is none */
+    char backend[16];         /* "cpu", "cuda", "hip", "xpu" */
+    char name[AIOS_NAME_MAX]; /* "NVIDIA H200" */
+    char vendor[32];          /* "NVIDIA" */
+    char architecture[32];    /* "9.0", "gfx942", "dg2", "avx512" */
     char driver_version[32];
-    char pci_address[32];             /* "0000:3b:00.0" or "" */
-    char uuid[64];                    /* or "" */
-    uint64_t memory_total;            /* bytes */
-    uint64_t alignment;               /* of every address that alloc returns, >= 64 */
-    int32_t compute_units;            /* multiprocessors, compute units, Xe cores, threads */
-    int32_t teams;                    /* how many teams a launch should use to fill the device */
-    int32_t team_size;                /* lanes of one team */
-    uint32_t storage_types;           /* bit 1 << AIOS_F32 … for which kernels exist */
-    uint32_t fast_gemm_types;         /* bit per storage type that gemm runs faster than f32 */
-    int32_t host_accessible;          /* 1: addresses of alloc may be read and written by the CPU */
+    char pci_address[32];     /* "0000:3b:00.0" or "" */
+    char uuid[64];            /* or "" */
+    uint64_t memory_total;    /* bytes */
+    uint64_t alignment;       /* of every address that alloc returns, >= 64 */
+    int32_t compute_units;    /* multiprocessors, compute units, Xe cores, threads */
+    int32_t teams;            /* how many teams a launch should use to fill the device */
+    int32_t team_size;        /* lanes of one team */
+    uint32_t storage_types;   /* bit 1 << AIOS_F32 … for which kernels exist */
+    uint32_t fast_gemm_types; /* bit per storage type that gemm runs faster than f32 */
+    int32_t host_accessible;  /* 1: addresses of alloc may be read and written by the CPU */
 } aios_device_info;
 
 /* One launch argument: its kind and size, from lib/kernels/kernels.def. */
@@ -129,8 +129,8 @@ typedef struct aios_gemm {
     int32_t type_ab, type_c;
     int32_t transpose_a, transpose_b; /* 1: a is stored (k, m); b is stored (n, k) */
     int32_t m, n, k, batch;
-    int32_t epilogue;                 /* AIOS_EPILOGUE_…; only with batch 1 and beta 0 */
-    int64_t lda, ldb, ldc;            /* elements between rows as stored */
+    int32_t epilogue;                     /* AIOS_EPILOGUE_…; only with batch 1 and beta 0 */
+    int64_t lda, ldb, ldc;                /* elements between rows as stored */
     int64_t stride_a, stride_b, stride_c; /* elements between batches */
     const void *a, *b;
     void *c;
@@ -162,7 +162,7 @@ typedef struct aios_attention {
     float *lse;
     const void *d_out; /* backward only; strides as their counterparts */
     void *d_q, *d_k, *d_v;
-    void *workspace;   /* what workspace_size asked for */
+    void *workspace; /* what workspace_size asked for */
 } aios_attention;
 
 typedef struct aios_attention_group {
@@ -201,8 +201,8 @@ typedef struct aios_collective_group {
 /* A value that the device cannot tell is negative. */
 typedef struct aios_telemetry {
     uint32_t struct_size;
-    float utilisation; /* percent */
-    float temperature; /* degrees Celsius */
+    float utilisation;        /* percent */
+    float temperature;        /* degrees Celsius */
     float power, power_limit; /* watts */
 } aios_telemetry;
 
@@ -235,8 +235,8 @@ typedef struct aios_gpu_device {
     aios_status (*create_event)(void *device, void **event);
     void (*destroy_event)(void *device, void *event);
     aios_status (*record_event)(void *device, void *event, void *stream);
-    aios_status (*wait_event)(void *device, void *stream, void *event);      /* the stream waits, not the caller */
-    aios_status (*synchronize_event)(void *device, void *event);             /* the caller waits */
+    aios_status (*wait_event)(void *device, void *stream, void *event);       /* the stream waits, not the caller */
+    aios_status (*synchronize_event)(void *device, void *event);              /* the caller waits */
     aios_status (*elapsed_ms)(void *device, void *from, void *to, float *ms); /* both recorded and reached */
 
     /* memory.  alloc and free are not ordered on streams; the host frees only what no stream uses. */
@@ -264,10 +264,10 @@ typedef struct aios_gpu_device {
 
 typedef struct aios_backend {
     uint32_t struct_size;
-    uint32_t abi;            /* AIOS_BACKEND_ABI that the backend was built with */
-    const char *name;        /* "cuda" */
-    const char *vendor;      /* "NVIDIA" */
-    const char *version;     /* of the backend */
+    uint32_t abi;        /* AIOS_BACKEND_ABI that the backend was built with */
+    const char *name;    /* "cuda" */
+    const char *vendor;  /* "NVIDIA" */
+    const char *version; /* of the backend */
     /* How many devices there are.  AIOS_UNAVAILABLE, with the reason in set_error, where the driver is missing. */
     aios_status (*device_count)(int32_t *count);
     const aios_gpu_device *device;

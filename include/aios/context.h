@@ -37,11 +37,14 @@ typedef struct aios_context_options {
     const aios_allocator *allocator; /* copied; NULL: malloc */
     aios_log_fn log;                 /* NULL: nothing is logged; the library never prints */
     void *log_user;
-    aios_event_fn event;             /* NULL: no events */
+    aios_event_fn event; /* NULL: no events */
     void *event_user;
 } aios_context_options;
 
-#define AIOS_CONTEXT_OPTIONS_INIT {sizeof(aios_context_options), AIOS_LOG_INFO, NULL, NULL, NULL, NULL, NULL}
+#define AIOS_CONTEXT_OPTIONS_INIT                                                                                                          \
+    {                                                                                                                                      \
+        sizeof(aios_context_options), AIOS_LOG_INFO, NULL, NULL, NULL, NULL, NULL                                                          \
+    }
 AIOS_API void aios_context_options_init(aios_context_options *options);
 
 /* A new context.  options may be NULL.  Errors: INVALID_ARGUMENT, ABI_MISMATCH, OUT_OF_MEMORY. */

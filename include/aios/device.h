@@ -21,8 +21,8 @@ typedef struct aios_device_list aios_device_list;
 typedef struct aios_device_entry {
     uint32_t struct_size;
     int32_t id;
-    char spec[32];           /* "cuda:0", "cpu:0": what aios_device_open takes */
-    uint64_t memory_free;    /* bytes, when the list was made */
+    char spec[32];        /* "cuda:0", "cpu:0": what aios_device_open takes */
+    uint64_t memory_free; /* bytes, when the list was made */
     aios_device_info info;
 } aios_device_entry;
 
@@ -30,11 +30,11 @@ typedef struct aios_device_entry {
 typedef struct aios_backend_entry {
     uint32_t struct_size;
     int32_t device_count;
-    aios_status status;      /* AIOS_OK, or why it can't be used */
+    aios_status status; /* AIOS_OK, or why it can't be used */
     char name[16];
     char version[32];
-    char path[256];          /* of the plugin; "built in" */
-    char reason[256];        /* the sentence that goes with status; "" where usable */
+    char path[256];   /* of the plugin; "built in" */
+    char reason[256]; /* the sentence that goes with status; "" where usable */
 } aios_backend_entry;
 
 /* Looks at every backend: the CPU, and the plugins of AIOS_BACKEND_PATH (folders or files, colon-separated) or, where that

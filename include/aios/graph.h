@@ -40,12 +40,13 @@ AIOS_API aios_tensor aios_graph_input(aios_graph *graph, const char *name, int32
 enum { AIOS_INIT_ZERO = 0, AIOS_INIT_ONE = 1, AIOS_INIT_NORMAL = 2, AIOS_INIT_TRUNCATED_NORMAL = 3, AIOS_INIT_CONSTANT = 4 };
 enum { AIOS_GROUP_DECAY = 0, AIOS_GROUP_NO_DECAY = 1 }; /* weight decay applies to group 0 */
 
-/* A trained tensor.  init_scale: the deviation of NORMAL and TRUNCATED_NORMAL (cut at two deviations, deviation kept), the value of CONSTANT. */
+/* A trained tensor.  init_scale: the deviation of NORMAL and TRUNCATED_NORMAL (cut at two deviations, deviation kept), the value of
+ * CONSTANT. */
 AIOS_API aios_tensor aios_graph_parameter(aios_graph *graph, const char *name, const int32_t *shape, int32_t rank, int32_t init,
                                           float init_scale, int32_t group);
 
-/* A tensor (AIOS_I32, or AIOS_F32: then of the storage type of activations) that lives on the device from run to run, zero at first, shared by the plans of one aios_parameters by its name:
- * a key-value cache, a recurrent carry.  Never differentiated. */
+/* A tensor (AIOS_I32, or AIOS_F32: then of the storage type of activations) that lives on the device from run to run, zero at first, shared
+ * by the plans of one aios_parameters by its name: a key-value cache, a recurrent carry.  Never differentiated. */
 AIOS_API aios_tensor aios_graph_state(aios_graph *graph, const char *name, int32_t type, const int32_t *shape, int32_t rank);
 /* After the run, state = value (same shape and type). */
 AIOS_API void aios_graph_assign(aios_graph *graph, aios_tensor state, aios_tensor value);
@@ -58,7 +59,8 @@ AIOS_API aios_tensor aios_graph_embedding(aios_graph *graph, aios_tensor table, 
 enum { AIOS_WEIGHT_OUT_IN = 0, AIOS_WEIGHT_IN_OUT = 1 }; /* torch.nn.Linear; GPT-2's Conv1D */
 enum { AIOS_ACTIVATION_NONE = 0, AIOS_ACTIVATION_GELU = 1 };
 /* y (…, out) = activation(x (…, in) W + bias (out)); bias may be 0. */
-AIOS_API aios_tensor aios_graph_linear(aios_graph *graph, aios_tensor x, aios_tensor weight, aios_tensor bias, int32_t layout, int32_t activation);
+AIOS_API aios_tensor aios_graph_linear(aios_graph *graph, aios_tensor x, aios_tensor weight, aios_tensor bias, int32_t layout,
+                                       int32_t activation);
 
 /* a + b; b's shape is a's or its last dimensions (then it repeats over the leading ones). */
 AIOS_API aios_tensor aios_graph_add(aios_graph *graph, aios_tensor a, aios_tensor b);
@@ -74,21 +76,25 @@ AIOS_API aios_tensor aios_graph_swiglu(aios_graph *graph, aios_tensor x);
 typedef struct aios_attention_options {
     uint32_t struct_size;
     int32_t heads;
-    int32_t kv_heads;   /* 0: heads; divides heads */
-    int32_t causal;     /* 1: a position sees itself and what is before it */
-    float scale;        /* 0: 1/sqrt(head size) */
-    float rope_theta;   /* 0: none; else rotary positions, half-split, this base */
-    aios_tensor cache;  /* 0, or a state (B, capacity, 2 * kv_heads * d) that new keys and values are appended to … */
-    aios_tensor start;  /* … at this position: an i32 input (1); both or neither; no gradient */
+    int32_t kv_heads;  /* 0: heads; divides heads */
+    int32_t causal;    /* 1: a position sees itself and what is before it */
+    float scale;       /* 0: 1/sqrt(head size) */
+    float rope_theta;  /* 0: none; else rotary positions, half-split, this base */
+    aios_tensor cache; /* 0, or a state (B, capacity, 2 * kv_heads * d) that new keys and values are appended to … */
+    aios_tensor start; /* … at this position: an i32 input (1); both or neither; no gradient */
 } aios_attention_options;
-#define AIOS_ATTENTION_OPTIONS_INIT {sizeof(aios_attention_options), 1, 0, 0, 0.0f, 0.0f, 0, 0}
+#define AIOS_ATTENTION_OPTIONS_INIT                                                                                                        \
+    {                                                                                                                                      \
+        sizeof(aios_attention_options), 1, 0, 0, 0.0f, 0.0f, 0, 0                                                                          \
+    }
 /* y (B, T, heads * d) of qkv (B, T, (heads + 2 * kv_heads) * d) = [queries | keys | values]. */
 AIOS_API aios_tensor aios_graph_attention(aios_graph *graph, aios_tensor qkv, const aios_attention_options *options);
 
 /* length entries of `axis` from `start`; and the same memory under another shape. */
 AIOS_API aios_tensor aios_graph_slice(aios_graph *graph, aios_tensor x, int32_t axis, int32_t start, int32_t length);
 AIOS_API aios_tensor aios_graph_reshape(aios_graph *graph, aios_tensor x, const int32_t *shape, int32_t rank);
-/* Entry i of the first dimension is a's where mask[i] is not 0, else b's; mask (B) i32; b may have rank one less than a: one row for all. */
+/* Entry i of the first dimension is a's where mask[i] is not 0, else b's; mask (B) i32; b may have rank one less than a: one row for all.
+ */
 AIOS_API aios_tensor aios_graph_select(aios_graph *graph, aios_tensor mask, aios_tensor a, aios_tensor b);
 /* x as a constant: no gradient flows through. */
 AIOS_API aios_tensor aios_graph_detach(aios_graph *graph, aios_tensor x);

@@ -38,7 +38,7 @@ AIOS_API aios_status aios_model_create_custom(aios_context *context, const aios_
 AIOS_API aios_model *aios_model_retain(aios_model *model);
 AIOS_API void aios_model_destroy(aios_model *model); /* gives up one reference */
 
-AIOS_API const char *aios_model_name(const aios_model *model); /* "gpt2" */
+AIOS_API const char *aios_model_name(const aios_model *model);   /* "gpt2" */
 AIOS_API const char *aios_model_config(const aios_model *model); /* config.json's text, byte for byte as it was read */
 AIOS_API int32_t aios_model_vocabulary_size(const aios_model *model);
 AIOS_API int32_t aios_model_context_length(const aios_model *model);
@@ -51,7 +51,8 @@ AIOS_API aios_status aios_model_record(const aios_model *model, aios_graph *grap
 AIOS_API aios_status aios_model_load_weights(const aios_model *model, aios_parameters *parameters, const char *folder);
 /* Writes config.json and model.safetensors (shards of at most max_shard_size bytes; 0: one file) into a folder that exists.
  * type: AIOS_F32, AIOS_BF16 or AIOS_F16.  A folder that was loaded and is saved in its own type is the same, byte for byte. */
-AIOS_API aios_status aios_model_save_weights(const aios_model *model, aios_parameters *parameters, const char *folder, int32_t type, uint64_t max_shard_size);
+AIOS_API aios_status aios_model_save_weights(const aios_model *model, aios_parameters *parameters, const char *folder, int32_t type,
+                                             uint64_t max_shard_size);
 
 #ifdef __cplusplus
 }

@@ -20,18 +20,21 @@ enum { AIOS_OPTION_INT = 0, AIOS_OPTION_FLOAT = 1, AIOS_OPTION_BOOL = 2, AIOS_OP
 
 typedef struct aios_option_info {
     uint32_t struct_size;
-    int32_t type;              /* AIOS_OPTION_… */
-    uint32_t scopes;           /* bits of AIOS_SCOPE_… */
+    int32_t type;    /* AIOS_OPTION_… */
+    uint32_t scopes; /* bits of AIOS_SCOPE_… */
     uint32_t reserved;
-    double minimum, maximum;   /* of INT and FLOAT */
-    const char *name;          /* "batch-size" */
-    const char *default_text;  /* "8"; "" for none */
-    const char *choices;       /* of CHOICE: "32|16-mixed|bf16-mixed" */
-    const char *help;          /* one sentence */
-    const char *section;       /* "Optimizer": how the help groups them */
-    const char *alias;         /* another name that is accepted; "" for none */
+    double minimum, maximum;  /* of INT and FLOAT */
+    const char *name;         /* "batch-size" */
+    const char *default_text; /* "8"; "" for none */
+    const char *choices;      /* of CHOICE: "32|16-mixed|bf16-mixed" */
+    const char *help;         /* one sentence */
+    const char *section;      /* "Optimizer": how the help groups them */
+    const char *alias;        /* another name that is accepted; "" for none */
 } aios_option_info;
-#define AIOS_OPTION_INFO_INIT {sizeof(aios_option_info), 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
+#define AIOS_OPTION_INFO_INIT                                                                                                              \
+    {                                                                                                                                      \
+        sizeof(aios_option_info), 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL                                                        \
+    }
 
 /* The table; aliases are not counted.  All strings are static.  Errors: OUT_OF_RANGE, ABI_MISMATCH (struct_size unset). */
 AIOS_API uint32_t aios_option_count(void);
@@ -46,7 +49,8 @@ AIOS_API aios_status aios_options_set_int(aios_options *options, const char *nam
 AIOS_API aios_status aios_options_set_float(aios_options *options, const char *name, double value);
 AIOS_API aios_status aios_options_get_int(const aios_options *options, const char *name, int64_t *value); /* BOOL too: 0, 1 */
 AIOS_API aios_status aios_options_get_float(const aios_options *options, const char *name, double *value);
-AIOS_API aios_status aios_options_get_string(const aios_options *options, const char *name, const char **value); /* STRING, CHOICE; borrowed until set */
+AIOS_API aios_status aios_options_get_string(const aios_options *options, const char *name,
+                                             const char **value);                    /* STRING, CHOICE; borrowed until set */
 AIOS_API int32_t aios_options_is_set(const aios_options *options, const char *name); /* 1: was set, whatever to */
 /* An object of names and values, as aios_options_write_json makes it; a value may also be the text that a flag would have.
  * All or nothing: a bad entry, or one that is there twice, changes no option.  Errors: those of set, CORRUPT (no JSON). */

@@ -30,7 +30,10 @@ typedef struct aios_parameters_options {
     int32_t precision; /* AIOS_PRECISION_…: storage of weights in use and activations; masters, gradients, moments are f32 */
     int32_t training;  /* 1: with gradients; 0: weights alone */
 } aios_parameters_options;
-#define AIOS_PARAMETERS_OPTIONS_INIT {sizeof(aios_parameters_options), AIOS_PRECISION_32, 1}
+#define AIOS_PARAMETERS_OPTIONS_INIT                                                                                                       \
+    {                                                                                                                                      \
+        sizeof(aios_parameters_options), AIOS_PRECISION_32, 1                                                                              \
+    }
 
 typedef struct aios_parameter_info {
     uint32_t struct_size;
@@ -45,7 +48,7 @@ typedef struct aios_parameter_info {
 /* The parameters and states of a finished graph, on a device.  Values are undefined until initialised or written. */
 AIOS_API aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *options,
                                             aios_parameters **parameters);
-AIOS_API void aios_parameters_destroy(aios_parameters *parameters); /* after its plans and optimizers */
+AIOS_API void aios_parameters_destroy(aios_parameters *parameters);              /* after its plans and optimizers */
 AIOS_API aios_device *aios_parameters_device(const aios_parameters *parameters); /* borrowed */
 AIOS_API uint32_t aios_parameters_count(const aios_parameters *parameters);
 AIOS_API uint64_t aios_parameters_total(const aios_parameters *parameters); /* elements, without padding */
@@ -67,14 +70,18 @@ typedef struct aios_plan aios_plan;
 
 typedef struct aios_plan_options {
     uint32_t struct_size;
-    int32_t training;                /* 1: a run adds gradients; 0: forward only */
-    int32_t gradient_checkpointing;  /* 1: compute blocks again in backward instead of keeping them */
+    int32_t training;               /* 1: a run adds gradients; 0: forward only */
+    int32_t gradient_checkpointing; /* 1: compute blocks again in backward instead of keeping them */
 } aios_plan_options;
-#define AIOS_PLAN_OPTIONS_INIT {sizeof(aios_plan_options), 0, 0}
+#define AIOS_PLAN_OPTIONS_INIT                                                                                                             \
+    {                                                                                                                                      \
+        sizeof(aios_plan_options), 0, 0                                                                                                    \
+    }
 
 /* Every parameter and state of the graph must be in `parameters` with its shape; the graph is not needed afterwards.
  * Errors: NOT_FOUND, DEVICE_OUT_OF_MEMORY, UNSUPPORTED (a storage type that the device lacks). */
-AIOS_API aios_status aios_plan_create(const aios_graph *graph, aios_parameters *parameters, const aios_plan_options *options, aios_plan **plan);
+AIOS_API aios_status aios_plan_create(const aios_graph *graph, aios_parameters *parameters, const aios_plan_options *options,
+                                      aios_plan **plan);
 AIOS_API void aios_plan_destroy(aios_plan *plan);
 
 /* Sets an input for the next run; the data is copied before the call returns.  size: the tensor's, in bytes. */
@@ -90,9 +97,9 @@ AIOS_API aios_status aios_plan_read_row(aios_plan *plan, const char *name, uint6
 typedef struct aios_loss_sums {
     uint32_t struct_size;
     uint32_t reserved;
-    double loss;    /* weighted sum over rows, not divided */
-    double rows;    /* labels that were not ignored */
-    double hits;    /* of those, predicted right */
+    double loss; /* weighted sum over rows, not divided */
+    double rows; /* labels that were not ignored */
+    double hits; /* of those, predicted right */
 } aios_loss_sums;
 /* Waits for the runs.  reset 1: starts again from zero. */
 AIOS_API aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t reset);
@@ -116,12 +123,15 @@ typedef struct aios_optimizer_options {
     uint32_t struct_size;
     int32_t kind; /* AIOS_ADAMW (Loshchilov and Hutter), AIOS_ADAM_ATAN2 (Everett et al.), AIOS_SIGN_SGD */
     double beta1, beta2, eps, weight_decay;
-    double max_norm;            /* the whole gradient is scaled down to this 2-norm; 0: never */
-    double loss_scale;          /* initial; 1 without a scaler */
-    int32_t growth_interval;    /* steps without overflow before the scale doubles; 0: the scale stays */
+    double max_norm;         /* the whole gradient is scaled down to this 2-norm; 0: never */
+    double loss_scale;       /* initial; 1 without a scaler */
+    int32_t growth_interval; /* steps without overflow before the scale doubles; 0: the scale stays */
     int32_t reserved;
 } aios_optimizer_options;
-#define AIOS_OPTIMIZER_OPTIONS_INIT {sizeof(aios_optimizer_options), AIOS_ADAMW, 0.9, 0.95, 1e-8, 0.1, 1.0, 1.0, 0, 0}
+#define AIOS_OPTIMIZER_OPTIONS_INIT                                                                                                        \
+    {                                                                                                                                      \
+        sizeof(aios_optimizer_options), AIOS_ADAMW, 0.9, 0.95, 1e-8, 0.1, 1.0, 1.0, 0, 0                                                   \
+    }
 
 AIOS_API aios_status aios_optimizer_create(aios_parameters *parameters, const aios_optimizer_options *options, aios_optimizer **optimizer);
 AIOS_API void aios_optimizer_destroy(aios_optimizer *optimizer);
@@ -132,10 +142,10 @@ AIOS_API aios_status aios_optimizer_step(aios_optimizer *optimizer);
 
 typedef struct aios_step_result {
     uint32_t struct_size;
-    int32_t finite;          /* 1: the last step was applied */
-    double norm;             /* of the gradient before clipping, unscaled */
-    double loss_scale;       /* for the next step */
-    double skipped;          /* in all */
+    int32_t finite;    /* 1: the last step was applied */
+    double norm;       /* of the gradient before clipping, unscaled */
+    double loss_scale; /* for the next step */
+    double skipped;    /* in all */
     double skipped_in_a_row;
 } aios_step_result;
 /* Waits for the last step. */

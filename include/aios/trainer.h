@@ -6,9 +6,10 @@
  *   metrics.json        the newest values, replaced atomically
  *   checkpoints/step-NNNNNNNN/   config.json, model.safetensors, tokenizer files, optimizer.safetensors, trainer.json, manifest.json
  *
- * Events (context.h) and their fields: "run_start" {model, parameters, device, precision, steps, step, tokens_per_step, train_samples, eval_samples},
- * "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta}, "eval" {step, loss, accuracy, tokens, nats_per_byte},
- * "checkpoint_save" {step, path, seconds}, "data" {phase, done, total}, "warning" {message}, "training_complete" {step, outcome, loss, tokens, elapsed}. */
+ * Events (context.h) and their fields: "run_start" {model, parameters, device, precision, steps, step, tokens_per_step, train_samples,
+ * eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta}, "eval" {step,
+ * loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" {phase, done, total}, "warning" {message},
+ * "training_complete" {step, outcome, loss, tokens, elapsed}. */
 #ifndef AIOS_TRAINER_H
 #define AIOS_TRAINER_H
 
@@ -45,14 +46,14 @@ AIOS_API void aios_trainer_stop(aios_trainer *trainer, int32_t mode);
 typedef struct aios_trainer_metrics {
     uint32_t struct_size;
     int32_t running;
-    int64_t step, steps;      /* done, to do in all */
-    int64_t tokens;           /* trained on, since step 0 */
-    double loss, eval_loss;   /* nats per token, of the last step and evaluation; NaN before the first */
+    int64_t step, steps;    /* done, to do in all */
+    int64_t tokens;         /* trained on, since step 0 */
+    double loss, eval_loss; /* nats per token, of the last step and evaluation; NaN before the first */
     double lr, grad_norm, tokens_per_second, elapsed;
 } aios_trainer_metrics;
 /* From any thread. */
 AIOS_API aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics);
-AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer); /* save-dir as resolved; borrowed */
+AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer);    /* save-dir as resolved; borrowed */
 AIOS_API aios_parameters *aios_trainer_parameters(aios_trainer *trainer); /* borrowed; not while it runs */
 
 /* ---- evaluation and generation of a saved model ------------------------------------------------------------------- */
@@ -61,9 +62,9 @@ typedef struct aios_evaluation {
     uint32_t struct_size;
     uint32_t reserved;
     int64_t tokens;
-    double loss;           /* nats per token */
+    double loss; /* nats per token */
     double perplexity;
-    double accuracy;       /* of the next token */
+    double accuracy; /* of the next token */
     double nats_per_byte;
 } aios_evaluation;
 /* options of scope EVAL: model, dataset-file, tokenizer, … */
@@ -77,7 +78,8 @@ AIOS_API void aios_generator_destroy(aios_generator *generator);
 typedef int32_t (*aios_text_fn)(void *user, const char *text, size_t size);
 /* Continues prompt (UTF-8 or any bytes); past the model's context the oldest tokens are forgotten.  Errors: STOPPED never;
  * INVALID_ARGUMENT for a prompt longer than the context. */
-AIOS_API aios_status aios_generator_run(aios_generator *generator, const char *prompt, size_t size, uint64_t seed, aios_text_fn text, void *user);
+AIOS_API aios_status aios_generator_run(aios_generator *generator, const char *prompt, size_t size, uint64_t seed, aios_text_fn text,
+                                        void *user);
 
 #ifdef __cplusplus
 }

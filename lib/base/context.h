@@ -2,8 +2,8 @@
 #ifndef AIOS_BASE_CONTEXT_H
 #define AIOS_BASE_CONTEXT_H
 
-#include <aios/context.h>
 #include "error.h"
+#include <aios/context.h>
 
 aios_context *aios_context_retain(aios_context *context);
 void aios_context_release(aios_context *context);

@@ -16,7 +16,7 @@ const char *aios_version(void)
 const char *aios_status_name(aios_status status)
 {
     switch (status) {
-#define NAME_(name, code, text)                                                                                        \
+#define NAME_(name, code, text)                                                                                                            \
     case code: return "AIOS_" #name;
         AIOS_STATUS_LIST(NAME_)
 #undef NAME_

@@ -31,31 +31,31 @@ typedef struct aios_error_record {
 void aios_error_save(aios_error_record *record);
 aios_status aios_error_restore(const aios_error_record *record); /* returns its status */
 
-#define FAIL(...) aios_error_set(__VA_ARGS__)
+#define FAIL(...)    aios_error_set(__VA_ARGS__)
 #define FAIL_OS(...) aios_error_set_os(__VA_ARGS__)
-#define TRY(call, ...)                                                                                                 \
-    do {                                                                                                               \
-        aios_status try_status_ = (call);                                                                              \
-        if (try_status_ != AIOS_OK) return aios_error_add_frame(try_status_, __VA_ARGS__);                             \
+#define TRY(call, ...)                                                                                                                     \
+    do {                                                                                                                                   \
+        aios_status try_status_ = (call);                                                                                                  \
+        if (try_status_ != AIOS_OK) return aios_error_add_frame(try_status_, __VA_ARGS__);                                                 \
     } while (0)
-#define ATTEMPT(call, ...)                                                                                             \
-    do {                                                                                                               \
-        status = (call);                                                                                               \
-        if (status != AIOS_OK) {                                                                                       \
-            aios_error_add_frame(status, __VA_ARGS__);                                                                 \
-            goto done;                                                                                                 \
-        }                                                                                                              \
+#define ATTEMPT(call, ...)                                                                                                                 \
+    do {                                                                                                                                   \
+        status = (call);                                                                                                                   \
+        if (status != AIOS_OK) {                                                                                                           \
+            aios_error_add_frame(status, __VA_ARGS__);                                                                                     \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 /* Passing a failure on where a frame would say nothing new. */
-#define TRY_QUIET(call)                                                                                                \
-    do {                                                                                                               \
-        aios_status try_status_ = (call);                                                                              \
-        if (try_status_ != AIOS_OK) return try_status_;                                                                \
+#define TRY_QUIET(call)                                                                                                                    \
+    do {                                                                                                                                   \
+        aios_status try_status_ = (call);                                                                                                  \
+        if (try_status_ != AIOS_OK) return try_status_;                                                                                    \
     } while (0)
-#define ATTEMPT_QUIET(call)                                                                                            \
-    do {                                                                                                               \
-        status = (call);                                                                                               \
-        if (status != AIOS_OK) goto done;                                                                              \
+#define ATTEMPT_QUIET(call)                                                                                                                \
+    do {                                                                                                                                   \
+        status = (call);                                                                                                                   \
+        if (status != AIOS_OK) goto done;                                                                                                  \
     } while (0)
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))

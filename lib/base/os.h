@@ -30,7 +30,7 @@ void os_condition_broadcast(os_condition *condition);
 /* The thread blocks every signal, so that the host's handlers run on the host's threads. */
 aios_status os_thread_start(os_thread *thread, const char *name, void *(*run)(void *), void *argument);
 void os_thread_join(os_thread thread);
-int os_cpu_count(void); /* that this process may use */
+int os_cpu_count(void);  /* that this process may use */
 void os_cpu_relax(void); /* a hint inside a spin loop */
 void os_thread_yield(void);
 /* The processor's name and vendor ("AMD EPYC", "AuthenticAMD"); "" where the system does not tell. */
@@ -44,7 +44,7 @@ void os_pages_free(void *pointer); /* NULL is fine */
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
-double os_now(void); /* monotonic seconds */
+double os_now(void);       /* monotonic seconds */
 double os_wall_time(void); /* seconds since 1970 */
 void os_sleep(double seconds);
 /* "2026-11-21T07:00:00Z" */
@@ -64,12 +64,12 @@ typedef struct os_file_stamp {
     int64_t modified_ns;
 } os_file_stamp;
 aios_status os_file_get_stamp(const char *path, os_file_stamp *stamp);
-aios_status os_folder_create(const char *path); /* with its parents; there already is fine */
+aios_status os_folder_create(const char *path);     /* with its parents; there already is fine */
 aios_status os_folder_create_new(const char *path); /* one folder that was not there; Errors: ALREADY_EXISTS, NOT_FOUND, IO */
-aios_status os_remove(const char *path);        /* a file or an empty folder; not there is fine */
-aios_status os_remove_tree(const char *path);   /* a folder with all below it; not there is fine */
+aios_status os_remove(const char *path);            /* a file or an empty folder; not there is fine */
+aios_status os_remove_tree(const char *path);       /* a folder with all below it; not there is fine */
 aios_status os_rename(const char *from, const char *to);
-aios_status os_folder_sync(const char *path);   /* makes names in it durable */
+aios_status os_folder_sync(const char *path); /* makes names in it durable */
 /* Names in a folder, sorted by byte value, without . and ..; visit returns other than AIOS_OK to end. */
 aios_status os_folder_list(aios_context *context, const char *path, aios_status (*visit)(void *user, const char *name), void *user);
 /* The folder of the shared library that holds libaios. */
@@ -80,9 +80,9 @@ typedef struct os_file {
     int descriptor;
 } os_file;
 #define OS_FILE_CLOSED ((os_file){-1})
-aios_status os_file_open(const char *path, os_file *file);   /* to read */
-aios_status os_file_create(const char *path, os_file *file); /* to write; an existing file is emptied */
-aios_status os_file_append(const char *path, os_file *file); /* to write at the end */
+aios_status os_file_open(const char *path, os_file *file);                                       /* to read */
+aios_status os_file_create(const char *path, os_file *file);                                     /* to write; an existing file is emptied */
+aios_status os_file_append(const char *path, os_file *file);                                     /* to write at the end */
 aios_status os_file_read_at(os_file file, uint64_t offset, void *to, size_t size, size_t *read); /* *read < size at the end */
 aios_status os_file_write(os_file file, const void *from, size_t size);
 aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, size_t size);

@@ -221,7 +221,8 @@ double os_wall_time(void)
 void os_sleep(double seconds)
 {
     struct timespec t = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
-    while (nanosleep(&t, &t) != 0 && errno == EINTR) {}
+    while (nanosleep(&t, &t) != 0 && errno == EINTR) {
+    }
 }
 
 void os_time_text(double wall, char text[32])
@@ -278,7 +279,8 @@ aios_status os_folder_create(const char *path)
 {
     char part[PATH_MAX];
     size_t length = strlen(path);
-    if (length == 0 || length >= sizeof part) return FAIL(AIOS_INVALID_ARGUMENT, "folder name of %zu bytes: 1 to %d are allowed", length, PATH_MAX - 1);
+    if (length == 0 || length >= sizeof part)
+        return FAIL(AIOS_INVALID_ARGUMENT, "folder name of %zu bytes: 1 to %d are allowed", length, PATH_MAX - 1);
     for (size_t i = 1; i <= length; i++) {
         if (path[i] != '/' && path[i] != 0) continue;
         memcpy(part, path, i);
@@ -375,7 +377,8 @@ aios_status os_library_folder(char *path, size_t size)
         return FAIL(AIOS_NOT_FOUND, "the folder of libaios can't be told");
     char *slash = strrchr(real, '/');
     if (slash) *slash = 0;
-    if (snprintf(path, size, "%s", real) >= (int)size) return FAIL(AIOS_OUT_OF_RANGE, "the folder of libaios has a name of over %zu bytes", size);
+    if (snprintf(path, size, "%s", real) >= (int)size)
+        return FAIL(AIOS_OUT_OF_RANGE, "the folder of libaios has a name of over %zu bytes", size);
     return AIOS_OK;
 }
 
@@ -440,7 +443,8 @@ aios_status os_file_write_at(os_file file, uint64_t offset, const void *from, si
 
 aios_status os_file_truncate(os_file file, uint64_t size)
 {
-    if (ftruncate(file.descriptor, (off_t)size) != 0) return FAIL_OS(AIOS_IO, errno, "cutting a file to %llu bytes", (unsigned long long)size);
+    if (ftruncate(file.descriptor, (off_t)size) != 0)
+        return FAIL_OS(AIOS_IO, errno, "cutting a file to %llu bytes", (unsigned long long)size);
     return AIOS_OK;
 }
 
@@ -478,7 +482,8 @@ aios_status os_lock_take(const char *path, double seconds, os_file *lock)
             continue;
         }
         os_file_close(lock);
-        if (error == EWOULDBLOCK) return FAIL(AIOS_TIMEOUT, "%s is locked by another process and was not released within %g s", path, seconds);
+        if (error == EWOULDBLOCK)
+            return FAIL(AIOS_TIMEOUT, "%s is locked by another process and was not released within %g s", path, seconds);
         int none = error == ENOLCK || error == ENOTSUP || error == ENOSYS || error == EINVAL || error == EBADF;
         return FAIL_OS(none ? AIOS_UNSUPPORTED : AIOS_IO, error, "locking %s", path);
     }
@@ -502,7 +507,8 @@ aios_status os_file_read_all(aios_context *context, const char *path, uint64_t m
     ATTEMPT_QUIET(os_file_open(path, &file));
     ATTEMPT(os_file_length(file, &length), "reading %s", path);
     if (length > most) {
-        status = FAIL(AIOS_OUT_OF_RANGE, "%s has %llu bytes: at most %llu are read", path, (unsigned long long)length, (unsigned long long)most);
+        status =
+            FAIL(AIOS_OUT_OF_RANGE, "%s has %llu bytes: at most %llu are read", path, (unsigned long long)length, (unsigned long long)most);
         goto done;
     }
     if (!(*text = aios_memory_alloc(context, (size_t)length + 1))) {
@@ -529,9 +535,12 @@ aios_status os_file_replace(const char *path, const void *from, size_t size)
         return FAIL(AIOS_INVALID_ARGUMENT, "%s: the name is too long", path);
     memcpy(folder, path, strlen(path) + 1);
     char *slash = strrchr(folder, '/');
-    if (slash == folder) slash[1] = 0;
-    else if (slash) *slash = 0;
-    else memcpy(folder, ".", 2);
+    if (slash == folder)
+        slash[1] = 0;
+    else if (slash)
+        *slash = 0;
+    else
+        memcpy(folder, ".", 2);
     ATTEMPT_QUIET(os_file_create(temporary, &file));
     ATTEMPT(os_file_write(file, from, size), "writing %s", temporary);
     ATTEMPT(os_file_sync(file), "writing %s", temporary);
@@ -554,8 +563,10 @@ aios_status os_map_open(const char *path, os_map *map)
     ATTEMPT(os_file_length(file, &length), "mapping %s", path);
     if (length == 0) goto done;
     void *address = mmap(NULL, (size_t)length, PROT_READ, MAP_PRIVATE, file.descriptor, 0);
-    if (address == MAP_FAILED) status = FAIL_OS(AIOS_IO, errno, "mapping %s (%llu bytes)", path, (unsigned long long)length);
-    else *map = (os_map){address, (size_t)length};
+    if (address == MAP_FAILED)
+        status = FAIL_OS(AIOS_IO, errno, "mapping %s (%llu bytes)", path, (unsigned long long)length);
+    else
+        *map = (os_map){address, (size_t)length};
 done:
     os_file_close(&file);
     return status;

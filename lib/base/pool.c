@@ -121,7 +121,9 @@ void pool_run(thread_pool *pool, void (*run)(void *, int, int), void *user)
     }
     run(user, 0, pool->threads);
     for (int spin = 0; pool->threads > 1 && atomic_load_explicit(&pool->busy, memory_order_acquire) != 0; spin++) {
-        if (spin < SPINS) os_cpu_relax();
-        else os_thread_yield(); /* let a worker that lost its core have this one */
+        if (spin < SPINS)
+            os_cpu_relax();
+        else
+            os_thread_yield(); /* let a worker that lost its core have this one */
     }
 }

@@ -47,7 +47,8 @@ static void measure_workspace(aios_plan *plan, const struct placed *placed, size
     for (size_t i = 0; i < count; i++) {
         uint64_t sum = 0;
         for (size_t j = 0; placed[i].buffer->scratch && j < count; j++)
-            if (placed[j].buffer->scratch && placed[j].buffer->first <= placed[i].buffer->first && placed[i].buffer->first <= placed[j].buffer->last)
+            if (placed[j].buffer->scratch && placed[j].buffer->first <= placed[i].buffer->first &&
+                placed[i].buffer->first <= placed[j].buffer->last)
                 sum += placed[j].buffer->size;
         if (sum > plan->workspace) plan->workspace = sum;
     }

@@ -7,7 +7,8 @@
 
 static aios_status add_buffer(aios_plan *plan, const struct buffer *buffer, int32_t *id)
 {
-    TRY_QUIET(aios_memory_grow(plan->context, (void **)&plan->buffers, &plan->buffer_capacity, plan->buffer_count + 1, sizeof *plan->buffers));
+    TRY_QUIET(
+        aios_memory_grow(plan->context, (void **)&plan->buffers, &plan->buffer_capacity, plan->buffer_count + 1, sizeof *plan->buffers));
     plan->buffers[plan->buffer_count] = *buffer;
     *id = (int32_t)plan->buffer_count++;
     return AIOS_OK;
@@ -77,11 +78,14 @@ aios_status gradient_target(struct builder *b, aios_tensor x, int32_t *buffer, i
 {
     int32_t old = b->gradient[x];
     *accumulate = old != 0;
-    if (!old) TRY_QUIET(own_gradient(b, x));
+    if (!old)
+        TRY_QUIET(own_gradient(b, x));
     else if (b->plan->buffers[old].owners > 1) { /* somebody else has yet to read it */
         b->plan->buffers[old].owners--;
         TRY_QUIET(own_gradient(b, x));
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_move, .label = "copy of a shared gradient", .buffer = {b->gradient[x], old},
+        TRY_QUIET(emit(b, &(struct instruction){.run = run_move,
+                                                .label = "copy of a shared gradient",
+                                                .buffer = {b->gradient[x], old},
                                                 .number = {(int64_t)value_size(b, x)}}));
     }
     *buffer = b->gradient[x];
@@ -103,8 +107,11 @@ static aios_status accumulate_gradient(struct builder *b, aios_tensor x, int32_t
     int accumulate;
     int32_t target;
     TRY_QUIET(gradient_target(b, x, &target, &accumulate));
-    return emit(b, &(struct instruction){.run = run_scale_add, .label = "sum of gradients", .buffer = {target, buffer},
-                                         .number = {tensor_rows(t), b->pitch[x], accumulate}, .real = {1.0f}});
+    return emit(b, &(struct instruction){.run = run_scale_add,
+                                         .label = "sum of gradients",
+                                         .buffer = {target, buffer},
+                                         .number = {tensor_rows(t), b->pitch[x], accumulate},
+                                         .real = {1.0f}});
 }
 
 aios_status add_share(struct builder *b, aios_tensor x, int32_t buffer)
@@ -151,13 +158,15 @@ static aios_status place_leaf(struct builder *b, aios_tensor x)
     const aios_parameters *p = b->plan->parameters;
     if (t->kind == TENSOR_PARAMETER) {
         const struct parameter *found = parameters_find(p, t->name);
-        if (!found) return FAIL(AIOS_NOT_FOUND, "the graph's parameter '%s' is not among the %zu parameters on the device", t->name, p->count);
+        if (!found)
+            return FAIL(AIOS_NOT_FOUND, "the graph's parameter '%s' is not among the %zu parameters on the device", t->name, p->count);
         TRY_QUIET(same_leaf(t, found->shape, found->rank, "parameter"));
         return fixed_buffer(b, (char *)p->weight + found->offset * storage_size(p->storage), &b->value[x]);
     }
     if (t->kind == TENSOR_STATE) {
         const struct state *found = parameters_find_state(p, t->name);
-        if (!found) return FAIL(AIOS_NOT_FOUND, "the graph's state '%s' is not among the %zu states on the device", t->name, p->state_count);
+        if (!found)
+            return FAIL(AIOS_NOT_FOUND, "the graph's state '%s' is not among the %zu states on the device", t->name, p->state_count);
         TRY_QUIET(same_leaf(t, found->shape, found->rank, "state"));
         return fixed_buffer(b, found->memory, &b->value[x]);
     }
@@ -251,7 +260,8 @@ static int is_assigned(const struct builder *b, int32_t buffer)
 
 static aios_status emit_move(struct builder *b, const char *label, int32_t to, int32_t from, int64_t offset, uint64_t size)
 {
-    return emit(b, &(struct instruction){.run = run_move, .label = label, .buffer = {to, from}, .offset = {0, offset}, .number = {(int64_t)size}});
+    return emit(
+        b, &(struct instruction){.run = run_move, .label = label, .buffer = {to, from}, .offset = {0, offset}, .number = {(int64_t)size}});
 }
 
 /* All at once: states that are values of others are copied before any changes. */
@@ -285,8 +295,12 @@ static aios_status keep_outputs(struct builder *b)
         const struct named_output *output = &g->outputs[i];
         const struct tensor *t = tensor_of(g, output->tensor);
         struct plan_output *kept = &b->plan->outputs[b->plan->output_count++];
-        *kept = (struct plan_output){.buffer = b->value[output->tensor], .type = t->type, .rows = tensor_rows(t), .n = tensor_last(t),
-                                     .pitch = b->pitch[output->tensor], .offset = b->value_offset[output->tensor]};
+        *kept = (struct plan_output){.buffer = b->value[output->tensor],
+                                     .type = t->type,
+                                     .rows = tensor_rows(t),
+                                     .n = tensor_last(t),
+                                     .pitch = b->pitch[output->tensor],
+                                     .offset = b->value_offset[output->tensor]};
         memcpy(kept->name, output->name, sizeof kept->name);
         b->plan->buffers[kept->buffer].last = INT32_MAX; /* nothing reuses it */
     }

@@ -17,7 +17,7 @@ struct builder {
     int32_t *sink;            /* per parameter tensor: buffer of its f32 gradient */
     int32_t (*aux)[NODE_AUX]; /* per node: what forward leaves for backward */
     int recomputing;
-    int32_t losses, scale;    /* fixed buffers */
+    int32_t losses, scale; /* fixed buffers */
 };
 
 /* A new buffer in the arena. */

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-#define T(x) tensor_of(b->graph, x)
-#define VALUE(x) b->value[x]
+#define T(x)      tensor_of(b->graph, x)
+#define VALUE(x)  b->value[x]
 #define OFFSET(x) b->value_offset[x]
 
 static int32_t rows_of(const struct builder *b, aios_tensor x)
@@ -26,19 +26,22 @@ static int32_t parts_for(const struct builder *b, int32_t rows)
 /* An instruction y = f(x): both dense, rows x n of x. */
 static struct instruction unary(const struct builder *b, run_fn run, const char *label, int32_t y, aios_tensor x)
 {
-    return (struct instruction){.run = run, .label = label, .buffer = {y, VALUE(x)}, .offset = {0, OFFSET(x)}, .number = {rows_of(b, x), last_of(b, x)}};
+    return (struct instruction){
+        .run = run, .label = label, .buffer = {y, VALUE(x)}, .offset = {0, OFFSET(x)}, .number = {rows_of(b, x), last_of(b, x)}};
 }
 
 /* dx = f(dy, x) for a kernel that can add: rows and n as given. */
-static aios_status unary_backward(struct builder *b, const struct node *node, run_fn run, const char *label, int32_t dy, int32_t rows, int32_t n)
+static aios_status unary_backward(struct builder *b, const struct node *node, run_fn run, const char *label, int32_t dy, int32_t rows,
+                                  int32_t n)
 {
     aios_tensor x = node->input[0];
     int32_t dx;
     int accumulate;
     if (!wanted(b, node, x)) return AIOS_OK;
     TRY_QUIET(gradient_target(b, x, &dx, &accumulate));
-    return emit(b, &(struct instruction){.run = run, .label = label, .buffer = {dx, dy, VALUE(x)}, .offset = {0, 0, OFFSET(x)},
-                                         .number = {rows, n, accumulate}});
+    return emit(
+        b, &(struct instruction){
+               .run = run, .label = label, .buffer = {dx, dy, VALUE(x)}, .offset = {0, 0, OFFSET(x)}, .number = {rows, n, accumulate}});
 }
 
 aios_status emit_into_sink(struct builder *b, aios_tensor x, int32_t buffer)
@@ -46,7 +49,10 @@ aios_status emit_into_sink(struct builder *b, aios_tensor x, int32_t buffer)
     int32_t sink;
     int64_t offset;
     TRY_QUIET(parameter_sink(b, x, &sink, &offset));
-    return emit(b, &(struct instruction){.run = run_period_sum, .label = "gradient of a parameter", .buffer = {sink, buffer}, .offset = {offset},
+    return emit(b, &(struct instruction){.run = run_period_sum,
+                                         .label = "gradient of a parameter",
+                                         .buffer = {sink, buffer},
+                                         .offset = {offset},
                                          .number = {rows_of(b, x), last_of(b, x), rows_of(b, x)}});
 }
 
@@ -58,7 +64,8 @@ static aios_status forward_cast(struct builder *b, size_t index)
     aios_tensor x = node->input[0];
     int32_t y;
     TRY_QUIET(output_buffer(b, node, &y));
-    if (T(x)->count > INT32_MAX) return FAIL(AIOS_OUT_OF_RANGE, "an input of %lld numbers: at most 2^31 - 1 are converted", (long long)T(x)->count);
+    if (T(x)->count > INT32_MAX)
+        return FAIL(AIOS_OUT_OF_RANGE, "an input of %lld numbers: at most 2^31 - 1 are converted", (long long)T(x)->count);
     return emit(b, &(struct instruction){.run = run_cast, .label = "cast", .buffer = {y, VALUE(x)}, .number = {T(x)->count}});
 }
 
@@ -96,7 +103,8 @@ static struct instruction slice_copy(const struct builder *b, const struct node 
     for (int32_t i = node->axis + 1; i < x->rank; i++) inner *= x->shape[i];
     int64_t dense_group = y->shape[node->axis] * inner, whole_group = x->shape[node->axis] * inner;
     int64_t offset = node->start * inner * (int64_t)storage_size(b->plan->storage);
-    struct instruction i = {.run = run_copy, .label = "slice", .number = {groups, y->shape[node->axis], inner, dense_group, inner, whole_group, inner, 0}};
+    struct instruction i = {
+        .run = run_copy, .label = "slice", .number = {groups, y->shape[node->axis], inner, dense_group, inner, whole_group, inner, 0}};
     if (into_whole) {
         i.buffer[0] = whole;
         i.buffer[1] = dense;
@@ -130,7 +138,9 @@ static aios_status backward_slice(struct builder *b, size_t index, int32_t dy)
     if (!wanted(b, node, x)) return AIOS_OK;
     TRY_QUIET(gradient_target(b, x, &dx, &accumulate));
     if (!accumulate)
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_zero, .label = "gradient outside a slice", .buffer = {dx}, .number = {(int64_t)value_size(b, x)}}));
+        TRY_QUIET(
+            emit(b, &(struct instruction){
+                        .run = run_zero, .label = "gradient outside a slice", .buffer = {dx}, .number = {(int64_t)value_size(b, x)}}));
     struct instruction copy = slice_copy(b, node, dy, dx, 1);
     return emit(b, &copy);
 }
@@ -143,8 +153,11 @@ static aios_status forward_embedding(struct builder *b, size_t index)
     aios_tensor table = node->input[0], ids = node->input[1];
     int32_t y;
     TRY_QUIET(output_buffer(b, node, &y));
-    return emit(b, &(struct instruction){.run = run_embedding, .label = "embedding", .buffer = {y, VALUE(table), VALUE(ids)},
-                                         .offset = {0, OFFSET(table), OFFSET(ids)}, .number = {(int32_t)T(ids)->count, last_of(b, table)}});
+    return emit(b, &(struct instruction){.run = run_embedding,
+                                         .label = "embedding",
+                                         .buffer = {y, VALUE(table), VALUE(ids)},
+                                         .offset = {0, OFFSET(table), OFFSET(ids)},
+                                         .number = {(int32_t)T(ids)->count, last_of(b, table)}});
 }
 
 static aios_status backward_embedding(struct builder *b, size_t index, int32_t dy)
@@ -155,15 +168,25 @@ static aios_status backward_embedding(struct builder *b, size_t index, int32_t d
     int64_t offset;
     if (!wanted(b, node, table)) return AIOS_OK;
     TRY_QUIET(parameter_sink(b, table, &sink, &offset));
-    return emit(b, &(struct instruction){.run = run_embedding_backward, .label = "embedding gradient", .buffer = {sink, dy, VALUE(ids)},
-                                         .offset = {offset, 0, OFFSET(ids)}, .number = {(int32_t)T(ids)->count, last_of(b, table), T(table)->shape[0]}});
+    return emit(b, &(struct instruction){.run = run_embedding_backward,
+                                         .label = "embedding gradient",
+                                         .buffer = {sink, dy, VALUE(ids)},
+                                         .offset = {offset, 0, OFFSET(ids)},
+                                         .number = {(int32_t)T(ids)->count, last_of(b, table), T(table)->shape[0]}});
 }
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 
 static aios_gemm gemm_shape(const struct builder *b, int32_t m, int32_t n, int32_t k)
 {
-    return (aios_gemm){.struct_size = sizeof(aios_gemm), .type_ab = b->plan->storage, .type_c = b->plan->storage, .m = m, .n = n, .k = k, .batch = 1, .alpha = 1.0f};
+    return (aios_gemm){.struct_size = sizeof(aios_gemm),
+                       .type_ab = b->plan->storage,
+                       .type_c = b->plan->storage,
+                       .m = m,
+                       .n = n,
+                       .k = k,
+                       .batch = 1,
+                       .alpha = 1.0f};
 }
 
 /* y (M, N) = x (M, K) W + bias */
@@ -177,7 +200,9 @@ static aios_status forward_linear(struct builder *b, size_t index)
         TRY_QUIET(new_buffer(b, value_size(b, node->output), &pre));
         b->aux[index][0] = pre;
     }
-    struct instruction i = {.run = run_gemm, .label = "linear", .buffer = {y, VALUE(x), VALUE(w), bias ? VALUE(bias) : 0, pre},
+    struct instruction i = {.run = run_gemm,
+                            .label = "linear",
+                            .buffer = {y, VALUE(x), VALUE(w), bias ? VALUE(bias) : 0, pre},
                             .offset = {0, OFFSET(x), OFFSET(w), bias ? OFFSET(bias) : 0}};
     i.shape.gemm = gemm_shape(b, m, n, k);
     i.shape.gemm.transpose_b = node->layout == AIOS_WEIGHT_OUT_IN;
@@ -220,7 +245,9 @@ static aios_status backward_linear(struct builder *b, size_t index, int32_t dy)
     if (node->activation) { /* through the GELU, in place where nobody else reads dy */
         int32_t d = dy;
         if (b->plan->buffers[dy].owners > 1) TRY_QUIET(new_buffer(b, value_size(b, node->output), &d));
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_gelu_backward, .label = "gelu gradient", .buffer = {d, dy, b->aux[index][0]}, .number = {m, n, 0}}));
+        TRY_QUIET(
+            emit(b, &(struct instruction){
+                        .run = run_gelu_backward, .label = "gelu gradient", .buffer = {d, dy, b->aux[index][0]}, .number = {m, n, 0}}));
         dy = d;
     }
     if (bias && wanted(b, node, bias)) {
@@ -228,7 +255,10 @@ static aios_status backward_linear(struct builder *b, size_t index, int32_t dy)
         int64_t offset;
         TRY_QUIET(parameter_sink(b, bias, &sink, &offset));
         TRY_QUIET(new_scratch(b, (uint64_t)parts * (uint64_t)n * 4, &partial));
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_column_sum, .label = "bias gradient", .buffer = {sink, partial, dy}, .offset = {offset},
+        TRY_QUIET(emit(b, &(struct instruction){.run = run_column_sum,
+                                                .label = "bias gradient",
+                                                .buffer = {sink, partial, dy},
+                                                .offset = {offset},
                                                 .number = {m, n, parts}}));
     }
     if (wanted(b, node, w)) TRY_QUIET(weight_gradient(b, node, dy));
@@ -254,7 +284,10 @@ static aios_status forward_add(struct builder *b, size_t index)
     aios_tensor x = node->input[0], z = node->input[1];
     int32_t y, n = last_of(b, x), rows = rows_of(b, x), period = rows_of(b, z);
     TRY_QUIET(output_buffer(b, node, &y));
-    return emit(b, &(struct instruction){.run = run_add, .label = "add", .buffer = {y, VALUE(x), VALUE(z)}, .offset = {0, OFFSET(x), OFFSET(z)},
+    return emit(b, &(struct instruction){.run = run_add,
+                                         .label = "add",
+                                         .buffer = {y, VALUE(x), VALUE(z)},
+                                         .offset = {0, OFFSET(x), OFFSET(z)},
                                          .number = {rows, n, period}});
 }
 
@@ -262,7 +295,9 @@ static aios_status forward_add(struct builder *b, size_t index)
 static aios_status backward_repeated(struct builder *b, const struct node *node, int32_t dy)
 {
     aios_tensor x = node->input[0], z = node->input[1];
-    struct instruction sum = {.run = run_period_sum, .label = "gradient of a repeated operand", .buffer = {0, dy},
+    struct instruction sum = {.run = run_period_sum,
+                              .label = "gradient of a repeated operand",
+                              .buffer = {0, dy},
                               .number = {rows_of(b, x), last_of(b, x), rows_of(b, z)}};
     if (T(z)->root) {
         TRY_QUIET(parameter_sink(b, z, &sum.buffer[0], &sum.offset[0]));
@@ -306,8 +341,11 @@ static aios_status backward_scale(struct builder *b, size_t index, int32_t dy)
     int accumulate;
     if (!wanted(b, node, x)) return AIOS_OK;
     TRY_QUIET(gradient_target(b, x, &dx, &accumulate));
-    return emit(b, &(struct instruction){.run = run_scale_add, .label = "scale gradient", .buffer = {dx, dy},
-                                         .number = {rows_of(b, x), last_of(b, x), accumulate}, .real = {node->factor}});
+    return emit(b, &(struct instruction){.run = run_scale_add,
+                                         .label = "scale gradient",
+                                         .buffer = {dx, dy},
+                                         .number = {rows_of(b, x), last_of(b, x), accumulate},
+                                         .real = {node->factor}});
 }
 
 /* As rows x n, so that every entry of the first dimension is whole rows. */
@@ -324,7 +362,9 @@ static aios_status forward_select(struct builder *b, size_t index)
     int32_t y, n, rows;
     select_rows(b, x, &rows, &n);
     TRY_QUIET(output_buffer(b, node, &y));
-    return emit(b, &(struct instruction){.run = run_select, .label = "select", .buffer = {y, VALUE(mask), VALUE(x), VALUE(z)},
+    return emit(b, &(struct instruction){.run = run_select,
+                                         .label = "select",
+                                         .buffer = {y, VALUE(mask), VALUE(x), VALUE(z)},
                                          .offset = {0, OFFSET(mask), OFFSET(x), OFFSET(z)},
                                          .number = {rows, n, rows / T(x)->shape[0], (int32_t)(T(z)->count / n), 1, 1}});
 }
@@ -340,8 +380,11 @@ static aios_status backward_select(struct builder *b, size_t index, int32_t dy)
         int32_t share;
         if (!wanted(b, node, node->input[side])) continue;
         TRY_QUIET(gradient_share(b, node->input[side], &share));
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_select, .label = "select gradient", .buffer = {share, VALUE(mask), dy, dy},
-                                                .offset = {0, OFFSET(mask)}, .number = {rows, n, rows / T(x)->shape[0], rows, side == 0, side == 1}}));
+        TRY_QUIET(emit(b, &(struct instruction){.run = run_select,
+                                                .label = "select gradient",
+                                                .buffer = {share, VALUE(mask), dy, dy},
+                                                .offset = {0, OFFSET(mask)},
+                                                .number = {rows, n, rows / T(x)->shape[0], rows, side == 0, side == 1}}));
         TRY_QUIET(add_share(b, node->input[side], share));
     }
     return AIOS_OK;
@@ -358,7 +401,10 @@ static aios_status forward_layernorm(struct builder *b, size_t index)
     TRY_QUIET(output_buffer(b, node, &y));
     TRY_QUIET(new_buffer(b, per_row, &b->aux[index][0]));
     TRY_QUIET(new_buffer(b, per_row, &b->aux[index][1]));
-    return emit(b, &(struct instruction){.run = run_layernorm, .label = "layernorm", .real = {node->factor}, .number = {rows_of(b, x), last_of(b, x)},
+    return emit(b, &(struct instruction){.run = run_layernorm,
+                                         .label = "layernorm",
+                                         .real = {node->factor},
+                                         .number = {rows_of(b, x), last_of(b, x)},
                                          .buffer = {y, b->aux[index][0], b->aux[index][1], VALUE(x), VALUE(w), VALUE(bias)},
                                          .offset = {0, 0, 0, OFFSET(x), OFFSET(w), OFFSET(bias)}});
 }
@@ -367,7 +413,8 @@ static aios_status forward_layernorm(struct builder *b, size_t index)
 static aios_status norm_target(struct builder *b, const struct node *node, int32_t *dx, int *accumulate)
 {
     *accumulate = 0;
-    return wanted(b, node, node->input[0]) ? gradient_target(b, node->input[0], dx, accumulate) : new_scratch(b, value_size(b, node->input[0]), dx);
+    return wanted(b, node, node->input[0]) ? gradient_target(b, node->input[0], dx, accumulate)
+                                           : new_scratch(b, value_size(b, node->input[0]), dx);
 }
 
 static aios_status backward_layernorm(struct builder *b, size_t index, int32_t dy)
@@ -401,8 +448,12 @@ static aios_status forward_rmsnorm(struct builder *b, size_t index)
     int32_t y;
     TRY_QUIET(output_buffer(b, node, &y));
     TRY_QUIET(new_buffer(b, (uint64_t)rows_of(b, x) * 4, &b->aux[index][0]));
-    return emit(b, &(struct instruction){.run = run_rmsnorm, .label = "rmsnorm", .real = {node->factor}, .number = {rows_of(b, x), last_of(b, x)},
-                                         .buffer = {y, b->aux[index][0], VALUE(x), w ? VALUE(w) : 0}, .offset = {0, 0, OFFSET(x), w ? OFFSET(w) : 0}});
+    return emit(b, &(struct instruction){.run = run_rmsnorm,
+                                         .label = "rmsnorm",
+                                         .real = {node->factor},
+                                         .number = {rows_of(b, x), last_of(b, x)},
+                                         .buffer = {y, b->aux[index][0], VALUE(x), w ? VALUE(w) : 0},
+                                         .offset = {0, 0, OFFSET(x), w ? OFFSET(w) : 0}});
 }
 
 static aios_status backward_rmsnorm(struct builder *b, size_t index, int32_t dy)
@@ -480,9 +531,12 @@ static aios_status rope(struct builder *b, const struct node *node, int32_t y, i
     aios_tensor start = node->input[1];
     const struct rope_table *table;
     TRY_QUIET(find_rope(b, node->theta, node->head_size, node->input[2] ? T(node->input[2])->shape[1] : t->shape[1], &table));
-    return emit(b, &(struct instruction){.run = run_rope, .label = "rope", .buffer = {y, x, table->cosine, table->sine, start ? VALUE(start) : 0},
-                                         .offset = {0, x_offset},
-                                         .number = {tensor_rows(t), tensor_last(t), t->shape[1], node->heads + node->kv_heads, node->head_size, inverse}});
+    return emit(b, &(struct instruction){
+                       .run = run_rope,
+                       .label = "rope",
+                       .buffer = {y, x, table->cosine, table->sine, start ? VALUE(start) : 0},
+                       .offset = {0, x_offset},
+                       .number = {tensor_rows(t), tensor_last(t), t->shape[1], node->heads + node->kv_heads, node->head_size, inverse}});
 }
 
 static aios_status forward_rope(struct builder *b, size_t index)
@@ -510,7 +564,9 @@ static aios_status forward_cache_append(struct builder *b, size_t index)
     aios_tensor qkv = node->input[0], cache = node->input[1], start = node->input[2];
     const struct tensor *t = T(qkv);
     int64_t keys = (int64_t)node->heads * node->head_size * (int64_t)storage_size(b->plan->storage);
-    return emit(b, &(struct instruction){.run = run_cache_append, .label = "cache", .buffer = {VALUE(cache), VALUE(qkv), VALUE(start)},
+    return emit(b, &(struct instruction){.run = run_cache_append,
+                                         .label = "cache",
+                                         .buffer = {VALUE(cache), VALUE(qkv), VALUE(start)},
                                          .offset = {0, OFFSET(qkv) + keys},
                                          .number = {t->shape[0], t->shape[1], T(cache)->shape[2], T(cache)->shape[1], t->shape[2]}});
 }
@@ -526,9 +582,18 @@ static aios_attention attention_shape(const struct builder *b, const struct node
     const struct tensor *t = T(node->input[0]);
     aios_tensor cache = node->input[1];
     int32_t d = node->head_size, capacity = cache ? T(cache)->shape[1] : t->shape[1];
-    return (aios_attention){.struct_size = sizeof(aios_attention), .type = b->plan->storage, .batch = t->shape[0], .heads = node->heads,
-                            .kv_heads = node->kv_heads, .head_size = d, .q_len = t->shape[1], .kv_len = capacity, .kv_capacity = capacity,
-                            .causal = node->causal || cache, .q_stride = t->shape[2], .kv_stride = cache ? T(cache)->shape[2] : t->shape[2],
+    return (aios_attention){.struct_size = sizeof(aios_attention),
+                            .type = b->plan->storage,
+                            .batch = t->shape[0],
+                            .heads = node->heads,
+                            .kv_heads = node->kv_heads,
+                            .head_size = d,
+                            .q_len = t->shape[1],
+                            .kv_len = capacity,
+                            .kv_capacity = capacity,
+                            .causal = node->causal || cache,
+                            .q_stride = t->shape[2],
+                            .kv_stride = cache ? T(cache)->shape[2] : t->shape[2],
                             .out_stride = (int64_t)node->heads * d,
                             .scale = node->attention_scale != 0.0f ? node->attention_scale : 1.0f / sqrtf((float)d)};
 }
@@ -605,7 +670,8 @@ static aios_status loss_scale(struct builder *b, const struct node *node, int32_
     *scale = b->scale;
     if (node->weight == 1.0f || !b->plan->training) return AIOS_OK;
     TRY_QUIET(new_buffer(b, 4, scale));
-    return emit(b, &(struct instruction){.run = run_scale_loss, .label = "loss scale", .buffer = {*scale, b->scale}, .real = {node->weight}});
+    return emit(b,
+                &(struct instruction){.run = run_scale_loss, .label = "loss scale", .buffer = {*scale, b->scale}, .real = {node->weight}});
 }
 
 static aios_status forward_cross_entropy(struct builder *b, size_t index)
@@ -614,7 +680,9 @@ static aios_status forward_cross_entropy(struct builder *b, size_t index)
     aios_tensor logits = node->input[0], labels = node->input[1];
     int32_t rows = rows_of(b, logits), n = last_of(b, logits);
     int gradient = b->plan->training && wanted(b, node, logits);
-    struct instruction i = {.run = run_cross_entropy, .label = "cross-entropy", .real = {node->weight},
+    struct instruction i = {.run = run_cross_entropy,
+                            .label = "cross-entropy",
+                            .real = {node->weight},
                             .number = {rows, n, b->pitch[logits], node->kind, gradient}};
     TRY_QUIET(output_buffer(b, node, &i.buffer[0]));
     TRY_QUIET(new_scratch(b, (uint64_t)rows * 4, &i.buffer[1]));
@@ -622,8 +690,11 @@ static aios_status forward_cross_entropy(struct builder *b, size_t index)
     i.offset[2] = OFFSET(logits);
     if (gradient && !exclusive(b, logits)) {
         TRY_QUIET(new_buffer(b, value_size(b, logits), &i.buffer[2]));
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_move, .label = "copy of logits", .buffer = {i.buffer[2], VALUE(logits)},
-                                                .offset = {0, OFFSET(logits)}, .number = {(int64_t)value_size(b, logits)}}));
+        TRY_QUIET(emit(b, &(struct instruction){.run = run_move,
+                                                .label = "copy of logits",
+                                                .buffer = {i.buffer[2], VALUE(logits)},
+                                                .offset = {0, OFFSET(logits)},
+                                                .number = {(int64_t)value_size(b, logits)}}));
         i.offset[2] = 0;
     }
     i.buffer[3] = VALUE(labels);
@@ -671,7 +742,7 @@ static aios_status backward_bce(struct builder *b, size_t index, int32_t dy)
 aios_status emit_forward(struct builder *b, size_t node)
 {
     switch (b->graph->nodes[node].op) {
-#define FORWARD_(name)                                                                                                 \
+#define FORWARD_(name)                                                                                                                     \
     case OP_##name: return forward_##name(b, node);
         OP_LIST(FORWARD_)
 #undef FORWARD_
@@ -683,7 +754,7 @@ aios_status emit_forward(struct builder *b, size_t node)
 aios_status emit_backward(struct builder *b, size_t node, int32_t dy)
 {
     switch (b->graph->nodes[node].op) {
-#define BACKWARD_(name)                                                                                                \
+#define BACKWARD_(name)                                                                                                                    \
     case OP_##name: return backward_##name(b, node, dy);
         OP_LIST(BACKWARD_)
 #undef BACKWARD_

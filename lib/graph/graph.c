@@ -107,7 +107,8 @@ static int set_shape(aios_graph *graph, const char *call, struct tensor *t, cons
     }
     t->count = (int64_t)count;
     if (t->count / tensor_last(t) > INT32_MAX) {
-        (void)MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: %lld rows: at most %d are allowed", call, (long long)(t->count / tensor_last(t)), INT32_MAX);
+        (void)MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: %lld rows: at most %d are allowed", call, (long long)(t->count / tensor_last(t)),
+                      INT32_MAX);
         return 0;
     }
     return 1;
@@ -115,7 +116,8 @@ static int set_shape(aios_graph *graph, const char *call, struct tensor *t, cons
 
 static aios_tensor add_tensor(aios_graph *graph, const struct tensor *t)
 {
-    if (aios_memory_grow(graph->context, (void **)&graph->tensors, &graph->tensor_capacity, graph->tensor_count + 1, sizeof *graph->tensors) != AIOS_OK)
+    if (aios_memory_grow(graph->context, (void **)&graph->tensors, &graph->tensor_capacity, graph->tensor_count + 1,
+                         sizeof *graph->tensors) != AIOS_OK)
         return keep_mistake(graph);
     graph->tensors[graph->tensor_count] = *t;
     return (aios_tensor)graph->tensor_count++;
@@ -193,8 +195,9 @@ void aios_graph_assign(aios_graph *graph, aios_tensor state, aios_tensor value)
         char a[64], b[64];
         tensor_shape_text(s, a);
         tensor_shape_text(v, b);
-        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "aios_graph_assign: '%s' %s can't take a value %s: it must be a state, the value of its type and size",
-                      s->name, a, b);
+        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT,
+                      "aios_graph_assign: '%s' %s can't take a value %s: it must be a state, the value of its type and size", s->name, a,
+                      b);
         return;
     }
     if (aios_memory_grow(graph->context, (void **)&graph->assignments, &graph->assignment_capacity, graph->assignment_count + 1,
@@ -211,7 +214,8 @@ static aios_tensor add_node(aios_graph *graph, struct node *node, int32_t type, 
 {
     struct tensor out = {.kind = TENSOR_VALUE, .type = type, .node = (int32_t)graph->node_count};
     if (!set_shape(graph, "recording an operation", &out, shape, rank)) return 0;
-    if (aios_memory_grow(graph->context, (void **)&graph->nodes, &graph->node_capacity, graph->node_count + 1, sizeof *graph->nodes) != AIOS_OK)
+    if (aios_memory_grow(graph->context, (void **)&graph->nodes, &graph->node_capacity, graph->node_count + 1, sizeof *graph->nodes) !=
+        AIOS_OK)
         return keep_mistake(graph);
     node->segment = graph->segment;
     node->no_gradient = graph->no_gradient;
@@ -250,8 +254,8 @@ static int parameter(aios_graph *graph, const char *call, const char *what, aios
         return 0;
     }
     if (count >= 0 && t->count != count) {
-        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: %s '%s' has shape %s: %lld elements are wanted", call, what, graph->tensors[t->root].name,
-                      shape, (long long)count);
+        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: %s '%s' has shape %s: %lld elements are wanted", call, what,
+                      graph->tensors[t->root].name, shape, (long long)count);
         return 0;
     }
     return 1;
@@ -274,12 +278,14 @@ aios_tensor aios_graph_embedding(aios_graph *graph, aios_tensor table, aios_tens
     return add_node(graph, &node, TYPE_ACTIVATION, shape, rank);
 }
 
-aios_tensor aios_graph_linear(aios_graph *graph, aios_tensor x, aios_tensor weight, aios_tensor bias, int32_t layout, int32_t activation_kind)
+aios_tensor aios_graph_linear(aios_graph *graph, aios_tensor x, aios_tensor weight, aios_tensor bias, int32_t layout,
+                              int32_t activation_kind)
 {
     static const char call[] = "aios_graph_linear";
     if (!graph || !usable(graph, call) || !(x = activation(graph, call, "x", x)) || !parameter(graph, call, "weight", weight, -1)) return 0;
     const struct tensor *a = &graph->tensors[x], *w = &graph->tensors[weight];
-    if (layout != AIOS_WEIGHT_OUT_IN && layout != AIOS_WEIGHT_IN_OUT) return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: layout is %d: 0 or 1", call, layout);
+    if (layout != AIOS_WEIGHT_OUT_IN && layout != AIOS_WEIGHT_IN_OUT)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: layout is %d: 0 or 1", call, layout);
     if (activation_kind != AIOS_ACTIVATION_NONE && activation_kind != AIOS_ACTIVATION_GELU)
         return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: activation is %d: 0 or 1", call, activation_kind);
     int32_t in = layout == AIOS_WEIGHT_IN_OUT ? 0 : 1;
@@ -363,7 +369,8 @@ aios_tensor aios_graph_swiglu(aios_graph *graph, aios_tensor x)
     if (!graph || !usable(graph, call) || !(x = activation(graph, call, "x", x))) return 0;
     struct tensor copy = graph->tensors[x];
     int32_t n = tensor_last(&copy);
-    if (n % 2) return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: the last dimension of x is %d: it must be even, gates then values", call, n);
+    if (n % 2)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: the last dimension of x is %d: it must be even, gates then values", call, n);
     copy.shape[copy.rank - 1] = n / 2;
     struct node node = {.op = OP_swiglu, .input = {x}};
     return add_node(graph, &node, TYPE_ACTIVATION, copy.shape, copy.rank);
@@ -379,13 +386,13 @@ static int check_attention(aios_graph *graph, const struct tensor *t, const aios
         return 0;
     }
     if (t->rank != 3 || t->shape[2] % (o->heads + 2 * kv)) {
-        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: qkv is %s: it must be (B, T, (heads + 2 kv_heads) * d) with heads %d, kv_heads %d", call, shape,
-                      o->heads, kv);
+        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: qkv is %s: it must be (B, T, (heads + 2 kv_heads) * d) with heads %d, kv_heads %d",
+                      call, shape, o->heads, kv);
         return 0;
     }
     if (o->rope_theta != 0.0f && ((t->shape[2] / (o->heads + 2 * kv)) % 2 || !(o->rope_theta > 0.0f))) {
-        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: rotary positions want an even head size and a base above 0 (size %d, base %g)", call,
-                      t->shape[2] / (o->heads + 2 * kv), (double)o->rope_theta);
+        (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: rotary positions want an even head size and a base above 0 (size %d, base %g)",
+                      call, t->shape[2] / (o->heads + 2 * kv), (double)o->rope_theta);
         return 0;
     }
     if (!o->cache != !o->start) {
@@ -400,11 +407,13 @@ static int check_cache(aios_graph *graph, const struct tensor *t, const aios_att
     static const char call[] = "aios_graph_attention";
     const struct tensor *c = operand(graph, call, "cache", o->cache), *s = c ? operand(graph, call, "start", o->start) : NULL;
     if (!c || !s) return 0;
-    if (c->kind == TENSOR_STATE && c->rank == 3 && c->shape[0] == t->shape[0] && c->shape[2] == width && s->type == AIOS_I32 && s->count == 1) return 1;
+    if (c->kind == TENSOR_STATE && c->rank == 3 && c->shape[0] == t->shape[0] && c->shape[2] == width && s->type == AIOS_I32 &&
+        s->count == 1)
+        return 1;
     char shape[64];
     tensor_shape_text(c, shape);
-    (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: cache is %s: it must be a state (%d, capacity, %d), and start one integer", call, shape, t->shape[0],
-                  width);
+    (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: cache is %s: it must be a state (%d, capacity, %d), and start one integer", call,
+                  shape, t->shape[0], width);
     return 0;
 }
 
@@ -419,8 +428,14 @@ aios_tensor aios_graph_attention(aios_graph *graph, aios_tensor qkv, const aios_
     int32_t kv = o.kv_heads ? o.kv_heads : o.heads;
     if (!check_attention(graph, &t, &o, kv)) return 0;
     int32_t d = t.shape[2] / (o.heads + 2 * kv);
-    struct node node = {.op = OP_rope, .input = {qkv}, .heads = o.heads, .kv_heads = kv, .head_size = d, .causal = o.causal != 0,
-                        .attention_scale = o.scale, .theta = o.rope_theta};
+    struct node node = {.op = OP_rope,
+                        .input = {qkv},
+                        .heads = o.heads,
+                        .kv_heads = kv,
+                        .head_size = d,
+                        .causal = o.causal != 0,
+                        .attention_scale = o.scale,
+                        .theta = o.rope_theta};
     if (o.cache && !check_cache(graph, &t, &o, 2 * kv * d)) return 0;
     if (o.rope_theta != 0.0f) {
         node.input[1] = o.start;
@@ -448,7 +463,8 @@ aios_tensor aios_graph_slice(aios_graph *graph, aios_tensor x, int32_t axis, int
     if (axis < 0) axis += copy.rank;
     if (axis < 0 || axis >= copy.rank) return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: axis is %d: x has rank %d", call, axis, copy.rank);
     if (start < 0 || length < 1 || start > copy.shape[axis] - length)
-        return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: entries %d to %d of axis %d: it has %d", call, start, start + length - 1, axis, copy.shape[axis]);
+        return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: entries %d to %d of axis %d: it has %d", call, start, start + length - 1, axis,
+                       copy.shape[axis]);
     int64_t rows_before = copy.count / copy.shape[0] * start;
     copy.shape[axis] = length;
     struct node node = {.op = OP_slice, .input = {x}, .axis = axis, .start = start};
@@ -471,7 +487,8 @@ aios_tensor aios_graph_reshape(aios_graph *graph, aios_tensor x, const int32_t *
         char was[64], is[64];
         tensor_shape_text(&old, was);
         tensor_shape_text(&t, is);
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: %s has %lld elements, %s has %lld", call, was, (long long)old.count, is, (long long)t.count);
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: %s has %lld elements, %s has %lld", call, was, (long long)old.count, is,
+                       (long long)t.count);
     }
     struct node node = {.op = OP_alias, .input = {x}};
     aios_tensor y = add_node(graph, &node, old.type, shape, rank);
@@ -493,12 +510,14 @@ aios_tensor aios_graph_select(aios_graph *graph, aios_tensor mask, aios_tensor a
     tensor_shape_text(&ta, as);
     tensor_shape_text(&tb, bs);
     if (m->type != AIOS_I32 || m->count != ta.shape[0])
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: mask must hold %d integers, one for each entry of a %s; it has %lld", call, ta.shape[0], as,
-                       (long long)m->count);
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: mask must hold %d integers, one for each entry of a %s; it has %lld", call,
+                       ta.shape[0], as, (long long)m->count);
     int whole = tb.count == ta.count, one = tb.count == ta.count / ta.shape[0] || tb.count == tensor_last(&ta);
-    if (!whole && !one) return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: b %s must have the shape of a %s or of one entry of it", call, bs, as);
+    if (!whole && !one)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: b %s must have the shape of a %s or of one entry of it", call, bs, as);
     if (!whole && tb.differentiated && !graph->no_gradient)
-        return MISTAKE(graph, AIOS_UNSUPPORTED, "%s: b %s stands for every entry of a %s and can't have a gradient: detach it", call, bs, as);
+        return MISTAKE(graph, AIOS_UNSUPPORTED, "%s: b %s stands for every entry of a %s and can't have a gradient: detach it", call, bs,
+                       as);
     struct node node = {.op = OP_select, .input = {a, b, mask}};
     return add_node(graph, &node, TYPE_ACTIVATION, ta.shape, ta.rank);
 }
@@ -523,8 +542,10 @@ void aios_graph_begin_no_gradient(aios_graph *graph)
 void aios_graph_end_no_gradient(aios_graph *graph)
 {
     if (!graph || !usable(graph, "aios_graph_end_no_gradient")) return;
-    if (graph->no_gradient) graph->no_gradient--;
-    else (void)MISTAKE(graph, AIOS_WRONG_STATE, "aios_graph_end_no_gradient: no region was begun");
+    if (graph->no_gradient)
+        graph->no_gradient--;
+    else
+        (void)MISTAKE(graph, AIOS_WRONG_STATE, "aios_graph_end_no_gradient: no region was begun");
 }
 
 /* ---- losses, outputs --------------------------------------------------------------------------------------------- */
@@ -563,8 +584,8 @@ aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_te
     const struct tensor *t = operand(graph, call, "targets", targets);
     if (!t) return 0;
     if (t->type != AIOS_F32 || t->count != graph->tensors[x].count)
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: targets has %lld elements of type %d: %lld of AIOS_F32 are wanted", call, (long long)t->count,
-                       t->type, (long long)graph->tensors[x].count);
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: targets has %lld elements of type %d: %lld of AIOS_F32 are wanted", call,
+                       (long long)t->count, t->type, (long long)graph->tensors[x].count);
     struct tensor shape = *t;
     struct node node = {.op = OP_bce, .input = {x, targets}, .weight = weight};
     return add_loss(graph, &node, &shape);
@@ -582,7 +603,8 @@ void aios_graph_output(aios_graph *graph, const char *name, aios_tensor x)
             (void)MISTAKE(graph, AIOS_ALREADY_EXISTS, "aios_graph_output: there is an output '%s' already", name);
             return;
         }
-    if (aios_memory_grow(graph->context, (void **)&graph->outputs, &graph->output_capacity, graph->output_count + 1, sizeof *graph->outputs) != AIOS_OK) {
+    if (aios_memory_grow(graph->context, (void **)&graph->outputs, &graph->output_capacity, graph->output_count + 1,
+                         sizeof *graph->outputs) != AIOS_OK) {
         (void)keep_mistake(graph);
         return;
     }

@@ -18,36 +18,36 @@ struct tensor {
     int32_t type;
     int32_t rank;
     int32_t shape[AIOS_RANK_MAX];
-    int64_t count;              /* elements */
-    int32_t node;               /* that makes it; -1 for a leaf */
-    int32_t consumers;          /* nodes that read it */
-    int32_t root;               /* parameter that this is a run of whole rows of (itself for a parameter); 0 none */
-    int64_t root_offset;        /* elements from the parameter's first */
-    int32_t differentiated;     /* 1: a gradient is wanted */
+    int64_t count;          /* elements */
+    int32_t node;           /* that makes it; -1 for a leaf */
+    int32_t consumers;      /* nodes that read it */
+    int32_t root;           /* parameter that this is a run of whole rows of (itself for a parameter); 0 none */
+    int64_t root_offset;    /* elements from the parameter's first */
+    int32_t differentiated; /* 1: a gradient is wanted */
     int32_t is_output;
-    int32_t init, group;        /* of a parameter */
+    int32_t init, group; /* of a parameter */
     float init_scale;
-    char name[NAME_SIZE];       /* of a leaf */
+    char name[NAME_SIZE]; /* of a leaf */
 };
 
 /* OP(name): every operation; emit.c has a forward and a backward for each. */
-#define OP_LIST(OP)                                                                                                    \
-    OP(cast)                                                                                                           \
-    OP(embedding)                                                                                                      \
-    OP(linear)                                                                                                         \
-    OP(add)                                                                                                            \
-    OP(scale)                                                                                                          \
-    OP(layernorm)                                                                                                      \
-    OP(rmsnorm)                                                                                                        \
-    OP(gelu)                                                                                                           \
-    OP(swiglu)                                                                                                         \
-    OP(rope)                                                                                                           \
-    OP(cache_append)                                                                                                   \
-    OP(attention)                                                                                                      \
-    OP(slice)                                                                                                          \
-    OP(alias)                                                                                                          \
-    OP(select)                                                                                                         \
-    OP(cross_entropy)                                                                                                  \
+#define OP_LIST(OP)                                                                                                                        \
+    OP(cast)                                                                                                                               \
+    OP(embedding)                                                                                                                          \
+    OP(linear)                                                                                                                             \
+    OP(add)                                                                                                                                \
+    OP(scale)                                                                                                                              \
+    OP(layernorm)                                                                                                                          \
+    OP(rmsnorm)                                                                                                                            \
+    OP(gelu)                                                                                                                               \
+    OP(swiglu)                                                                                                                             \
+    OP(rope)                                                                                                                               \
+    OP(cache_append)                                                                                                                       \
+    OP(attention)                                                                                                                          \
+    OP(slice)                                                                                                                              \
+    OP(alias)                                                                                                                              \
+    OP(select)                                                                                                                             \
+    OP(cross_entropy)                                                                                                                      \
     OP(bce)
 
 enum op {
@@ -63,13 +63,13 @@ struct node {
     enum op op;
     aios_tensor input[NODE_INPUTS]; /* 0: none */
     aios_tensor output;
-    int32_t segment;                /* marks before it */
+    int32_t segment; /* marks before it */
     int32_t no_gradient;
-    int32_t layout, activation;     /* linear */
-    int32_t kind;                   /* cross_entropy */
-    float weight;                   /* losses */
-    float factor;                   /* scale; eps of norms */
-    int32_t axis, start;            /* slice */
+    int32_t layout, activation;                 /* linear */
+    int32_t kind;                               /* cross_entropy */
+    float weight;                               /* losses */
+    float factor;                               /* scale; eps of norms */
+    int32_t axis, start;                        /* slice */
     int32_t heads, kv_heads, head_size, causal; /* attention, rope */
     float attention_scale, theta;
 };
@@ -85,10 +85,10 @@ struct named_output {
 
 struct aios_graph {
     aios_context *context;
-    aios_status status;              /* the first mistake … */
-    aios_error_record mistake;       /* … and its words */
+    aios_status status;        /* the first mistake … */
+    aios_error_record mistake; /* … and its words */
     int32_t finished, no_gradient, segment;
-    struct tensor *tensors;          /* [0] is none */
+    struct tensor *tensors; /* [0] is none */
     size_t tensor_count, tensor_capacity;
     struct node *nodes;
     size_t node_count, node_capacity;

@@ -42,8 +42,12 @@ static aios_status list_leaves(aios_parameters *p, const aios_graph *graph)
         const struct tensor *t = &graph->tensors[i];
         if (t->kind == TENSOR_PARAMETER) {
             struct parameter *x = &p->list[p->count++];
-            *x = (struct parameter){.rank = t->rank, .init = t->init, .group = t->group, .init_scale = t->init_scale,
-                                    .count = (uint64_t)t->count, .offset = p->padded};
+            *x = (struct parameter){.rank = t->rank,
+                                    .init = t->init,
+                                    .group = t->group,
+                                    .init_scale = t->init_scale,
+                                    .count = (uint64_t)t->count,
+                                    .offset = p->padded};
             memcpy(x->name, t->name, sizeof x->name);
             memcpy(x->shape, t->shape, sizeof x->shape);
             p->total += x->count;
@@ -92,7 +96,8 @@ static aios_status write_groups(aios_parameters *p)
     float one = 1.0f;
     if (!groups) return AIOS_OUT_OF_MEMORY;
     for (size_t i = 0; i < p->count; i++)
-        for (uint64_t b = p->list[i].offset / BLOCK; b < (p->list[i].offset + p->list[i].count + BLOCK - 1) / BLOCK; b++) groups[b] = p->list[i].group;
+        for (uint64_t b = p->list[i].offset / BLOCK; b < (p->list[i].offset + p->list[i].count + BLOCK - 1) / BLOCK; b++)
+            groups[b] = p->list[i].group;
     ATTEMPT_QUIET(aios_stream_copy(p->stream, p->group, groups, blocks * 4, AIOS_COPY_HOST_TO_DEVICE));
     ATTEMPT_QUIET(aios_stream_copy(p->stream, p->scale, &one, 4, AIOS_COPY_HOST_TO_DEVICE));
     ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
@@ -101,20 +106,24 @@ done:
     return status;
 }
 
-aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given, aios_parameters **parameters)
+aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given,
+                                   aios_parameters **parameters)
 {
     aios_status status = AIOS_OK;
-    if (!device || !graph || !parameters) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_create: device, graph and parameters must not be NULL");
+    if (!device || !graph || !parameters)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_create: device, graph and parameters must not be NULL");
     *parameters = NULL;
     aios_parameters_options options = AIOS_PARAMETERS_OPTIONS_INIT;
     TRY_QUIET(aios_struct_read("aios_parameters_options", &options, sizeof options, given));
     if (!graph->finished) return FAIL(AIOS_WRONG_STATE, "aios_parameters_create: finish the graph first (aios_graph_finish)");
-    static const int32_t storages[] = {[AIOS_PRECISION_32] = AIOS_F32, [AIOS_PRECISION_16_MIXED] = AIOS_F16, [AIOS_PRECISION_BF16_MIXED] = AIOS_BF16};
+    static const int32_t storages[] = {
+        [AIOS_PRECISION_32] = AIOS_F32, [AIOS_PRECISION_16_MIXED] = AIOS_F16, [AIOS_PRECISION_BF16_MIXED] = AIOS_BF16};
     static const char *const names[] = {"32", "16-mixed", "bf16-mixed"};
     if (options.precision < 0 || options.precision > AIOS_PRECISION_BF16_MIXED)
         return FAIL(AIOS_INVALID_ARGUMENT, "precision is %d: 0 (32), 1 (16-mixed) and 2 (bf16-mixed) are allowed", options.precision);
     if (!(aios_device_get_info(device)->storage_types & 1u << storages[options.precision]))
-        return FAIL(AIOS_UNSUPPORTED, "%s (%s) can't do precision %s", aios_device_spec(device), aios_device_get_info(device)->name, names[options.precision]);
+        return FAIL(AIOS_UNSUPPORTED, "%s (%s) can't do precision %s", aios_device_spec(device), aios_device_get_info(device)->name,
+                    names[options.precision]);
 
     aios_parameters *p = aios_new(graph->context, aios_parameters);
     if (!p) return AIOS_OUT_OF_MEMORY;
@@ -184,7 +193,8 @@ aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_
 static aios_status refresh_weight(aios_parameters *p, uint64_t offset, uint64_t count)
 {
     if (p->storage == AIOS_F32) return AIOS_OK;
-    return launch_cast_from_f32(p->stream, p->storage, 0, (char *)p->weight + offset * storage_size(p->storage), p->master + offset, (int32_t)count);
+    return launch_cast_from_f32(p->stream, p->storage, 0, (char *)p->weight + offset * storage_size(p->storage), p->master + offset,
+                                (int32_t)count);
 }
 
 struct filler {
@@ -224,7 +234,8 @@ aios_status aios_parameters_initialize(aios_parameters *p, uint64_t seed)
         for (uint64_t done = 0; done < x->count; done += PIECE) {
             uint64_t count = x->count - done < PIECE ? x->count - done : PIECE;
             fill(&f, piece, count);
-            ATTEMPT(aios_stream_copy(p->stream, p->master + x->offset + done, piece, count * 4, AIOS_COPY_HOST_TO_DEVICE), "initialising %s", x->name);
+            ATTEMPT(aios_stream_copy(p->stream, p->master + x->offset + done, piece, count * 4, AIOS_COPY_HOST_TO_DEVICE),
+                    "initialising %s", x->name);
             ATTEMPT_QUIET(refresh_weight(p, x->offset + done, count));
             ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
         }
@@ -237,15 +248,16 @@ done:
 static aios_status locate(aios_parameters *p, const char *name, int32_t kind, uint64_t count, float **flat, const struct parameter **found)
 {
     if (!p || !name) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters: parameters and name must not be NULL");
-    static const char *const what[] = {"values", "gradients: make the parameters with training 1", "moments: make an optimizer that has them first",
-                                       "moments: make an optimizer that has them first"};
+    static const char *const what[] = {"values", "gradients: make the parameters with training 1",
+                                       "moments: make an optimizer that has them first", "moments: make an optimizer that has them first"};
     if (kind < AIOS_VALUE || kind > AIOS_MOMENT2) return FAIL(AIOS_INVALID_ARGUMENT, "kind is %d: 0 to %d are allowed", kind, AIOS_MOMENT2);
     *flat = kind == AIOS_VALUE ? p->master : kind == AIOS_GRADIENT ? p->gradient : kind == AIOS_MOMENT1 ? p->moment1 : p->moment2;
     if (!*flat) return FAIL(AIOS_WRONG_STATE, "these parameters have no %s", what[kind]);
     *found = parameters_find(p, name);
     if (!*found) return FAIL(AIOS_NOT_FOUND, "no parameter is called '%s'", name);
     if ((*found)->count != count)
-        return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count, (unsigned long long)count);
+        return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count,
+                    (unsigned long long)count);
     return AIOS_OK;
 }
 
@@ -274,6 +286,7 @@ aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t 
 aios_status aios_parameters_reset_states(aios_parameters *p)
 {
     if (!p) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_reset_states: parameters is NULL");
-    for (size_t i = 0; i < p->state_count; i++) TRY(aios_stream_fill(p->stream, p->states[i].memory, 0, p->states[i].size), "state %s", p->states[i].name);
+    for (size_t i = 0; i < p->state_count; i++)
+        TRY(aios_stream_fill(p->stream, p->states[i].memory, 0, p->states[i].size), "state %s", p->states[i].name);
     return AIOS_OK;
 }

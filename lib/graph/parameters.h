@@ -33,21 +33,21 @@ struct aios_parameters {
     aios_context *context;
     aios_device *device;
     aios_stream *stream;
-    int32_t storage;      /* AIOS_F32, AIOS_BF16, AIOS_F16 */
+    int32_t storage; /* AIOS_F32, AIOS_BF16, AIOS_F16 */
     int32_t training;
     int32_t has_optimizer;
     struct parameter *list;
     size_t count;
     struct state *states;
     size_t state_count;
-    uint64_t total;       /* elements without padding */
-    uint64_t padded;      /* elements of a flat buffer */
-    float *master;        /* device memory, as all below */
-    void *weight;         /* what forward reads: master itself in f32 */
+    uint64_t total;  /* elements without padding */
+    uint64_t padded; /* elements of a flat buffer */
+    float *master;   /* device memory, as all below */
+    void *weight;    /* what forward reads: master itself in f32 */
     float *gradient;
     float *moment1, *moment2; /* of the optimizer, while there is one */
-    int32_t *group;       /* per block */
-    float *scale;         /* [0]: what every loss gradient is multiplied by */
+    int32_t *group;           /* per block */
+    float *scale;             /* [0]: what every loss gradient is multiplied by */
 };
 
 size_t storage_size(int32_t storage);

@@ -21,7 +21,8 @@ static aios_status own(aios_plan *plan, uint64_t size, void **memory)
 static aios_status own_buffer(aios_plan *plan, uint64_t size, int32_t *buffer)
 {
     void *memory;
-    TRY_QUIET(aios_memory_grow(plan->context, (void **)&plan->buffers, &plan->buffer_capacity, plan->buffer_count + 1, sizeof *plan->buffers));
+    TRY_QUIET(
+        aios_memory_grow(plan->context, (void **)&plan->buffers, &plan->buffer_capacity, plan->buffer_count + 1, sizeof *plan->buffers));
     TRY_QUIET(own(plan, size, &memory));
     plan->buffers[plan->buffer_count] = (struct buffer){.fixed = memory, .first = -1, .last = -1};
     *buffer = (int32_t)plan->buffer_count++;
@@ -112,7 +113,8 @@ aios_status aios_plan_create(const aios_graph *graph, aios_parameters *parameter
     aios_status status = prepare(made, graph, options.gradient_checkpointing != 0);
     if (status != AIOS_OK) {
         aios_plan_destroy(made);
-        return aios_error_add_frame(status, "planning a graph of %zu operations for %s", graph->node_count, aios_device_spec(parameters->device));
+        return aios_error_add_frame(status, "planning a graph of %zu operations for %s", graph->node_count,
+                                    aios_device_spec(parameters->device));
     }
     *plan = made;
     return AIOS_OK;
@@ -151,7 +153,8 @@ aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data,
         if (strcmp(plan->inputs[i].name, name) == 0) input = &plan->inputs[i];
     if (!input) return FAIL(AIOS_NOT_FOUND, "the graph has no input '%s'", name);
     if (size != input->size)
-        return FAIL(AIOS_INVALID_ARGUMENT, "input '%s' has %llu bytes, not %llu", name, (unsigned long long)input->size, (unsigned long long)size);
+        return FAIL(AIOS_INVALID_ARGUMENT, "input '%s' has %llu bytes, not %llu", name, (unsigned long long)input->size,
+                    (unsigned long long)size);
     int slot = input->next;
     if (input->in_use[slot]) TRY(aios_event_synchronize(input->copied[slot]), "input %s", name);
     memcpy(input->host[slot], data, size);
@@ -168,7 +171,8 @@ aios_status aios_plan_run(aios_plan *plan)
     for (size_t i = 0; i < plan->instruction_count; i++) {
         const struct instruction *instruction = &plan->instructions[i];
         aios_status status = instruction->run(plan, instruction);
-        if (status != AIOS_OK) return aios_error_add_frame(status, "instruction %zu of %zu: %s", i, plan->instruction_count, instruction->label);
+        if (status != AIOS_OK)
+            return aios_error_add_frame(status, "instruction %zu of %zu: %s", i, plan->instruction_count, instruction->label);
     }
     return AIOS_OK;
 }
@@ -207,11 +211,14 @@ static aios_status read_rows(aios_plan *plan, const struct plan_output *output, 
     if ((uint64_t)output->pitch != n && rows > 1) { /* row by row through a dense copy */
         TRY_QUIET(need_readout(plan, count * 8));
         char *dense = (char *)(plan->readout + count);
-        TRY_QUIET(launch_copy_strided(plan->stream, plan->storage, 0, dense, from, 1, (int32_t)rows, output->n, 0, output->n, 0, output->pitch, 0));
+        TRY_QUIET(launch_copy_strided(plan->stream, plan->storage, 0, dense, from, 1, (int32_t)rows, output->n, 0, output->n, 0,
+                                      output->pitch, 0));
         from = dense;
     }
     if (output->type == TYPE_ACTIVATION && plan->storage != AIOS_F32) {
-        if (count > INT32_MAX) return FAIL(AIOS_OUT_OF_RANGE, "output '%s' has %llu elements: at most 2^31 - 1 are read at once", output->name, (unsigned long long)count);
+        if (count > INT32_MAX)
+            return FAIL(AIOS_OUT_OF_RANGE, "output '%s' has %llu elements: at most 2^31 - 1 are read at once", output->name,
+                        (unsigned long long)count);
         TRY_QUIET(need_readout(plan, count * 8));
         TRY_QUIET(launch_cast_to_f32(plan->stream, plan->storage, 0, plan->readout, from, (int32_t)count));
         from = (char *)plan->readout;
@@ -226,7 +233,9 @@ aios_status aios_plan_read(aios_plan *plan, const char *name, void *to, uint64_t
     if (!plan || !name || !to) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_read: plan, name and to must not be NULL");
     TRY_QUIET(find_output(plan, name, &output));
     uint64_t wanted = (uint64_t)output->rows * (uint64_t)output->n * 4;
-    if (size != wanted) return FAIL(AIOS_INVALID_ARGUMENT, "output '%s' has %llu bytes, not %llu", name, (unsigned long long)wanted, (unsigned long long)size);
+    if (size != wanted)
+        return FAIL(AIOS_INVALID_ARGUMENT, "output '%s' has %llu bytes, not %llu", name, (unsigned long long)wanted,
+                    (unsigned long long)size);
     TRY(read_rows(plan, output, 0, (uint64_t)output->rows, to), "output %s", name);
     return AIOS_OK;
 }

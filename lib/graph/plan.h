@@ -83,12 +83,12 @@ struct aios_plan {
     size_t output_count;
     struct rope_table *ropes;
     size_t rope_count, rope_capacity;
-    void **owned;           /* device memory beside the arena */
+    void **owned; /* device memory beside the arena */
     size_t owned_count, owned_capacity;
     char *arena;
     uint64_t arena_size, unshared, workspace;
-    float *losses;          /* device, LOSS_COUNT */
-    float *readout;         /* device scratch for outputs as f32 */
+    float *losses;  /* device, LOSS_COUNT */
+    float *readout; /* device scratch for outputs as f32 */
     uint64_t readout_size;
 };
 

@@ -4,9 +4,9 @@
 #include "kernels/kernels.h"
 
 /* The address of the k-th buffer; NULL where the instruction has none. */
-#define AT(k) ((void *)(i->buffer[k] ? buffer_address(plan, i->buffer[k]) + i->offset[k] : NULL))
+#define AT(k)     ((void *)(i->buffer[k] ? buffer_address(plan, i->buffer[k]) + i->offset[k] : NULL))
 #define NUMBER(k) ((int32_t)i->number[k])
-#define STREAM plan->stream, plan->storage, 0
+#define STREAM    plan->stream, plan->storage, 0
 
 /* y, table, ids; rows, n */
 aios_status run_embedding(const aios_plan *plan, const struct instruction *i)
@@ -47,7 +47,8 @@ aios_status run_scale_loss(const aios_plan *plan, const struct instruction *i)
 /* y, x; groups, rows, n, y_group, y_row, x_group, x_row, accumulate */
 aios_status run_copy(const aios_plan *plan, const struct instruction *i)
 {
-    return launch_copy_strided(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1), NUMBER(2), i->number[3], i->number[4], i->number[5], i->number[6], NUMBER(7));
+    return launch_copy_strided(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1), NUMBER(2), i->number[3], i->number[4], i->number[5],
+                               i->number[6], NUMBER(7));
 }
 
 /* to, from; bytes */
@@ -126,7 +127,8 @@ aios_status run_layernorm(const aios_plan *plan, const struct instruction *i)
 /* dx, partial_w, partial_b, dy, x, w, mean, rstd, dw, db; rows, n, parts, accumulate */
 aios_status run_layernorm_backward(const aios_plan *plan, const struct instruction *i)
 {
-    TRY_QUIET(launch_layernorm_backward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3)));
+    TRY_QUIET(launch_layernorm_backward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), NUMBER(0), NUMBER(1), NUMBER(2),
+                                        NUMBER(3)));
     if (i->buffer[8]) TRY_QUIET(launch_column_reduce(STREAM, AT(8), AT(1), NUMBER(2), NUMBER(1)));
     if (i->buffer[9]) TRY_QUIET(launch_column_reduce(STREAM, AT(9), AT(2), NUMBER(2), NUMBER(1)));
     return AIOS_OK;
@@ -141,7 +143,8 @@ aios_status run_rmsnorm(const aios_plan *plan, const struct instruction *i)
 /* dx, partial_w, dy, x, w, rstd, dw; rows, n, parts, accumulate */
 aios_status run_rmsnorm_backward(const aios_plan *plan, const struct instruction *i)
 {
-    TRY_QUIET(launch_rmsnorm_backward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), NUMBER(0), NUMBER(1), NUMBER(2), i->buffer[4] != 0, NUMBER(3)));
+    TRY_QUIET(launch_rmsnorm_backward(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), NUMBER(0), NUMBER(1), NUMBER(2), i->buffer[4] != 0,
+                                      NUMBER(3)));
     if (i->buffer[6]) TRY_QUIET(launch_column_reduce(STREAM, AT(6), AT(1), NUMBER(2), NUMBER(1)));
     return AIOS_OK;
 }
@@ -149,7 +152,8 @@ aios_status run_rmsnorm_backward(const aios_plan *plan, const struct instruction
 /* y, x, cosine, sine, start; rows, n, seq, heads, head_size, inverse */
 aios_status run_rope(const aios_plan *plan, const struct instruction *i)
 {
-    return launch_rope(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3), NUMBER(4), i->buffer[4] != 0, NUMBER(5));
+    return launch_rope(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3), NUMBER(4), i->buffer[4] != 0,
+                       NUMBER(5));
 }
 
 /* cache, x, start; batch, seq, n, capacity, x_stride */
@@ -196,7 +200,8 @@ aios_status run_cross_entropy(const aios_plan *plan, const struct instruction *i
     float *sums = AT(6);
     if (NUMBER(3) == AIOS_STABLEMAX)
         TRY_QUIET(launch_stablemax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
-    else TRY_QUIET(launch_softmax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
+    else
+        TRY_QUIET(launch_softmax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
     TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), rows, plan->parts));
     TRY_QUIET(launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]));
     return launch_count_hits(STREAM, sums + LOSS_HITS, AT(1), AT(3), rows);

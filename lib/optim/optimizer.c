@@ -27,13 +27,16 @@ static aios_status alloc(aios_optimizer *o, uint64_t count, float **to)
 
 static aios_status check(const aios_optimizer_options *o)
 {
-    if (o->kind < AIOS_ADAMW || o->kind > AIOS_SIGN_SGD) return FAIL(AIOS_INVALID_ARGUMENT, "optimizer kind is %d: 0 to %d are allowed", o->kind, AIOS_SIGN_SGD);
+    if (o->kind < AIOS_ADAMW || o->kind > AIOS_SIGN_SGD)
+        return FAIL(AIOS_INVALID_ARGUMENT, "optimizer kind is %d: 0 to %d are allowed", o->kind, AIOS_SIGN_SGD);
     if (!(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1))
         return FAIL(AIOS_OUT_OF_RANGE, "beta1 is %g and beta2 %g: both must be at least 0 and under 1", o->beta1, o->beta2);
     if (!(o->eps >= 0) || !(o->weight_decay >= 0) || !(o->max_norm >= 0))
-        return FAIL(AIOS_OUT_OF_RANGE, "eps is %g, weight_decay %g, max_norm %g: none may be negative", o->eps, o->weight_decay, o->max_norm);
+        return FAIL(AIOS_OUT_OF_RANGE, "eps is %g, weight_decay %g, max_norm %g: none may be negative", o->eps, o->weight_decay,
+                    o->max_norm);
     if (!(o->loss_scale > 0) || o->growth_interval < 0)
-        return FAIL(AIOS_OUT_OF_RANGE, "loss_scale is %g and growth_interval %d: the first must be above 0, the second not negative", o->loss_scale, o->growth_interval);
+        return FAIL(AIOS_OUT_OF_RANGE, "loss_scale is %g and growth_interval %d: the first must be above 0, the second not negative",
+                    o->loss_scale, o->growth_interval);
     return AIOS_OK;
 }
 
@@ -107,7 +110,8 @@ void aios_optimizer_destroy(aios_optimizer *o)
 aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
 {
     if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_begin: optimizer is NULL");
-    if (!(lr >= 0) || !(weight > 0)) return FAIL(AIOS_OUT_OF_RANGE, "aios_optimizer_begin: lr is %g and weight %g: lr must not be negative, weight above 0", lr, weight);
+    if (!(lr >= 0) || !(weight > 0))
+        return FAIL(AIOS_OUT_OF_RANGE, "aios_optimizer_begin: lr is %g and weight %g: lr must not be negative, weight above 0", lr, weight);
     aios_parameters *p = o->parameters;
     int slot = o->next;
     if (o->in_use[slot]) TRY_QUIET(aios_event_synchronize(o->copied[slot]));
@@ -146,9 +150,11 @@ aios_status aios_optimizer_step(aios_optimizer *o)
     TRY_QUIET(launch_step_prepare(p->stream, AIOS_F32, 1, o->state, o->hyper, o->control, o->partial, o->parts, GROUPS));
     switch (o->options.kind) {
     case AIOS_ADAMW:
-        return launch_adamw(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group, blocks);
+        return launch_adamw(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group,
+                            blocks);
     case AIOS_ADAM_ATAN2:
-        return launch_adam_atan2(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group, blocks);
+        return launch_adam_atan2(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group,
+                                 blocks);
     default: return launch_sign_sgd(p->stream, p->storage, 0, p->master, p->weight, p->gradient, o->hyper, p->group, blocks);
     }
 }
@@ -160,14 +166,16 @@ uint32_t aios_optimizer_state_count(void)
 
 aios_status aios_optimizer_read_state(aios_optimizer *o, float *to, uint32_t count)
 {
-    if (!o || !to || count != STATE_SIZE) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_read_state: %u numbers asked, there are %d", count, STATE_SIZE);
+    if (!o || !to || count != STATE_SIZE)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_read_state: %u numbers asked, there are %d", count, STATE_SIZE);
     TRY_QUIET(aios_stream_copy(o->parameters->stream, to, o->state, STATE_SIZE * sizeof *to, AIOS_COPY_DEVICE_TO_HOST));
     return aios_stream_synchronize(o->parameters->stream);
 }
 
 aios_status aios_optimizer_write_state(aios_optimizer *o, const float *from, uint32_t count)
 {
-    if (!o || !from || count != STATE_SIZE) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_write_state: %u numbers given, there are %d", count, STATE_SIZE);
+    if (!o || !from || count != STATE_SIZE)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_write_state: %u numbers given, there are %d", count, STATE_SIZE);
     TRY_QUIET(aios_stream_copy(o->parameters->stream, o->state, from, STATE_SIZE * sizeof *from, AIOS_COPY_HOST_TO_DEVICE));
     return aios_stream_synchronize(o->parameters->stream);
 }
@@ -177,7 +185,7 @@ aios_status aios_optimizer_result(aios_optimizer *o, aios_step_result *result)
     float s[STATE_SIZE];
     if (!o || !result) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_result: optimizer and result must not be NULL");
     TRY_QUIET(aios_optimizer_read_state(o, s, STATE_SIZE));
-    *result = (aios_step_result){sizeof *result, s[STATE_FINITE] != 0.0f, (double)s[STATE_NORM], (double)s[STATE_LOSS_SCALE], (double)s[STATE_SKIPPED],
-                                 (double)s[STATE_SKIPPED_ROW]};
+    *result = (aios_step_result){sizeof *result,           s[STATE_FINITE] != 0.0f,     (double)s[STATE_NORM], (double)s[STATE_LOSS_SCALE],
+                                 (double)s[STATE_SKIPPED], (double)s[STATE_SKIPPED_ROW]};
     return AIOS_OK;
 }
