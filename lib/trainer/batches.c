@@ -6,34 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NO_LABEL         (-1) /* as every negative one: takes no part in the loss */
-#define PROGRESS_SECONDS 0.25
+#define NO_LABEL (-1) /* as every negative one: takes no part in the loss */
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
-
-struct progress {
-    aios_context *context;
-    double told; /* os_now() */
-};
-
-static int32_t tell_progress(void *user, uint64_t done, uint64_t total)
-{
-    struct progress *p = user;
-    char json[128];
-    double now = os_now();
-    if (now - p->told < PROGRESS_SECONDS && done < total) return 0;
-    p->told = now;
-    (void)snprintf(json, sizeof json, "{\"phase\": \"tokenize\", \"done\": %llu, \"total\": %llu}", (unsigned long long)done,
-                   (unsigned long long)total);
-    aios_emit(p->context, "data", json);
-    return 0;
-}
 
 static aios_status open_dataset(struct batches *b, const struct settings *settings, const char *path, int32_t split,
                                 aios_tokenizer *tokenizer, aios_dataset **dataset)
 {
     aios_dataset_options options = AIOS_DATASET_OPTIONS_INIT;
-    struct progress progress = {.context = b->context};
     int training = split == AIOS_SPLIT_TRAIN;
     options.path = path;
     options.tokenizer = tokenizer;
@@ -43,8 +23,6 @@ static aios_status open_dataset(struct batches *b, const struct settings *settin
     options.eval_fraction = options.split == AIOS_SPLIT_ALL ? 0 : settings->eval_fraction;
     options.seed = (uint64_t)settings->seed;
     options.shuffle = training && settings->shuffle;
-    options.progress = tell_progress;
-    options.progress_user = &progress;
     TRY_QUIET(aios_dataset_open(b->context, &options, dataset));
     if (aios_dataset_count(*dataset) > 0) return AIOS_OK;
     aios_dataset_close(*dataset);
