@@ -385,14 +385,15 @@ static int check_attention(aios_graph *graph, const struct tensor *t, const aios
         (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: heads is %d and kv_heads %d: kv_heads must divide heads", call, o->heads, kv);
         return 0;
     }
-    if (t->rank != 3 || t->shape[2] % (o->heads + 2 * kv)) {
+    int64_t parts = (int64_t)o->heads + 2 * (int64_t)kv; /* heads that lie beside each other */
+    if (t->rank != 3 || t->shape[2] % parts) {
         (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: qkv is %s: it must be (B, T, (heads + 2 kv_heads) * d) with heads %d, kv_heads %d",
                       call, shape, o->heads, kv);
         return 0;
     }
-    if (o->rope_theta != 0.0f && ((t->shape[2] / (o->heads + 2 * kv)) % 2 || !(o->rope_theta > 0.0f))) {
+    if (o->rope_theta != 0.0f && (t->shape[2] / parts % 2 || !(o->rope_theta > 0.0f))) {
         (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: rotary positions want an even head size and a base above 0 (size %d, base %g)",
-                      call, t->shape[2] / (o->heads + 2 * kv), (double)o->rope_theta);
+                      call, (int)(t->shape[2] / parts), (double)o->rope_theta);
         return 0;
     }
     if (!o->cache != !o->start) {
@@ -463,8 +464,8 @@ aios_tensor aios_graph_slice(aios_graph *graph, aios_tensor x, int32_t axis, int
     if (axis < 0) axis += copy.rank;
     if (axis < 0 || axis >= copy.rank) return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: axis is %d: x has rank %d", call, axis, copy.rank);
     if (start < 0 || length < 1 || start > copy.shape[axis] - length)
-        return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: entries %d to %d of axis %d: it has %d", call, start, start + length - 1, axis,
-                       copy.shape[axis]);
+        return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: entries %d to %lld of axis %d: it has %d", call, start, (long long)start + length - 1,
+                       axis, copy.shape[axis]);
     int64_t rows_before = copy.count / copy.shape[0] * start;
     copy.shape[axis] = length;
     struct node node = {.op = OP_slice, .input = {x}, .axis = axis, .start = start};

@@ -89,41 +89,54 @@ void net_keep(struct network *n, value x)
     aios_graph_output(n->graph, kept->name, x.id);
 }
 
-static struct leaf *add_leaf(struct network *n, enum leaf_kind kind, int node)
+/* Shapes are copied: the one given may lie in the tape, which moves as it grows. */
+struct dimensions {
+    int size[TAPE_RANK];
+};
+
+static struct dimensions copy_shape(const int *shape, int rank)
+{
+    struct dimensions d = {{0}};
+    assert_in_range(rank, 1, TAPE_RANK);
+    memcpy(d.size, shape, (size_t)rank * sizeof *shape);
+    return d;
+}
+
+static struct leaf *add_leaf(struct network *n, enum leaf_kind kind, const struct dimensions *d, int rank)
 {
     assert_true(n->leaf_count < NETWORK_MOST);
     struct leaf *leaf = &n->leaves[n->leaf_count++];
     leaf->kind = kind;
-    leaf->node = node;
+    leaf->node = tape_leaf(n->tape, d->size, rank, kind == LEAF_PARAMETER);
     (void)snprintf(leaf->name, sizeof leaf->name, "leaf%d", n->leaf_count);
     return leaf;
 }
 
 value net_parameter(struct network *n, const int *shape, int rank, double scale, double offset)
 {
-    int node = tape_leaf(n->tape, shape, rank, 1);
-    struct leaf *leaf = add_leaf(n, LEAF_PARAMETER, node);
-    struct tape_node *x = tape_at(n->tape, node);
+    struct dimensions d = copy_shape(shape, rank);
+    struct leaf *leaf = add_leaf(n, LEAF_PARAMETER, &d, rank);
+    struct tape_node *x = tape_at(n->tape, leaf->node);
     for (size_t i = 0; i < x->count; i++) x->value[i] = network_uniform(n, offset - scale, offset + scale);
-    return (value){aios_graph_parameter(n->graph, leaf->name, shape, rank, AIOS_INIT_ZERO, 0.0f, AIOS_GROUP_DECAY), node};
+    return (value){aios_graph_parameter(n->graph, leaf->name, d.size, rank, AIOS_INIT_ZERO, 0.0f, AIOS_GROUP_DECAY), leaf->node};
 }
 
 value net_numbers(struct network *n, const int *shape, int rank, double low, double high)
 {
-    int node = tape_leaf(n->tape, shape, rank, 0);
-    struct leaf *leaf = add_leaf(n, LEAF_NUMBERS, node);
-    struct tape_node *x = tape_at(n->tape, node);
+    struct dimensions d = copy_shape(shape, rank);
+    struct leaf *leaf = add_leaf(n, LEAF_NUMBERS, &d, rank);
+    struct tape_node *x = tape_at(n->tape, leaf->node);
     for (size_t i = 0; i < x->count; i++) x->value[i] = network_uniform(n, low, high);
-    return (value){aios_graph_input(n->graph, leaf->name, AIOS_F32, shape, rank), node};
+    return (value){aios_graph_input(n->graph, leaf->name, AIOS_F32, d.size, rank), leaf->node};
 }
 
 value net_integers(struct network *n, const int *shape, int rank, int low, int high)
 {
-    int node = tape_leaf(n->tape, shape, rank, 0);
-    struct leaf *leaf = add_leaf(n, LEAF_INTEGERS, node);
-    struct tape_node *x = tape_at(n->tape, node);
+    struct dimensions d = copy_shape(shape, rank);
+    struct leaf *leaf = add_leaf(n, LEAF_INTEGERS, &d, rank);
+    struct tape_node *x = tape_at(n->tape, leaf->node);
     for (size_t i = 0; i < x->count; i++) x->value[i] = (double)(low + network_draw(n, high - low + 1));
-    return (value){aios_graph_input(n->graph, leaf->name, AIOS_I32, shape, rank), node};
+    return (value){aios_graph_input(n->graph, leaf->name, AIOS_I32, d.size, rank), leaf->node};
 }
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
