@@ -48,11 +48,13 @@ static aios_status grow_slots(vocabulary *v)
 aios_status vocabulary_add(vocabulary *v, int64_t id, const char *bytes, size_t size, int findable)
 {
     if (id < 0 || id >= VOCABULARY_IDS_MOST)
-        return FAIL(AIOS_OUT_OF_RANGE, "token \"%.40s\" has id %lld: ids go from 0 to %d", bytes, (long long)id, VOCABULARY_IDS_MOST - 1);
+        return FAIL(AIOS_OUT_OF_RANGE, "token \"%.*s\" has id %lld: ids go from 0 to %d", (int)(size < 40 ? size : 40), bytes,
+                    (long long)id, VOCABULARY_IDS_MOST - 1);
     if (size == 0 || size > UINT32_MAX) return FAIL(AIOS_CORRUPT, "the token with id %lld has no text", (long long)id);
     if ((size_t)id < v->size && v->tokens[id].size)
-        return FAIL(AIOS_CORRUPT, "tokens \"%.*s\" and \"%.40s\" have the same id %lld",
-                    (int)(v->tokens[id].size < 40 ? v->tokens[id].size : 40), v->bytes + v->tokens[id].offset, bytes, (long long)id);
+        return FAIL(AIOS_CORRUPT, "tokens \"%.*s\" and \"%.*s\" have the same id %lld",
+                    (int)(v->tokens[id].size < 40 ? v->tokens[id].size : 40), v->bytes + v->tokens[id].offset, (int)(size < 40 ? size : 40),
+                    bytes, (long long)id);
     TRY_QUIET(aios_memory_grow(v->context, (void **)&v->bytes, &v->byte_capacity, v->byte_count + size, 1));
     TRY_QUIET(aios_memory_grow(v->context, (void **)&v->tokens, &v->token_capacity, (size_t)id + 1, sizeof *v->tokens));
     if (findable) TRY_QUIET(grow_slots(v));

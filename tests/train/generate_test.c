@@ -163,7 +163,7 @@ static void learn(struct run *r, const char *context, const char *batch)
     char path[PATH_SIZE];
     run_open(r);
     write_repeated(r, "text.txt", sentence, 8000);
-    run_set(r, "steps", "250");
+    run_set(r, "steps", "300");
     run_set(r, "max-seq-len", context);
     run_set(r, "batch-size", batch);
     run_set(r, "lr", "1e-2");
@@ -171,7 +171,7 @@ static void learn(struct run *r, const char *context, const char *batch)
     assert_ok(run_train(r));
     run_end_trainer(r);
     run_options(r, AIOS_SCOPE_GENERATE);
-    run_path(r, "run/checkpoints/step-00000250", path);
+    run_path(r, "run/checkpoints/step-00000300", path);
     run_set(r, "model", path);
 }
 
@@ -217,7 +217,7 @@ static void prompts_go_through_in_chunks(void **state)
         char cut[130];
         memcpy(cut, prompt, sizes[i]);
         cut[sizes[i]] = 0;
-        check_greedy(&r, cut, 80);
+        check_greedy(&r, cut, 20);
     }
     run_close(&r);
 }
