@@ -7,6 +7,7 @@
 #include <aios/context.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
@@ -30,6 +31,12 @@ void os_condition_broadcast(os_condition *condition);
 /* The thread blocks every signal, so that the host's handlers run on the host's threads. */
 aios_status os_thread_start(os_thread *thread, const char *name, void *(*run)(void *), void *argument);
 void os_thread_join(os_thread thread);
+
+/* Keeps the signals that come from outside (timers, the terminal, other processes) from the calling thread until let again; other
+ * threads get them meanwhile, or this one does afterwards.  Faults of its own code stay deliverable. */
+typedef sigset_t os_signals;
+os_signals os_signals_hold(void);
+void os_signals_let(const os_signals *before);
 int os_cpu_count(void);  /* that this process may use */
 void os_cpu_relax(void); /* a hint inside a spin loop */
 void os_thread_yield(void);

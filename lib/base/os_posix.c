@@ -96,6 +96,21 @@ void os_thread_join(os_thread thread)
     (void)pthread_join(thread, NULL);
 }
 
+os_signals os_signals_hold(void)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    os_signals held, before;
+    (void)sigfillset(&held);
+    for (size_t i = 0; i < COUNT_OF(faults); i++) (void)sigdelset(&held, faults[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &held, &before);
+    return before;
+}
+
+void os_signals_let(const os_signals *before)
+{
+    (void)pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 int os_cpu_count(void)
 {
     cpu_set_t set;

@@ -298,11 +298,11 @@ static uint64_t cpu_workspace_size(void *handle, const aios_attention *shape, in
 static void claim_units(void *user, int index, int count)
 {
     struct job *job = user;
-    int before = onednn_enter(&job->device->dnn);
+    onednn_scope before = onednn_enter(&job->device->dnn);
     (void)count;
     for (int32_t unit; (unit = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < job->units;)
         job->unit(job, unit, job->workspace + (uint64_t)index * job->per_thread);
-    onednn_leave(&job->device->dnn, before);
+    onednn_leave(&job->device->dnn, &before);
 }
 
 static aios_status run_phase(cpu_device *device, struct job *job, int phase, int32_t units)

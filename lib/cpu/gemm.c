@@ -162,14 +162,14 @@ static void make_share(void *user, int index, int count)
     int32_t per_batch = job->grid_rows * job->grid_columns;
     int64_t items = (int64_t)g->batch * per_batch;
     float *scratch = job->device->scratch ? job->device->scratch + (size_t)index * SCRATCH : NULL;
-    int before = onednn_enter(&job->device->dnn);
+    onednn_scope before = onednn_enter(&job->device->dnn);
     for (int64_t item = items * index / count; item < items * (index + 1) / count; item++) {
         int32_t row = (int32_t)(item % per_batch) / job->grid_columns, column = (int32_t)(item % per_batch) % job->grid_columns;
         struct tile t = {share(g->m, UNIT_ROWS, row, job->grid_rows), share(g->m, UNIT_ROWS, row + 1, job->grid_rows),
                          share(g->n, UNIT_COLUMNS, column, job->grid_columns), share(g->n, UNIT_COLUMNS, column + 1, job->grid_columns)};
         make_tile(job, (int32_t)(item / per_batch), t, scratch);
     }
-    onednn_leave(&job->device->dnn, before);
+    onednn_leave(&job->device->dnn, &before);
 }
 
 static int32_t largest_share(int32_t size, int32_t unit, int32_t parts)

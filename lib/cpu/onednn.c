@@ -1,7 +1,5 @@
 #include "onednn.h"
 
-#include "base/os.h"
-
 #include <string.h>
 
 static const char *const names[] = {"libdnnl.so.3", "libdnnl.so.3.6" /* Debian 13's name */, "libdnnl.so.2"};
@@ -25,14 +23,15 @@ aios_status onednn_open(onednn *dnn)
     return AIOS_OK;
 }
 
-int onednn_enter(const onednn *dnn)
+onednn_scope onednn_enter(const onednn *dnn)
 {
-    int before = dnn->omp_set_num_threads ? dnn->omp_get_max_threads() : 1;
-    if (before != 1) dnn->omp_set_num_threads(1);
+    onednn_scope before = {dnn->omp_set_num_threads ? dnn->omp_get_max_threads() : 1, os_signals_hold()};
+    if (before.threads != 1) dnn->omp_set_num_threads(1);
     return before;
 }
 
-void onednn_leave(const onednn *dnn, int before)
+void onednn_leave(const onednn *dnn, const onednn_scope *before)
 {
-    if (before != 1) dnn->omp_set_num_threads(before);
+    if (before->threads != 1) dnn->omp_set_num_threads(before->threads);
+    os_signals_let(&before->signals);
 }

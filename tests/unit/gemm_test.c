@@ -2,6 +2,10 @@
 #include "gpu/device.h"
 #include "storage.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <sys/time.h>
+
 static aios_context *context;
 static aios_device *cpu;
 static aios_stream *stream;
@@ -292,6 +296,55 @@ static void what_makes_no_sense_is_refused_by_name(void **state)
     free_product(&p);
 }
 
+/* ---- signals ------------------------------------------------------------------------------------------------------ */
+
+static uintptr_t stack_low, stack_high;
+static volatile sig_atomic_t signals_seen, signals_astray;
+
+static void see_signal(int number)
+{
+    (void)number;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    signals_seen++;
+    if (here < stack_low || here >= stack_high) signals_astray++;
+}
+
+/* Generated code of a BLAS may keep data in the stack register, and a handler's frame would land in the heap. */
+static void a_signal_finds_the_thread_on_its_stack(void **state)
+{
+    (void)state;
+    pthread_attr_t attributes;
+    void *base;
+    size_t size;
+    assert_int_equal(pthread_getattr_np(pthread_self(), &attributes), 0);
+    assert_int_equal(pthread_attr_getstack(&attributes, &base, &size), 0);
+    assert_int_equal(pthread_attr_destroy(&attributes), 0);
+    stack_low = (uintptr_t)base;
+    stack_high = stack_low + size;
+
+    struct sigaction action, before;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = see_signal;
+    action.sa_flags = SA_RESTART;
+    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+    struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    rng r;
+    rng_init(&r, 8, 0);
+    static const int32_t small[][3] = {{32, 96, 32}, {32, 32, 128}, {32, 256, 32}, {64, 16, 64}, {7, 5, 3}, {200, 300, 100}};
+    for (size_t i = 0; i < COUNT_OF(small); i++)
+        for (int transposed = 0; transposed < 4; transposed++) {
+            struct product p =
+                make_product(small[i][0], small[i][1], small[i][2], 1, transposed & 1, transposed >> 1, AIOS_F32, AIOS_F32, 0, &r);
+            for (int n = 0; n < 300; n++) assert_ok(aios_stream_gemm(stream, &p.g));
+            free_product(&p);
+        }
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+    assert_true(signals_seen > 0);
+    assert_int_equal(signals_astray, 0);
+}
+
 static int open_cpu(void **state)
 {
     (void)state;
@@ -320,6 +373,7 @@ int main(void)
         cmocka_unit_test(products_of_many_blocks_are_right),
         cmocka_unit_test(results_are_bitwise_repeatable),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
+        cmocka_unit_test(a_signal_finds_the_thread_on_its_stack),
     };
     return cmocka_run_group_tests_name("gemm", tests, open_cpu, close_cpu);
 }
