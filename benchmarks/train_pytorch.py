@@ -10,6 +10,7 @@ names the best mode.  Works with PyTorch 1.13 and newer; the numbers of docs/mea
     python3 benchmarks/train_pytorch.py --device cuda --dtype bfloat16 --shapes gpt2:16:1024 --modes eager,compile
 """
 import argparse
+import contextlib
 import json
 import math
 import statistics
@@ -107,7 +108,7 @@ def measure(name, batch, sequence, mode, arguments):
 
     def step():
         start = time.perf_counter()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, dtype=dtype) if dtype != torch.float32 else contextlib.nullcontext():
             loss = run(text[:, :-1].contiguous(), text[:, 1:].contiguous())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
