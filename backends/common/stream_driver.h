@@ -73,13 +73,14 @@ aios_status stream_launch(void *device, void *stream, uint32_t kernel, uint32_t 
  */
 aios_status stream_copy_peer(void *device, void *stream, void *to, void *other, const void *from, uint64_t size);
 
+/* All but open, close, get_info, set_device, destroy_stream (whose vendor's part may keep something by stream) and the groups. */
 #define STREAM_DEVICE_TABLE                                                                                                                \
     .get_memory_info = stream_get_memory_info, .synchronize = stream_synchronize_device, .create_stream = stream_create,                   \
-    .destroy_stream = stream_destroy, .synchronize_stream = stream_synchronize, .create_event = stream_create_event,                       \
-    .destroy_event = stream_destroy_event, .record_event = stream_record_event, .wait_event = stream_wait_event,                           \
-    .synchronize_event = stream_synchronize_event, .elapsed_ms = stream_elapsed_ms, .alloc = stream_alloc, .free = stream_free,            \
-    .host_alloc = stream_host_alloc, .host_free = stream_host_free, .copy = stream_copy, .fill = stream_fill,                              \
-    .copy_peer = stream_copy_peer, .load_kernels = stream_load_kernels, .launch = stream_launch
+    .synchronize_stream = stream_synchronize, .create_event = stream_create_event, .destroy_event = stream_destroy_event,                  \
+    .record_event = stream_record_event, .wait_event = stream_wait_event, .synchronize_event = stream_synchronize_event,                   \
+    .elapsed_ms = stream_elapsed_ms, .alloc = stream_alloc, .free = stream_free, .host_alloc = stream_host_alloc,                          \
+    .host_free = stream_host_free, .copy = stream_copy, .fill = stream_fill, .copy_peer = stream_copy_peer,                                \
+    .load_kernels = stream_load_kernels, .launch = stream_launch
 
 /* Recordings; NULL where the driver lacks graphs. */
 const aios_capture_group *stream_capture_group(void);
