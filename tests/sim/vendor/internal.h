@@ -47,6 +47,8 @@ struct vendor_device {
     vendor_event *events;
 };
 
+enum { PEER_YES, PEER_NO, PEER_BROKEN };
+
 struct core {
     pthread_mutex_t mutex;
     pthread_cond_t moved; /* work was done, or a state changed */
@@ -54,7 +56,7 @@ struct core {
     int device_count;
     struct fault faults[FAULTS_MAX];
     int fault_count;
-    enum { PEER_YES, PEER_NO, PEER_BROKEN } peer;
+    int peer; /* PEER_… */
     uint64_t random;
     int running; /* pieces of work that threads execute now */
 };
