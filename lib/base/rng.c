@@ -62,16 +62,6 @@ double rng_normal(rng *r)
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586476925 * v);
 }
 
-void rng_fill_normal(rng *r, float *to, uint64_t count, float deviation)
-{
-    for (uint64_t i = 0; i < count; i += 2) {
-        float u = ((float)(rng_u32(r) >> 8) + 1.0f) * 0x1p-24f, v = (float)(rng_u32(r) >> 8) * 0x1p-24f;
-        float radius = sqrtf(-2.0f * logf(u)) * deviation;
-        to[i] = radius * cosf(6.28318531f * v);
-        if (i + 1 < count) to[i + 1] = radius * sinf(6.28318531f * v);
-    }
-}
-
 double rng_truncated_normal(rng *r)
 {
     double x;

@@ -20,8 +20,9 @@ uint64_t rng_u64(rng *r);
 uint64_t rng_below(rng *r, uint64_t bound); /* 0 … bound-1, unbiased; bound > 0 */
 double rng_uniform(rng *r);                 /* [0, 1) with 53 bits */
 double rng_normal(rng *r);                  /* mean 0, variance 1 */
-/* count normals of a deviation, in f32 and faster: two from each pair of draws. */
-void rng_fill_normal(rng *r, float *to, uint64_t count, float deviation);
+/* to[i] = deviation * the i-th normal number of (seed, stream), counted from the block `counter` on, four to a block.  f32, many times
+ * faster than rng_normal, and the same bits on every machine.  Source: lib/base/normals.c. */
+void rng_normals(uint64_t seed, uint64_t stream, uint64_t counter, float *to, uint64_t count, float deviation);
 /* Truncated to +-2 deviations and rescaled so that the deviation after truncation is 1 (JAX's). */
 double rng_truncated_normal(rng *r);
 

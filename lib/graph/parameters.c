@@ -1,5 +1,7 @@
 #include "parameters.h"
 
+#include "base/os.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
@@ -8,7 +10,7 @@
 #include <string.h>
 
 /* Elements that go through host memory at a time. */
-#define PIECE ((uint64_t)1 << 20)
+#define PIECE ((uint64_t)1 << 18)
 
 size_t storage_size(int32_t storage)
 {
@@ -197,22 +199,12 @@ static aios_status refresh_weight(aios_parameters *p, uint64_t offset, uint64_t 
                                 (int32_t)count);
 }
 
-struct filler {
+/* Numbers [start, start + count) of a parameter, made on the host.  A piece has its own stretch of the parameter's random stream, so
+ * pieces are made in any order, by any number of threads, with the same values. */
+struct piece {
     const struct parameter *parameter;
-    rng random;
+    uint64_t start, count, stream;
 };
-
-static void fill(struct filler *f, float *to, uint64_t count)
-{
-    const struct parameter *x = f->parameter;
-    for (uint64_t i = 0; i < count; i++) switch (x->init) {
-        case AIOS_INIT_ONE: to[i] = 1.0f; break;
-        case AIOS_INIT_CONSTANT: to[i] = x->init_scale; break;
-        case AIOS_INIT_TRUNCATED_NORMAL: to[i] = (float)(rng_truncated_normal(&f->random) * (double)x->init_scale); break;
-        default: to[i] = 0.0f;
-        }
-    if (x->init == AIOS_INIT_NORMAL) rng_fill_normal(&f->random, to, count, x->init_scale);
-}
 
 static uint64_t hash_name(const char *name)
 {
@@ -221,27 +213,89 @@ static uint64_t hash_name(const char *name)
     return hash;
 }
 
+static void fill_piece(const struct piece *piece, uint64_t seed, float *to)
+{
+    const struct parameter *x = piece->parameter;
+    rng r;
+    rng_init(&r, seed, piece->stream);
+    r.counter = piece->start * 2; /* a number takes one block, or another for each that was thrown away (5 % are): no two pieces meet */
+    switch (x->init) {
+    case AIOS_INIT_NORMAL: rng_normals(seed, piece->stream, r.counter, to, piece->count, x->init_scale); break;
+    case AIOS_INIT_TRUNCATED_NORMAL:
+        for (uint64_t i = 0; i < piece->count; i++) to[i] = (float)(rng_truncated_normal(&r) * (double)x->init_scale);
+        break;
+    case AIOS_INIT_ONE:
+    case AIOS_INIT_CONSTANT:
+        for (uint64_t i = 0; i < piece->count; i++) to[i] = x->init == AIOS_INIT_ONE ? 1.0f : x->init_scale;
+        break;
+    default: memset(to, 0, piece->count * sizeof *to);
+    }
+}
+
+/* Pieces that are made together, one by each thread, and then copied. */
+struct wave {
+    uint64_t seed;
+    struct piece *pieces;
+    float *numbers; /* (threads, PIECE) */
+    int count;
+};
+
+static void fill_share(void *user, int index, int count)
+{
+    struct wave *w = user;
+    (void)count;
+    if (index < w->count) fill_piece(&w->pieces[index], w->seed, w->numbers + (uint64_t)index * PIECE);
+}
+
+static aios_status send_wave(aios_parameters *p, struct wave *w, thread_pool *pool)
+{
+    pool_run(pool, fill_share, w);
+    for (int i = 0; i < w->count; i++) {
+        const struct piece *piece = &w->pieces[i];
+        uint64_t offset = piece->parameter->offset + piece->start;
+        TRY(aios_stream_copy(p->stream, p->master + offset, w->numbers + (uint64_t)i * PIECE, piece->count * 4, AIOS_COPY_HOST_TO_DEVICE),
+            "initialising %s", piece->parameter->name);
+        TRY_QUIET(refresh_weight(p, offset, piece->count));
+    }
+    w->count = 0;
+    return aios_stream_synchronize(p->stream);
+}
+
+static aios_status send_all(aios_parameters *p, struct wave *w, thread_pool *pool)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const struct parameter *x = &p->list[i];
+        for (uint64_t start = 0; start < x->count; start += PIECE) {
+            uint64_t count = x->count - start < PIECE ? x->count - start : PIECE;
+            w->pieces[w->count++] = (struct piece){x, start, count, hash_name(x->name)};
+            if (w->count == pool_threads(pool)) TRY_QUIET(send_wave(p, w, pool));
+        }
+    }
+    return send_wave(p, w, pool);
+}
+
 aios_status aios_parameters_initialize(aios_parameters *p, uint64_t seed)
 {
     aios_status status = AIOS_OK;
     if (!p) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_initialize: parameters is NULL");
-    float *piece = aios_memory_alloc(p->context, PIECE * sizeof *piece);
-    if (!piece) return AIOS_OUT_OF_MEMORY;
-    for (size_t i = 0; i < p->count; i++) {
-        const struct parameter *x = &p->list[i];
-        struct filler f = {.parameter = x};
-        rng_init(&f.random, seed, hash_name(x->name));
-        for (uint64_t done = 0; done < x->count; done += PIECE) {
-            uint64_t count = x->count - done < PIECE ? x->count - done : PIECE;
-            fill(&f, piece, count);
-            ATTEMPT(aios_stream_copy(p->stream, p->master + x->offset + done, piece, count * 4, AIOS_COPY_HOST_TO_DEVICE),
-                    "initialising %s", x->name);
-            ATTEMPT_QUIET(refresh_weight(p, x->offset + done, count));
-            ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
-        }
+    uint64_t pieces = p->total / PIECE + p->count;
+    int threads = os_cpu_count();
+    if ((uint64_t)threads > pieces || p->total < PIECE) threads = 1;
+    struct wave wave = {.seed = seed};
+    thread_pool *pool = NULL;
+    ATTEMPT_QUIET(pool_create(p->context, threads, NULL, &pool));
+    wave.pieces = aios_memory_array(p->context, (size_t)threads, sizeof *wave.pieces);
+    wave.numbers = aios_memory_array(p->context, (size_t)threads * PIECE, sizeof *wave.numbers);
+    if (!wave.pieces || !wave.numbers) {
+        status = AIOS_OUT_OF_MEMORY;
+        goto done;
     }
+    status = send_all(p, &wave, pool);
 done:
-    aios_memory_free(p->context, piece);
+    (void)aios_stream_synchronize(p->stream); /* a copy may still read the numbers */
+    aios_memory_free(p->context, wave.numbers);
+    aios_memory_free(p->context, wave.pieces);
+    pool_destroy(pool);
     return status;
 }
 

@@ -240,7 +240,7 @@ static aios_trainer *make(aios_context *context)
     atomic_init(&t->stop, 0);
     t->position.loss = t->position.eval_loss = NAN;
     t->grad_norm = t->rate = t->tokens_per_second = t->eval_accuracy = t->eval_nats_per_byte = NAN;
-    t->saved_step = t->evaluated_step = t->resumed_step = -1;
+    t->saved_step = t->evaluated_step = t->resumed_step = t->held_sample = -1;
     os_time_text(os_wall_time(), now);
     t->started = aios_memory_strdup(context, now);
     return t;

@@ -44,6 +44,7 @@ struct aios_trainer {
     int32_t sequence;
     int64_t step_samples;     /* of one optimizer step */
     int32_t *tokens, *labels; /* of one optimizer step */
+    int64_t held_sample;      /* the first sample that they hold, -1: none */
 
     struct position position;
     double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;

@@ -75,12 +75,22 @@ static aios_status run_micro_batches(aios_trainer *t, int *abandoned)
     return AIOS_OK;
 }
 
+/* The step's samples, unless they are here already. */
+static aios_status read_samples(aios_trainer *t, int64_t first)
+{
+    if (t->held_sample == first) return AIOS_OK;
+    t->held_sample = -1;
+    TRY_QUIET(batches_read_train(&t->batches, first, t->step_samples, t->tokens, t->labels));
+    t->held_sample = first;
+    return AIOS_OK;
+}
+
 static aios_status train_step(aios_trainer *t, aios_step_result *result, int *abandoned)
 {
     struct position *p = &t->position;
     aios_loss_sums sums = {.struct_size = sizeof sums};
     double began = os_now();
-    TRY_QUIET(batches_read_train(&t->batches, p->next_sample, t->step_samples, t->tokens, t->labels));
+    TRY_QUIET(read_samples(t, p->next_sample));
     int64_t weight = batches_count_labels(t->labels, t->step_samples * t->sequence);
     if (weight == 0)
         return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short", t->settings.dataset_file);
@@ -89,6 +99,8 @@ static aios_status train_step(aios_trainer *t, aios_step_result *result, int *ab
     TRY_QUIET(run_micro_batches(t, abandoned));
     if (*abandoned) return aios_plan_losses(t->plan, &sums, 1);
     TRY_QUIET(aios_optimizer_step(t->optimizer));
+    /* The device works: time to read what the next step needs.  If that fails, the next step says so itself. */
+    if (p->step + 1 < t->settings.steps) (void)read_samples(t, p->next_sample + t->step_samples);
     TRY_QUIET(aios_plan_losses(t->plan, &sums, 1));
     TRY_QUIET(aios_optimizer_result(t->optimizer, result));
     p->step++;

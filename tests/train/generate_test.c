@@ -42,12 +42,10 @@ static void open_network(struct run *r, struct network *n, int32_t precision)
     aios_graph_destroy(graph);
     for (uint32_t i = 0; i < aios_parameters_count(n->parameters); i++) { /* as big as after training, so that every part counts */
         aios_parameter_info info = {.struct_size = sizeof info};
-        rng random;
         assert_ok(aios_parameters_info(n->parameters, i, &info));
         float *values = malloc(info.count * sizeof *values);
         assert_non_null(values);
-        rng_init(&random, 5, i);
-        rng_fill_normal(&random, values, info.count, 0.2f);
+        rng_normals(5, i, 0, values, info.count, 0.2f);
         assert_ok(aios_parameters_write(n->parameters, info.name, AIOS_VALUE, values, info.count));
         free(values);
     }
