@@ -36,6 +36,9 @@ struct aios_event {
     atomic_int recorded;
 };
 
+/* Opens the backend's index-th device. */
+aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device);
+
 /* Around each call into the device's table: enter returns the sticky failure, leave records a new one and names the device
  * and the call in a frame:
  *
