@@ -28,44 +28,64 @@ struct gemm_shape {
     double beta;
 };
 
-/* want, and for BIAS_GELU the sum before it, in float64. */
-static void gemm_reference(const struct gemm_shape *s, const aios_gemm *g, double *want, double *sum, const double *a, const double *b,
-                           const double *bias)
+/* The buffers of one product; aux is what the epilogue says: the sum before gelu, its slope's argument, a bias's gradient. */
+struct gemm_case {
+    struct gemm_shape shape;
+    aios_gemm g;
+    struct buffer *a, *b, *c, *bias, *aux;
+    double *want, *want_aux;
+};
+
+static int is_bias_gradient(int epilogue)
 {
-    for (int i = 0; i < s->batch; i++)
-        reference_gemm(want + i * g->stride_c, a + i * g->stride_a, b + i * g->stride_b, s->m, s->n, s->k, g->lda, g->ldb, g->ldc, s->ta,
-                       s->tb, (double)g->alpha, (double)g->beta);
-    if (s->epilogue == AIOS_EPILOGUE_NONE) return;
-    for (int64_t r = 0; r < s->m; r++)
-        for (int64_t c = 0; c < s->n; c++) {
-            double *w = &want[r * g->ldc + c];
-            *w += bias[c];
-            if (s->epilogue != AIOS_EPILOGUE_BIAS_GELU) continue;
-            sum[r * g->ldc + c] = *w;
-            *w = reference_gelu(*w);
-        }
+    return epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A || epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_B;
 }
 
-static void expect_gemm(struct bench *bench, const struct gemm_shape *s, const aios_gemm *g, const struct buffer *c, const double *want,
-                        const struct buffer *aux, const double *sum)
+/* The column sums of dy as stored: a (k, m) or b (k, n). */
+static void reference_bias_gradient(struct gemm_case *x)
 {
-    double rounding = 0x1p-24 * s->k; /* k products below 1: half a rounding of each partial sum */
-    for (size_t i = 0; i < c->count; i++) {
-        int64_t column = (int64_t)i % g->ldc;
-        int real = column < s->n;
-        /* gelu may read the sum as it was stored; its slope is at most 1.13 */
-        double before = real && sum ? 1.2 * storage_epsilon(c->type) * fabs(sum[i]) : 0;
-        bench_expect_at(bench, c, i, real ? want[i] : c->values[i], real ? 1e-6 : 0, real ? rounding * 1.2 + before : 0);
-        if (aux) bench_expect_at(bench, aux, i, real ? sum[i] : aux->values[i], real ? 1e-6 : 0, real ? rounding : 0);
+    int of_a = x->shape.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A;
+    for (size_t i = 0; i < x->aux->count; i++)
+        for (int64_t k = 0; k < x->shape.k; k++)
+            x->want_aux[i] += of_a ? x->a->values[k * x->g.lda + (int64_t)i] : x->b->values[k * x->g.ldb + (int64_t)i];
+}
+
+static void gemm_reference(struct gemm_case *x)
+{
+    const struct gemm_shape *s = &x->shape;
+    const aios_gemm *g = &x->g;
+    for (int i = 0; i < s->batch; i++)
+        reference_gemm(x->want + i * g->stride_c, x->a->values + i * g->stride_a, x->b->values + i * g->stride_b, s->m, s->n, s->k, g->lda,
+                       g->ldb, g->ldc, s->ta, s->tb, (double)g->alpha, (double)g->beta);
+    if (is_bias_gradient(s->epilogue)) reference_bias_gradient(x);
+    for (int64_t i = 0; i < s->m * g->ldc && s->epilogue; i++) {
+        int64_t column = i % g->ldc;
+        if (column >= s->n) continue;
+        if (x->bias) x->want[i] += x->bias->values[column];
+        if (s->epilogue == AIOS_EPILOGUE_BIAS_GELU) x->want_aux[i] = x->want[i], x->want[i] = reference_gelu(x->want[i]);
+        if (s->epilogue == AIOS_EPILOGUE_GELU_BACKWARD) x->want[i] *= reference_gelu_slope(x->aux->values[i]);
     }
 }
 
-static void check_gemm(struct judge *judge, int type_ab, int type_c, struct gemm_shape s)
+static void expect_gemm(struct bench *bench, const struct gemm_case *x)
 {
-    struct bench bench;
-    bench_begin(&bench, &judge->runner, (uint64_t)(s.m + s.n + s.k),
-                "%s to %s, %d x %d x %d, batch %d, transposed %d %d, epilogue %d, beta %g", storage_name(type_ab), storage_name(type_c),
-                s.m, s.n, s.k, s.batch, s.ta, s.tb, s.epilogue, s.beta);
+    double rounding =
+        0x1p-24 * x->shape.k * 1.2; /* k products below 1: half a rounding of each partial sum; gelu's slope is at most 1.13 */
+    for (size_t i = 0; i < x->c->count; i++) {
+        int real = (int64_t)i % x->g.ldc < x->shape.n;
+        /* gelu may read the sum as it was stored */
+        double before = real && x->shape.epilogue == AIOS_EPILOGUE_BIAS_GELU ? 1.2 * storage_epsilon(x->c->type) * fabs(x->want_aux[i]) : 0;
+        bench_expect_at(bench, x->c, i, real ? x->want[i] : x->c->values[i], real ? 1e-6 : 0, real ? rounding + before : 0);
+        if (x->shape.epilogue == AIOS_EPILOGUE_BIAS_GELU)
+            bench_expect_at(bench, x->aux, i, real ? x->want_aux[i] : x->aux->values[i], real ? 1e-6 : 0, real ? rounding : 0);
+    }
+    for (size_t i = 0; is_bias_gradient(x->shape.epilogue) && i < x->aux->count; i++)
+        bench_expect_at(bench, x->aux, i, x->want_aux[i], 1e-6, rounding);
+}
+
+static void make_gemm(struct bench *bench, int type_ab, int type_c, struct gemm_case *x)
+{
+    struct gemm_shape s = x->shape;
     aios_gemm g = {.struct_size = sizeof g,
                    .type_ab = type_ab,
                    .type_c = type_c,
@@ -81,34 +101,63 @@ static void check_gemm(struct judge *judge, int type_ab, int type_c, struct gemm
     g.lda = (s.ta ? s.m : s.k) + 8, g.ldb = (s.tb ? s.k : s.n) + 8, g.ldc = s.n + (s.epilogue ? 0 : 8);
     g.stride_a = g.lda * (s.ta ? s.k : s.m), g.stride_b = g.ldb * (s.tb ? s.n : s.k), g.stride_c = g.ldc * s.m;
     size_t size_c = (size_t)(g.stride_c * s.batch);
-    struct buffer *a = bench_random(&bench, type_ab, (size_t)(g.stride_a * s.batch), -1, 1);
-    struct buffer *b = bench_random(&bench, type_ab, (size_t)(g.stride_b * s.batch), -1, 1);
-    struct buffer *c = s.beta != 0 ? bench_random(&bench, type_c, size_c, -1, 1) : bench_fill(&bench, type_c, size_c, NAN);
-    struct buffer *bias = s.epilogue ? bench_random(&bench, type_ab, (size_t)s.n, -1, 1) : NULL;
-    struct buffer *aux = s.epilogue == AIOS_EPILOGUE_BIAS_GELU ? bench_fill(&bench, type_c, size_c, NAN) : NULL;
-    struct buffer *written[] = {c, aux};
-    g.a = a->data, g.b = b->data, g.c = c->data, g.bias = bias ? bias->data : NULL, g.aux = aux ? aux->data : NULL;
+    x->a = bench_random(bench, type_ab, (size_t)(g.stride_a * s.batch), -1, 1);
+    x->b = bench_random(bench, type_ab, (size_t)(g.stride_b * s.batch), -1, 1);
+    x->c = s.beta != 0 ? bench_random(bench, type_c, size_c, -1, 1) : bench_fill(bench, type_c, size_c, NAN);
+    if (s.epilogue == AIOS_EPILOGUE_BIAS || s.epilogue == AIOS_EPILOGUE_BIAS_GELU)
+        x->bias = bench_random(bench, type_ab, (size_t)s.n, -1, 1);
+    if (s.epilogue == AIOS_EPILOGUE_BIAS_GELU) x->aux = bench_fill(bench, type_c, size_c, NAN);
+    if (s.epilogue == AIOS_EPILOGUE_GELU_BACKWARD) x->aux = bench_random(bench, type_c, size_c, -3, 3);
+    if (is_bias_gradient(s.epilogue))
+        x->aux = bench_fill(bench, AIOS_F32, (size_t)(s.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A ? s.m : s.n), NAN);
+    g.a = x->a->data, g.b = x->b->data, g.c = x->c->data;
+    g.bias = x->bias ? x->bias->data : NULL, g.aux = x->aux ? x->aux->data : NULL;
+    x->g = g;
+    x->want = bench_doubles(bench, size_c);
+    x->want_aux = bench_doubles(bench, size_c + (size_t)(s.m + s.n));
+}
+
+static void check_gemm(struct judge *judge, int type_ab, int type_c, struct gemm_shape s)
+{
+    struct bench bench;
+    struct gemm_case x = {.shape = s};
+    bench_begin(&bench, &judge->runner, (uint64_t)(s.m + s.n + s.k),
+                "%s to %s, %d x %d x %d, batch %d, transposed %d %d, epilogue %d, beta %g", storage_name(type_ab), storage_name(type_c),
+                s.m, s.n, s.k, s.batch, s.ta, s.tb, s.epilogue, s.beta);
+    make_gemm(&bench, type_ab, type_c, &x);
+    struct buffer *written[] = {x.c, s.epilogue != AIOS_EPILOGUE_GELU_BACKWARD ? x.aux : NULL};
     if (bench_upload(&bench, VERDICT_GEMM, "gemm")) {
-        int failed = finish(&bench, CALL(judge->table->gemm->gemm(judge->handle, judge->stream, &g)));
-        if (!bench.unjudged) bench_download(&bench, type_ab, failed, written, aux ? 2 : 1);
+        int failed = finish(&bench, CALL(judge->table->gemm->gemm(judge->handle, judge->stream, &x.g)));
+        if (!bench.unjudged) bench_download(&bench, type_ab, failed, written, 2);
     }
-    double *want = bench_doubles(&bench, size_c), *sum = aux ? bench_doubles(&bench, size_c) : NULL;
-    for (size_t i = 0; i < size_c; i++) want[i] = c->values[i];
     if (!bench.unjudged) {
-        gemm_reference(&s, &g, want, sum, a->values, b->values, bias ? bias->values : NULL);
-        expect_gemm(&bench, &s, &g, c, want, aux, sum);
+        for (size_t i = 0; i < x.c->count; i++) x.want[i] = x.c->values[i];
+        gemm_reference(&x);
+        expect_gemm(&bench, &x);
     }
     bench_end(&bench);
+}
+
+static void check_epilogues(struct judge *judge, int type, struct gemm_shape s)
+{
+    uint32_t offered = judge->table->gemm->epilogues;
+    for (s.epilogue = AIOS_EPILOGUE_BIAS; s.epilogue < AIOS_EPILOGUE_COUNT; s.epilogue++) {
+        if (!(offered >> s.epilogue & 1u)) continue;
+        if (s.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A && !s.ta) continue;
+        if (s.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_B && s.tb) continue;
+        s.beta = is_bias_gradient(s.epilogue) ? 1 : 0;
+        check_gemm(judge, type, is_bias_gradient(s.epilogue) ? AIOS_F32 : type, s);
+    }
 }
 
 void gemm_group_cases(struct judge *judge)
 {
     static const int sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {64, 64, 64}, {33, 71, 129}, {128, 96, 40}, {1, 200, 64}};
-    const aios_gemm_group *group = judge->table->gemm;
     for (int type = AIOS_F32; type <= AIOS_F16; type++)
         for (size_t i = 0; i < (judge->brief ? 4 : sizeof sizes / sizeof sizes[0]) && runner_has(&judge->runner, type); i++)
             for (int t = 0; t < 4; t++) {
                 struct gemm_shape s = {sizes[i][0], sizes[i][1], sizes[i][2], 1, t & 1, t >> 1, AIOS_EPILOGUE_NONE, 0};
+                check_epilogues(judge, type, s);
                 check_gemm(judge, type, type, s);
                 if (type != AIOS_F32) check_gemm(judge, type, AIOS_F32, s);
                 s.beta = 0.5;
@@ -116,9 +165,6 @@ void gemm_group_cases(struct judge *judge)
                 check_gemm(judge, type, AIOS_F32, s);
                 s.batch = 3;
                 check_gemm(judge, type, type, s);
-                s.batch = 1, s.beta = 0;
-                for (s.epilogue = AIOS_EPILOGUE_BIAS; s.epilogue <= AIOS_EPILOGUE_BIAS_GELU; s.epilogue++)
-                    if (group->epilogues >> s.epilogue & 1u) check_gemm(judge, type, type, s);
             }
 }
 
