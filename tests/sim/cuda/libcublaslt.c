@@ -1,0 +1,260 @@
+/* libcublasLt.so.13 on simulated devices: products in f32, with the epilogues, and as particular as the real one about what it is told:
+ * an algorithm is for exactly the description, layouts and alignments that it was chosen for. */
+#include "product.h"
+#include "sim_cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* cublasStatus_t */
+enum { STATUS_SUCCESS = 0, STATUS_INVALID_VALUE = 7, STATUS_EXECUTION_FAILED = 13, STATUS_INTERNAL_ERROR = 14, STATUS_NOT_SUPPORTED = 15 };
+
+struct handle {
+    vendor_device *device;
+};
+
+struct preference {
+    uint64_t workspace;
+    uint32_t alignment[4];
+};
+
+struct result {
+    struct algorithm {
+        uint64_t magic, hash, workspace;
+        uint32_t alignment[4];
+        uint64_t reserved[3];
+    } algorithm;
+    size_t workspace_size;
+    int state;
+    float waves;
+    int reserved[4];
+};
+
+#define MAGIC ((uint64_t)0x616c676f726974)
+
+static int enter(const char *call)
+{
+    vendor_device *device = sim_cuda_current();
+    vendor_status status = vendor_call("cuda", device, call);
+    if (status == VENDOR_FAULT && vendor_fault_code()) return vendor_fault_code();
+    return status == VENDOR_OK ? STATUS_SUCCESS : status == VENDOR_FAULT ? STATUS_INTERNAL_ERROR : STATUS_EXECUTION_FAILED;
+}
+
+#define ENTER(call)                                                                                                                        \
+    do {                                                                                                                                   \
+        int entered = enter(call);                                                                                                         \
+        if (entered) return entered;                                                                                                       \
+    } while (0)
+
+static int complain(const char *what)
+{
+    vendor_complain(sim_cuda_current(), "cuBLASLt: %s", what);
+    return STATUS_INVALID_VALUE;
+}
+
+/* ---- handles and descriptions ------------------------------------------------------------------------------------ */
+
+EXPORT int cublasLtCreate(void **handle)
+{
+    ENTER("cublasLtCreate");
+    if (!sim_cuda_current()) return complain("a handle is made where no context is current");
+    struct handle *made = calloc(1, sizeof *made);
+    made->device = sim_cuda_current();
+    *handle = made;
+    return STATUS_SUCCESS;
+}
+
+EXPORT int cublasLtDestroy(void *handle)
+{
+    free(handle);
+    return enter("cublasLtDestroy");
+}
+
+EXPORT int cublasLtMatmulDescCreate(void **description, int compute, int scale)
+{
+    ENTER("cublasLtMatmulDescCreate");
+    if (compute != COMPUTE_F32 || scale != TYPE_F32) return complain("sums in another type than f32");
+    struct description *made = calloc(1, sizeof *made);
+    made->fixed.epilogue = EPILOGUE_DEFAULT;
+    made->fixed.bias_type = -1;
+    *description = made;
+    return STATUS_SUCCESS;
+}
+
+EXPORT int cublasLtMatmulDescDestroy(void *description)
+{
+    free(description);
+    return enter("cublasLtMatmulDescDestroy");
+}
+
+static int set(void *field, size_t field_size, const void *value, size_t size)
+{
+    if (size != field_size) return complain("an attribute is set with a value of the wrong size");
+    memcpy(field, value, size);
+    return STATUS_SUCCESS;
+}
+
+EXPORT int cublasLtMatmulDescSetAttribute(void *description, int attribute, const void *value, size_t size)
+{
+    struct description *d = description;
+    ENTER("cublasLtMatmulDescSetAttribute");
+    switch (attribute) {
+    case 3: return set(&d->fixed.transpose_a, sizeof d->fixed.transpose_a, value, size);
+    case 4: return set(&d->fixed.transpose_b, sizeof d->fixed.transpose_b, value, size);
+    case 7: return set(&d->fixed.epilogue, sizeof d->fixed.epilogue, value, size);
+    case 8: return set(&d->bias, sizeof d->bias, value, size);
+    case 11: return set(&d->aux, sizeof d->aux, value, size);
+    case 12: return set(&d->fixed.aux_ld, sizeof d->fixed.aux_ld, value, size);
+    case 26: return set(&d->fixed.bias_type, sizeof d->fixed.bias_type, value, size);
+    default: return complain("an attribute of a description that the simulation does not know");
+    }
+}
+
+EXPORT int cublasLtMatrixLayoutCreate(void **layout, int type, uint64_t rows, uint64_t columns, int64_t ld)
+{
+    ENTER("cublasLtMatrixLayoutCreate");
+    if (product_type_size(type) == 0 || rows == 0 || columns == 0 || ld < (int64_t)rows) return complain("an impossible layout");
+    struct layout *made = calloc(1, sizeof *made);
+    *made = (struct layout){.type = type, .rows = rows, .columns = columns, .ld = ld, .batches = 1};
+    *layout = made;
+    return STATUS_SUCCESS;
+}
+
+EXPORT int cublasLtMatrixLayoutDestroy(void *layout)
+{
+    free(layout);
+    return enter("cublasLtMatrixLayoutDestroy");
+}
+
+EXPORT int cublasLtMatrixLayoutSetAttribute(void *layout, int attribute, const void *value, size_t size)
+{
+    struct layout *l = layout;
+    ENTER("cublasLtMatrixLayoutSetAttribute");
+    switch (attribute) {
+    case 5: return set(&l->batches, sizeof l->batches, value, size);
+    case 6: return set(&l->stride, sizeof l->stride, value, size);
+    default: return complain("an attribute of a layout that the simulation does not know");
+    }
+}
+
+EXPORT int cublasLtMatmulPreferenceCreate(void **preference)
+{
+    ENTER("cublasLtMatmulPreferenceCreate");
+    struct preference *made = calloc(1, sizeof *made);
+    for (int i = 0; i < 4; i++) made->alignment[i] = 256;
+    *preference = made;
+    return STATUS_SUCCESS;
+}
+
+EXPORT int cublasLtMatmulPreferenceDestroy(void *preference)
+{
+    free(preference);
+    return enter("cublasLtMatmulPreferenceDestroy");
+}
+
+EXPORT int cublasLtMatmulPreferenceSetAttribute(void *preference, int attribute, const void *value, size_t size)
+{
+    struct preference *p = preference;
+    ENTER("cublasLtMatmulPreferenceSetAttribute");
+    if (attribute == 1) return set(&p->workspace, sizeof p->workspace, value, size);
+    if (attribute >= 5 && attribute <= 8) return set(&p->alignment[attribute - 5], sizeof p->alignment[0], value, size);
+    return complain("an attribute of a preference that the simulation does not know");
+}
+
+EXPORT const char *cublasLtGetStatusString(int status)
+{
+    switch (status) {
+    case STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
+    case STATUS_INVALID_VALUE: return "CUBLAS_STATUS_INVALID_VALUE";
+    case STATUS_EXECUTION_FAILED: return "CUBLAS_STATUS_EXECUTION_FAILED";
+    case STATUS_INTERNAL_ERROR: return "CUBLAS_STATUS_INTERNAL_ERROR";
+    case STATUS_NOT_SUPPORTED: return "CUBLAS_STATUS_NOT_SUPPORTED";
+    default: return "CUBLAS_STATUS_?";
+    }
+}
+
+/* ---- algorithms -------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash(uint64_t seed, const void *from, size_t size)
+{
+    const unsigned char *bytes = from;
+    for (size_t i = 0; i < size; i++) seed = (seed ^ bytes[i]) * 1099511628211u;
+    return seed;
+}
+
+static uint64_t hash_all(const struct description *d, const struct layout *a, const struct layout *b, const struct layout *c)
+{
+    uint64_t h = hash(14695981039346656037u, &d->fixed, sizeof d->fixed);
+    h = hash(h, a, sizeof *a);
+    h = hash(h, b, sizeof *b);
+    return hash(h, c, sizeof *c);
+}
+
+EXPORT int cublasLtMatmulAlgoGetHeuristic(void *handle, void *description, void *a, void *b, void *c, void *d, void *preference, int wanted,
+                                          void *results, int *found)
+{
+    const struct preference *p = preference;
+    struct result *result = results;
+    ENTER("cublasLtMatmulAlgoGetHeuristic");
+    *found = 0;
+    if (!handle || wanted < 1) return STATUS_INVALID_VALUE;
+    const char *wrong = product_check(description, a, b, c, d);
+    if (wrong) return complain(wrong);
+    if (!product_supported(description, a, c)) return STATUS_NOT_SUPPORTED;
+    memset(result, 0, sizeof *result);
+    result->algorithm.magic = MAGIC;
+    result->algorithm.hash = hash_all(description, a, b, c);
+    result->algorithm.workspace = result->workspace_size = p->workspace / 2;
+    memcpy(result->algorithm.alignment, p->alignment, sizeof p->alignment);
+    *found = 1;
+    return STATUS_SUCCESS;
+}
+
+/* ---- the product ------------------------------------------------------------------------------------------------- */
+
+static int is_aligned(const void *pointer, uint32_t alignment)
+{
+    return (uintptr_t)pointer % alignment == 0;
+}
+
+/* Each operand must be memory of the device, to its last element. */
+static int check_pointers(vendor_device *device, const struct product *p)
+{
+    uint64_t sizes[PRODUCT_POINTERS];
+    static const char *const names[PRODUCT_POINTERS] = {"cublasLtMatmul: A", "cublasLtMatmul: B", "cublasLtMatmul: D", "cublasLtMatmul: bias",
+                                                        "cublasLtMatmul: aux"};
+    product_sizes(p, sizes);
+    for (int i = 0; i < PRODUCT_POINTERS; i++)
+        if (sizes[i] && vendor_check(device, names[i], p->pointers[i], sizes[i]) != VENDOR_OK) return STATUS_INVALID_VALUE;
+    return STATUS_SUCCESS;
+}
+
+EXPORT int cublasLtMatmul(void *handle, void *description, const float *alpha, const void *a, void *layout_a, const void *b, void *layout_b,
+                          const float *beta, const void *c, void *layout_c, void *d, void *layout_d, const struct algorithm *algorithm,
+                          void *workspace, size_t workspace_size, void *stream)
+{
+    const struct description *desc = description;
+    const struct handle *h = handle;
+    ENTER("cublasLtMatmul");
+    if (h->device != sim_cuda_current() || vendor_stream_device(stream) != h->device) return complain("handle, stream and context differ");
+    const char *wrong = product_check(desc, layout_a, layout_b, layout_c, layout_d);
+    if (wrong) return complain(wrong);
+    if (c != d) return complain("the simulation adds in place only");
+    if (!algorithm || algorithm->magic != MAGIC || algorithm->hash != hash_all(desc, layout_a, layout_b, layout_c))
+        return complain("an algorithm that was chosen for another product");
+    if (!is_aligned(a, algorithm->alignment[0]) || !is_aligned(b, algorithm->alignment[1]) || !is_aligned(d, algorithm->alignment[3]))
+        return complain("an algorithm that was chosen for a better alignment");
+    if (workspace_size < algorithm->workspace) return complain("less scratch memory than the algorithm needs");
+    if (vendor_check(h->device, "cublasLtMatmul: workspace", workspace, workspace_size) != VENDOR_OK) return STATUS_INVALID_VALUE;
+
+    struct product *p = malloc(sizeof *p);
+    *p = (struct product){*desc, *(const struct layout *)layout_a, *(const struct layout *)layout_b, *(const struct layout *)layout_d,
+                          *alpha, *beta, {a, b, d, desc->bias, desc->aux}};
+    int status = check_pointers(h->device, p);
+    if (status != STATUS_SUCCESS) {
+        free(p);
+        return status;
+    }
+    return vendor_submit(stream, "cublasLtMatmul", product_run, free, p) == VENDOR_OK ? STATUS_SUCCESS : STATUS_EXECUTION_FAILED;
+}
