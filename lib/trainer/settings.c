@@ -49,6 +49,8 @@ static const struct {
     ROW(T, "adam-eps", FLOAT, adam_eps),
     ROW(T, "grad-clip", FLOAT, grad_clip),
     ROW(T | E | G, "device", TEXT, device),
+    ROW(T, "devices", TEXT, devices),
+    ROW(T, "step-deadline", FLOAT, step_deadline),
     ROW(T | E | G, "precision", CHOICE, precision),
     ROW(T, "gradient-checkpointing", INT, gradient_checkpointing),
     ROW(T, "loss-scale", FLOAT, loss_scale),
