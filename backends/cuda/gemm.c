@@ -26,7 +26,14 @@ enum { OPERATION_TRANSPOSE = 1 };
 enum { DESC_TRANSPOSE_A = 3, DESC_TRANSPOSE_B = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8, DESC_AUX = 11, DESC_AUX_LD = 12, DESC_BIAS_TYPE = 26 };
 enum { LAYOUT_BATCHES = 5, LAYOUT_STRIDE = 6 };
 enum { PREFERENCE_WORKSPACE = 1, PREFERENCE_ALIGNMENT_A = 5 };
-enum { EPILOGUE_DEFAULT = 1, EPILOGUE_BIAS = 4, EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4 };
+enum {
+    EPILOGUE_DEFAULT = 1,
+    EPILOGUE_BIAS = 4,
+    EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4,
+    EPILOGUE_DGELU = 64 | 128,
+    EPILOGUE_BGRADA = 256,
+    EPILOGUE_BGRADB = 512
+};
 enum { STATUS_SUCCESS = 0, STATUS_ALLOCATION_FAILED = 3, STATUS_ARCHITECTURE_MISMATCH = 8, STATUS_NOT_SUPPORTED = 15 };
 
 #define WORKSPACE ((size_t)32 << 20) /* what NVIDIA advises for Hopper; less makes some shapes slower */
@@ -35,6 +42,23 @@ enum { STATUS_SUCCESS = 0, STATUS_ALLOCATION_FAILED = 3, STATUS_ARCHITECTURE_MIS
 static struct cublaslt lt;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int usable;
+
+/* cuBLASLt's B is our a. */
+static const struct {
+    int code, bias, aux;
+} epilogues[AIOS_EPILOGUE_COUNT] = {
+    [AIOS_EPILOGUE_NONE] = {EPILOGUE_DEFAULT, 0, 0},
+    [AIOS_EPILOGUE_BIAS] = {EPILOGUE_BIAS, 1, 0},
+    [AIOS_EPILOGUE_BIAS_GELU] = {EPILOGUE_GELU_AUX_BIAS, 1, 1},
+    [AIOS_EPILOGUE_GELU_BACKWARD] = {EPILOGUE_DGELU, 0, 1},
+    [AIOS_EPILOGUE_BIAS_GRADIENT_A] = {EPILOGUE_BGRADB, 1, 0},
+    [AIOS_EPILOGUE_BIAS_GRADIENT_B] = {EPILOGUE_BGRADA, 1, 0},
+};
+
+static int is_gradient(int32_t epilogue)
+{
+    return epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A || epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_B;
+}
 
 /* What a product's algorithm and descriptors depend on.  Without padding: compared as bytes. */
 struct shape {
@@ -197,18 +221,15 @@ static aios_status make_layout(void **layout, int32_t type, int32_t rows, int32_
 
 static aios_status describe(struct product *p)
 {
-    static const int epilogues[] = {EPILOGUE_DEFAULT, EPILOGUE_BIAS, EPILOGUE_GELU_AUX_BIAS};
     const struct shape *s = &p->shape;
-    int transpose = OPERATION_TRANSPOSE, bias_type = type_of(s->type_ab);
+    int transpose = OPERATION_TRANSPOSE, epilogue = epilogues[s->epilogue].code;
+    int bias_type = is_gradient(s->epilogue) ? TYPE_F32 : type_of(s->type_ab);
     TRY_LT(cublasLtMatmulDescCreate, &p->description, COMPUTE_F32, TYPE_F32);
     if (s->transpose_b) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_TRANSPOSE_A, &transpose, sizeof transpose);
     if (s->transpose_a) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_TRANSPOSE_B, &transpose, sizeof transpose);
-    if (s->epilogue != AIOS_EPILOGUE_NONE) {
-        const int *epilogue = &epilogues[s->epilogue];
-        TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_EPILOGUE, epilogue, sizeof *epilogue);
-        TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_BIAS_TYPE, &bias_type, sizeof bias_type);
-    }
-    if (s->epilogue == AIOS_EPILOGUE_BIAS_GELU) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_AUX_LD, &s->ldc, sizeof s->ldc);
+    TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    if (epilogues[s->epilogue].bias) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_BIAS_TYPE, &bias_type, sizeof bias_type);
+    if (epilogues[s->epilogue].aux) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_AUX_LD, &s->ldc, sizeof s->ldc);
     PLUGIN_TRY(make_layout(&p->b, s->type_ab, s->transpose_b ? s->n : s->k, s->transpose_b ? s->k : s->n, s->ldb, s->batch, s->stride_b));
     PLUGIN_TRY(make_layout(&p->a, s->type_ab, s->transpose_a ? s->k : s->m, s->transpose_a ? s->m : s->k, s->lda, s->batch, s->stride_a));
     return make_layout(&p->c, s->type_c, s->m, s->n, s->ldc, s->batch, s->stride_c);
@@ -216,9 +237,9 @@ static aios_status describe(struct product *p)
 
 static aios_status set_pointers(const struct product *p, const aios_gemm *g)
 {
-    if (g->epilogue == AIOS_EPILOGUE_NONE) return AIOS_OK;
-    TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_BIAS, &g->bias, sizeof g->bias);
-    if (g->epilogue == AIOS_EPILOGUE_BIAS_GELU) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_AUX, &g->aux, sizeof g->aux);
+    const void *bias = is_gradient(g->epilogue) ? g->aux : g->bias;
+    if (epilogues[g->epilogue].bias) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_BIAS, &bias, sizeof bias);
+    if (epilogues[g->epilogue].aux) TRY_LT(cublasLtMatmulDescSetAttribute, p->description, DESC_AUX, &g->aux, sizeof g->aux);
     return AIOS_OK;
 }
 
@@ -305,6 +326,7 @@ static aios_status multiply(void *device, void *stream, const aios_gemm *g)
     cuda_device *d = device;
     (void)pthread_once(&once, open_cublaslt);
     if (!usable) return AIOS_UNSUPPORTED;
+    if (is_gradient(g->epilogue) && g->alpha != 1) return AIOS_UNSUPPORTED; /* whether alpha is part of the sums is not documented */
     PLUGIN_TRY(stream_vendor_calls.set_device(device));
     (void)pthread_mutex_lock(&d->gemm->mutex);
     aios_status status = run(d, stream, g);

@@ -23,9 +23,9 @@ struct entry {
     uint64_t name, flags, reserved3, unpacked_size;
 };
 
-#define MAGIC   0xba55ed50u
-#define IS_ELF  2
-#define ZSTD    0xfd2fb528u
+#define MAGIC  0xba55ed50u
+#define IS_ELF 2
+#define ZSTD   0xfd2fb528u
 
 typedef size_t (*unpack_fn)(void *, size_t, const void *, size_t);
 
@@ -43,8 +43,8 @@ static const char *unpack(const unsigned char *from, const struct entry *entry, 
     void *library = dlopen("libzstd.so.1", RTLD_NOW | RTLD_LOCAL);
     void *symbol = library ? dlsym(library, "ZSTD_decompress") : NULL;
     memcpy(&decompress, &symbol, sizeof decompress);
-    const char *error = magic != ZSTD                                                               ? "the code is packed, but not by Zstandard"
-                        : !decompress                                                               ? "libzstd.so.1 is needed to unpack the code"
+    const char *error = magic != ZSTD ? "the code is packed, but not by Zstandard"
+                        : !decompress ? "libzstd.so.1 is needed to unpack the code"
                         : decompress(*bytes, *size, from, entry->packed_size) != entry->unpacked_size ? "the packed code is damaged"
                                                                                                       : NULL;
     if (library) (void)dlclose(library);

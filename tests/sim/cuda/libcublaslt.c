@@ -19,12 +19,14 @@ struct preference {
     uint32_t alignment[4];
 };
 
-struct result {
-    struct algorithm {
-        uint64_t magic, hash, workspace;
-        uint32_t alignment[4];
-        uint64_t reserved[3];
-    } algorithm;
+struct choice { /* cublasLtMatmulAlgo_t */
+    uint64_t magic, hash, workspace;
+    uint32_t alignment[4];
+    uint64_t reserved[3];
+};
+
+struct algorithm {
+    struct choice choice;
     size_t workspace_size;
     int state;
     float waves;
@@ -192,21 +194,20 @@ static uint64_t hash_all(const struct description *d, const struct layout *a, co
 }
 
 EXPORT int cublasLtMatmulAlgoGetHeuristic(void *handle, void *description, void *a, void *b, void *c, void *d, void *preference, int wanted,
-                                          void *results, int *found)
+                                          struct algorithm *results, int *found)
 {
     const struct preference *p = preference;
-    struct result *result = results;
     ENTER("cublasLtMatmulAlgoGetHeuristic");
     *found = 0;
     if (!handle || wanted < 1) return STATUS_INVALID_VALUE;
     const char *wrong = product_check(description, a, b, c, d);
     if (wrong) return complain(wrong);
     if (!product_supported(description, a, c)) return STATUS_NOT_SUPPORTED;
-    memset(result, 0, sizeof *result);
-    result->algorithm.magic = MAGIC;
-    result->algorithm.hash = hash_all(description, a, b, c);
-    result->algorithm.workspace = result->workspace_size = p->workspace / 2;
-    memcpy(result->algorithm.alignment, p->alignment, sizeof p->alignment);
+    memset(results, 0, sizeof *results);
+    results->choice.magic = MAGIC;
+    results->choice.hash = hash_all(description, a, b, c);
+    results->choice.workspace = results->workspace_size = p->workspace / 2;
+    memcpy(results->choice.alignment, p->alignment, sizeof p->alignment);
     *found = 1;
     return STATUS_SUCCESS;
 }
@@ -222,35 +223,40 @@ static int is_aligned(const void *pointer, uint32_t alignment)
 static int check_pointers(vendor_device *device, const struct product *p)
 {
     uint64_t sizes[PRODUCT_POINTERS];
-    static const char *const names[PRODUCT_POINTERS] = {"cublasLtMatmul: A", "cublasLtMatmul: B", "cublasLtMatmul: D", "cublasLtMatmul: bias",
-                                                        "cublasLtMatmul: aux"};
+    static const char *const names[PRODUCT_POINTERS] = {"cublasLtMatmul: A", "cublasLtMatmul: B", "cublasLtMatmul: D",
+                                                        "cublasLtMatmul: bias", "cublasLtMatmul: aux"};
     product_sizes(p, sizes);
     for (int i = 0; i < PRODUCT_POINTERS; i++)
         if (sizes[i] && vendor_check(device, names[i], p->pointers[i], sizes[i]) != VENDOR_OK) return STATUS_INVALID_VALUE;
     return STATUS_SUCCESS;
 }
 
-EXPORT int cublasLtMatmul(void *handle, void *description, const float *alpha, const void *a, void *layout_a, const void *b, void *layout_b,
-                          const float *beta, const void *c, void *layout_c, void *d, void *layout_d, const struct algorithm *algorithm,
-                          void *workspace, size_t workspace_size, void *stream)
+EXPORT int cublasLtMatmul(void *handle, void *description, const void *alpha, const void *a, void *layout_a, const void *b, void *layout_b,
+                          const void *beta, const void *c, void *layout_c, void *d, void *layout_d, const void *algorithm, void *workspace,
+                          size_t workspace_size, void *stream)
 {
     const struct description *desc = description;
     const struct handle *h = handle;
+    const struct choice *choice = algorithm;
     ENTER("cublasLtMatmul");
     if (h->device != sim_cuda_current() || vendor_stream_device(stream) != h->device) return complain("handle, stream and context differ");
     const char *wrong = product_check(desc, layout_a, layout_b, layout_c, layout_d);
     if (wrong) return complain(wrong);
     if (c != d) return complain("the simulation adds in place only");
-    if (!algorithm || algorithm->magic != MAGIC || algorithm->hash != hash_all(desc, layout_a, layout_b, layout_c))
+    if (!choice || choice->magic != MAGIC || choice->hash != hash_all(desc, layout_a, layout_b, layout_c))
         return complain("an algorithm that was chosen for another product");
-    if (!is_aligned(a, algorithm->alignment[0]) || !is_aligned(b, algorithm->alignment[1]) || !is_aligned(d, algorithm->alignment[3]))
+    if (!is_aligned(a, choice->alignment[0]) || !is_aligned(b, choice->alignment[1]) || !is_aligned(d, choice->alignment[3]))
         return complain("an algorithm that was chosen for a better alignment");
-    if (workspace_size < algorithm->workspace) return complain("less scratch memory than the algorithm needs");
+    if (workspace_size < choice->workspace) return complain("less scratch memory than the algorithm needs");
     if (vendor_check(h->device, "cublasLtMatmul: workspace", workspace, workspace_size) != VENDOR_OK) return STATUS_INVALID_VALUE;
 
     struct product *p = malloc(sizeof *p);
-    *p = (struct product){*desc, *(const struct layout *)layout_a, *(const struct layout *)layout_b, *(const struct layout *)layout_d,
-                          *alpha, *beta, {a, b, d, desc->bias, desc->aux}};
+    *p = (struct product){.description = *desc, .pointers = {a, b, d, desc->bias, desc->aux}};
+    memcpy(&p->a, layout_a, sizeof p->a);
+    memcpy(&p->b, layout_b, sizeof p->b);
+    memcpy(&p->d, layout_d, sizeof p->d);
+    memcpy(&p->alpha, alpha, sizeof p->alpha);
+    memcpy(&p->beta, beta, sizeof p->beta);
     int status = check_pointers(h->device, p);
     if (status != STATUS_SUCCESS) {
         free(p);

@@ -218,7 +218,9 @@ EXPORT int cuDeviceGetAttribute(int *value, int attribute, int ordinal)
     case 39: *value = 1536; break;
     case 75: *value = COMPUTE_CAPABILITY / 10; break;
     case 76: *value = COMPUTE_CAPABILITY % 10; break;
-    default: vendor_complain(device, "cuDeviceGetAttribute: the simulation does not know attribute %d", attribute); return CODE_INVALID_VALUE;
+    default:
+        vendor_complain(device, "cuDeviceGetAttribute: the simulation does not know attribute %d", attribute);
+        return CODE_INVALID_VALUE;
     }
     return CODE_SUCCESS;
 }
@@ -507,7 +509,8 @@ EXPORT int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsi
     ENTER("cuLaunchKernel", vendor_stream_device(stream));
     if (f->module->context != current) return CODE_INVALID_HANDLE;
     if (grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1 || local_bytes || extra) return CODE_INVALID_VALUE;
-    return code_of(vendor_launch(stream, f->kernel, grid_x, block_x, (const void *const *)arguments, vendor_kernel_arguments(f->kernel), NULL));
+    return code_of(
+        vendor_launch(stream, f->kernel, grid_x, block_x, (const void *const *)arguments, vendor_kernel_arguments(f->kernel), NULL));
 }
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */
@@ -583,5 +586,6 @@ __attribute__((destructor)) static void report(void)
 {
     for (const struct module *m = modules; m; m = m->next) vendor_complain(m->context->device, "leak: a module");
     for (int i = 0; i < device_count; i++)
-        if (contexts[i].retained) vendor_complain(contexts[i].device, "leak: the primary context is retained %d times", contexts[i].retained);
+        if (contexts[i].retained)
+            vendor_complain(contexts[i].device, "leak: the primary context is retained %d times", contexts[i].retained);
 }

@@ -22,7 +22,10 @@ EXPORT int nvmlInit_v2(void)
 
 EXPORT const char *nvmlErrorString(int code)
 {
-    return code == CODE_SUCCESS ? "Success" : code == CODE_NOT_FOUND ? "Not Found" : code == CODE_GPU_IS_LOST ? "GPU is lost" : "Unknown Error";
+    return code == CODE_SUCCESS       ? "Success"
+           : code == CODE_NOT_FOUND   ? "Not Found"
+           : code == CODE_GPU_IS_LOST ? "GPU is lost"
+                                      : "Unknown Error";
 }
 
 EXPORT int nvmlSystemGetDriverVersion(char *text, unsigned size)

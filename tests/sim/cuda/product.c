@@ -26,6 +26,11 @@ static int has_bias(const struct description *d)
     return (d->fixed.epilogue & EPILOGUE_BIAS) != 0;
 }
 
+static int has_gradient(const struct description *d)
+{
+    return d->fixed.epilogue == EPILOGUE_BGRADA || d->fixed.epilogue == EPILOGUE_BGRADB;
+}
+
 static int has_aux(const struct description *d)
 {
     return (d->fixed.epilogue & 128) != 0;
@@ -41,7 +46,8 @@ const char *product_check(const struct description *d, const struct layout *a, c
     if (memcmp(c, out, sizeof *c) != 0) return "C and D have different layouts";
     if (a->batches != b->batches || a->batches != out->batches) return "the layouts have different numbers of batches";
     if (a->type != b->type || (out->type != a->type && out->type != TYPE_F32)) return "types that do not go together";
-    if (e != EPILOGUE_DEFAULT && e != EPILOGUE_BIAS && e != EPILOGUE_GELU_AUX_BIAS) return "an epilogue that the simulation does not know";
+    if (e != EPILOGUE_DEFAULT && e != EPILOGUE_BIAS && e != EPILOGUE_GELU_AUX_BIAS && e != EPILOGUE_DGELU && !has_gradient(d))
+        return "an epilogue that the simulation does not know";
     if (has_aux(d) && d->fixed.aux_ld < (int64_t)out->rows) return "an auxiliary matrix with too short columns";
     return NULL;
 }
@@ -50,7 +56,7 @@ int product_supported(const struct description *d, const struct layout *a, const
 {
     int bias_type = d->fixed.bias_type < 0 ? out->type : d->fixed.bias_type;
     if (has_aux(d) && d->fixed.aux_ld % 8 != 0) return 0;
-    if (has_bias(d) && bias_type != out->type) return 0;
+    if ((has_bias(d) || has_gradient(d)) && bias_type != out->type) return 0;
     return d->fixed.epilogue == EPILOGUE_DEFAULT || a->batches == 1;
 }
 
@@ -67,7 +73,8 @@ void product_sizes(const struct product *p, uint64_t sizes[PRODUCT_POINTERS])
     sizes[PRODUCT_A] = layout_bytes(&p->a);
     sizes[PRODUCT_B] = layout_bytes(&p->b);
     sizes[PRODUCT_D] = layout_bytes(&p->d);
-    sizes[PRODUCT_BIAS] = has_bias(d) ? p->d.rows * product_type_size(p->d.type) : 0;
+    uint64_t bias = has_bias(d) || d->fixed.epilogue == EPILOGUE_BGRADA ? p->d.rows : has_gradient(d) ? p->d.columns : 0;
+    sizes[PRODUCT_BIAS] = bias * product_type_size(p->d.type);
     sizes[PRODUCT_AUX] = has_aux(d) ? aux : 0;
 }
 
@@ -148,6 +155,12 @@ static float gelu(float x)
     return 0.5f * x * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
+static float gelu_slope(float x)
+{
+    float t = tanhf(0.7978845608f * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
+}
+
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
 static void write_column(const struct product *p, void *const bytes[], uint64_t offset, uint64_t j, const float *sums)
@@ -158,11 +171,24 @@ static void write_column(const struct product *p, void *const bytes[], uint64_t 
         float value = p->alpha * sums[i];
         if (p->beta != 0) value += p->beta * load(bytes[PRODUCT_D], at, p->d.type);
         if (has_bias(d)) value += load(bytes[PRODUCT_BIAS], i, p->d.type);
-        if (has_aux(d)) {
-            store(bytes[PRODUCT_AUX], j * (uint64_t)d->fixed.aux_ld + i, p->d.type, value);
+        uint64_t aux = j * (uint64_t)d->fixed.aux_ld + i;
+        if (d->fixed.epilogue == EPILOGUE_DGELU) value *= gelu_slope(load(bytes[PRODUCT_AUX], aux, p->d.type));
+        if (d->fixed.epilogue == EPILOGUE_GELU_AUX_BIAS) {
+            store(bytes[PRODUCT_AUX], aux, p->d.type, value);
             value = gelu(value);
         }
         store(bytes[PRODUCT_D], at, p->d.type, value);
+    }
+}
+
+/* The sums over k of a (m, k), one for each row, or of b (k, n), one for each column. */
+static void sum_gradient(const struct product *p, void *to, const float *a, const float *b, uint64_t k)
+{
+    uint64_t m = p->d.rows, of_a = p->description.fixed.epilogue == EPILOGUE_BGRADA, count = of_a ? m : p->d.columns;
+    for (uint64_t i = 0; i < count; i++) {
+        float sum = 0;
+        for (uint64_t l = 0; l < k; l++) sum += of_a ? a[l * m + i] : b[i * k + l];
+        store(to, i, p->d.type, sum);
     }
 }
 
@@ -181,6 +207,7 @@ static void multiply(const struct product *p, void *const bytes[], uint64_t batc
         }
         write_column(p, bytes, batch * (uint64_t)p->d.stride, j, sums);
     }
+    if (has_gradient(d)) sum_gradient(p, bytes[PRODUCT_BIAS], a, b, k);
     free(sums);
     free(b);
     free(a);

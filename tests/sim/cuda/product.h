@@ -7,15 +7,21 @@
 /* cudaDataType, cublasComputeType_t, cublasLtEpilogue_t */
 enum { TYPE_F32 = 0, TYPE_F16 = 2, TYPE_BF16 = 14 };
 enum { COMPUTE_F32 = 68 };
-enum { EPILOGUE_DEFAULT = 1, EPILOGUE_BIAS = 4, EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4 };
+enum {
+    EPILOGUE_DEFAULT = 1,
+    EPILOGUE_BIAS = 4,
+    EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4,
+    EPILOGUE_DGELU = 64 | 128,
+    EPILOGUE_BGRADA = 256,
+    EPILOGUE_BGRADB = 512
+};
 
 struct description {
     struct {
         int64_t aux_ld;
         int transpose_a, transpose_b, epilogue, bias_type; /* bias_type -1: that of D */
     } fixed;                                               /* what an algorithm depends on; compared as bytes */
-    const void *bias;
-    void *aux;
+    void *bias, *aux;                                      /* bias: read, or the bias's gradient */
 };
 
 struct layout {
