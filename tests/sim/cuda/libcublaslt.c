@@ -1,7 +1,9 @@
 /* libcublasLt.so.13 on simulated devices: products in f32, with the epilogues, and as particular as the real one about what it is told:
  * an algorithm is for exactly the description, layouts and alignments that it was chosen for. */
-#include "product.h"
 #include "sim_cuda.h"
+#include "stand_in_gemm.h"
+
+#include <aios/backend.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,32 @@
 
 /* cublasStatus_t */
 enum { STATUS_SUCCESS = 0, STATUS_INVALID_VALUE = 7, STATUS_EXECUTION_FAILED = 13, STATUS_INTERNAL_ERROR = 14, STATUS_NOT_SUPPORTED = 15 };
+
+/* cudaDataType, cublasComputeType_t, cublasLtEpilogue_t */
+enum { TYPE_F32 = 0, TYPE_F16 = 2, TYPE_BF16 = 14 };
+enum { COMPUTE_F32 = 68 };
+enum {
+    EPILOGUE_DEFAULT = 1,
+    EPILOGUE_BIAS = 4,
+    EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4,
+    EPILOGUE_DGELU = 64 | 128,
+    EPILOGUE_BGRADA = 256,
+    EPILOGUE_BGRADB = 512
+};
+
+struct description {
+    struct {
+        int64_t aux_ld;
+        int transpose_a, transpose_b, epilogue, bias_type; /* bias_type -1: that of D */
+    } fixed;                                               /* what an algorithm depends on */
+    void *bias, *aux;
+};
+
+struct layout {
+    uint64_t rows, columns;
+    int64_t ld, stride;
+    int type, batches;
+};
 
 struct handle {
     vendor_device *device;
@@ -53,6 +81,24 @@ static int complain(const char *what)
 {
     vendor_complain(sim_cuda_current(), "cuBLASLt: %s", what);
     return STATUS_INVALID_VALUE;
+}
+
+static int type_of(int type)
+{
+    return type == TYPE_F32 ? AIOS_F32 : type == TYPE_F16 ? AIOS_F16 : type == TYPE_BF16 ? AIOS_BF16 : -1;
+}
+
+static int epilogue_of(int epilogue)
+{
+    switch (epilogue) {
+    case EPILOGUE_DEFAULT: return STAND_IN_NOTHING;
+    case EPILOGUE_BIAS: return STAND_IN_BIAS;
+    case EPILOGUE_GELU_AUX_BIAS: return STAND_IN_BIAS_GELU;
+    case EPILOGUE_DGELU: return STAND_IN_GELU_SLOPE;
+    case EPILOGUE_BGRADA: return STAND_IN_SUM_A;
+    case EPILOGUE_BGRADB: return STAND_IN_SUM_B;
+    default: return -1;
+    }
 }
 
 /* ---- handles and descriptions ------------------------------------------------------------------------------------ */
@@ -116,7 +162,7 @@ EXPORT int cublasLtMatmulDescSetAttribute(void *description, int attribute, cons
 EXPORT int cublasLtMatrixLayoutCreate(void **layout, int type, uint64_t rows, uint64_t columns, int64_t ld)
 {
     ENTER("cublasLtMatrixLayoutCreate");
-    if (product_type_size(type) == 0 || rows == 0 || columns == 0 || ld < (int64_t)rows) return complain("an impossible layout");
+    if (type_of(type) < 0 || rows == 0 || columns == 0 || ld < (int64_t)rows) return complain("an impossible layout");
     struct layout *made = calloc(1, sizeof *made);
     *made = (struct layout){.type = type, .rows = rows, .columns = columns, .ld = ld, .batches = 1};
     *layout = made;
@@ -176,6 +222,41 @@ EXPORT const char *cublasLtGetStatusString(int status)
     }
 }
 
+/* ---- what goes together ------------------------------------------------------------------------------------------- */
+
+static uint64_t rows_of(const struct layout *l, int transpose)
+{
+    return transpose ? l->columns : l->rows;
+}
+
+static uint64_t columns_of(const struct layout *l, int transpose)
+{
+    return transpose ? l->rows : l->columns;
+}
+
+static const char *find_contradiction(const struct description *d, const struct layout *a, const struct layout *b, const struct layout *c,
+                                      const struct layout *out)
+{
+    if (rows_of(a, d->fixed.transpose_a) != out->rows || columns_of(b, d->fixed.transpose_b) != out->columns ||
+        columns_of(a, d->fixed.transpose_a) != rows_of(b, d->fixed.transpose_b))
+        return "the layouts do not multiply";
+    if (memcmp(c, out, sizeof *c) != 0) return "C and D have different layouts";
+    if (a->batches != b->batches || a->batches != out->batches) return "the layouts have different numbers of batches";
+    if (a->type != b->type || (out->type != a->type && out->type != TYPE_F32)) return "types that do not go together";
+    if (epilogue_of(d->fixed.epilogue) < 0) return "an epilogue that the simulation does not know";
+    if ((d->fixed.epilogue & 128) && d->fixed.aux_ld < (int64_t)out->rows) return "an auxiliary matrix with too short columns";
+    return NULL;
+}
+
+/* Whether the real library has an algorithm for it, as far as its manual says. */
+static int is_supported(const struct description *d, const struct layout *a, const struct layout *out)
+{
+    int bias_type = d->fixed.bias_type < 0 ? out->type : d->fixed.bias_type;
+    if ((d->fixed.epilogue & 128) && d->fixed.aux_ld % 8 != 0) return 0;
+    if (d->fixed.epilogue != EPILOGUE_DEFAULT && d->fixed.epilogue != EPILOGUE_DGELU && bias_type != out->type) return 0;
+    return d->fixed.epilogue == EPILOGUE_DEFAULT || a->batches == 1;
+}
+
 /* ---- algorithms -------------------------------------------------------------------------------------------------- */
 
 static uint64_t hash(uint64_t seed, const void *from, size_t size)
@@ -200,9 +281,9 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void *handle, void *description, void 
     ENTER("cublasLtMatmulAlgoGetHeuristic");
     *found = 0;
     if (!handle || wanted < 1) return STATUS_INVALID_VALUE;
-    const char *wrong = product_check(description, a, b, c, d);
+    const char *wrong = find_contradiction(description, a, b, c, d);
     if (wrong) return complain(wrong);
-    if (!product_supported(description, a, c)) return STATUS_NOT_SUPPORTED;
+    if (!is_supported(description, a, c)) return STATUS_NOT_SUPPORTED;
     memset(results, 0, sizeof *results);
     results->choice.magic = MAGIC;
     results->choice.hash = hash_all(description, a, b, c);
@@ -219,18 +300,6 @@ static int is_aligned(const void *pointer, uint32_t alignment)
     return (uintptr_t)pointer % alignment == 0;
 }
 
-/* Each operand must be memory of the device, to its last element. */
-static int check_pointers(vendor_device *device, const struct product *p)
-{
-    uint64_t sizes[PRODUCT_POINTERS];
-    static const char *const names[PRODUCT_POINTERS] = {"cublasLtMatmul: A", "cublasLtMatmul: B", "cublasLtMatmul: D",
-                                                        "cublasLtMatmul: bias", "cublasLtMatmul: aux"};
-    product_sizes(p, sizes);
-    for (int i = 0; i < PRODUCT_POINTERS; i++)
-        if (sizes[i] && vendor_check(device, names[i], p->pointers[i], sizes[i]) != VENDOR_OK) return STATUS_INVALID_VALUE;
-    return STATUS_SUCCESS;
-}
-
 EXPORT int cublasLtMatmul(void *handle, void *description, const void *alpha, const void *a, void *layout_a, const void *b, void *layout_b,
                           const void *beta, const void *c, void *layout_c, void *d, void *layout_d, const void *algorithm, void *workspace,
                           size_t workspace_size, void *stream)
@@ -240,7 +309,7 @@ EXPORT int cublasLtMatmul(void *handle, void *description, const void *alpha, co
     const struct choice *choice = algorithm;
     ENTER("cublasLtMatmul");
     if (h->device != sim_cuda_current() || vendor_stream_device(stream) != h->device) return complain("handle, stream and context differ");
-    const char *wrong = product_check(desc, layout_a, layout_b, layout_c, layout_d);
+    const char *wrong = find_contradiction(desc, layout_a, layout_b, layout_c, layout_d);
     if (wrong) return complain(wrong);
     if (c != d) return complain("the simulation adds in place only");
     if (!choice || choice->magic != MAGIC || choice->hash != hash_all(desc, layout_a, layout_b, layout_c))
@@ -250,17 +319,30 @@ EXPORT int cublasLtMatmul(void *handle, void *description, const void *alpha, co
     if (workspace_size < choice->workspace) return complain("less scratch memory than the algorithm needs");
     if (vendor_check(h->device, "cublasLtMatmul: workspace", workspace, workspace_size) != VENDOR_OK) return STATUS_INVALID_VALUE;
 
-    struct product *p = malloc(sizeof *p);
-    *p = (struct product){.description = *desc, .pointers = {a, b, d, desc->bias, desc->aux}};
-    memcpy(&p->a, layout_a, sizeof p->a);
-    memcpy(&p->b, layout_b, sizeof p->b);
-    memcpy(&p->d, layout_d, sizeof p->d);
-    memcpy(&p->alpha, alpha, sizeof p->alpha);
-    memcpy(&p->beta, beta, sizeof p->beta);
-    int status = check_pointers(h->device, p);
-    if (status != STATUS_SUCCESS) {
-        free(p);
-        return status;
-    }
-    return vendor_submit(stream, "cublasLtMatmul", product_run, free, p) == VENDOR_OK ? STATUS_SUCCESS : STATUS_EXECUTION_FAILED;
+    const struct layout *la = layout_a, *lb = layout_b, *ld = layout_d;
+    stand_in_gemm g = {.type_ab = type_of(la->type),
+                       .type_c = type_of(ld->type),
+                       .transpose_a = desc->fixed.transpose_a,
+                       .transpose_b = desc->fixed.transpose_b,
+                       .m = (int64_t)ld->rows,
+                       .n = (int64_t)ld->columns,
+                       .k = (int64_t)columns_of(la, desc->fixed.transpose_a),
+                       .batch = ld->batches,
+                       .lda = la->ld,
+                       .ldb = lb->ld,
+                       .ldc = ld->ld,
+                       .stride_a = la->stride,
+                       .stride_b = lb->stride,
+                       .stride_c = ld->stride,
+                       .a = a,
+                       .b = b,
+                       .c = d,
+                       .epilogue = epilogue_of(desc->fixed.epilogue),
+                       .ld_aux = desc->fixed.aux_ld,
+                       .bias = desc->bias,
+                       .aux = desc->aux};
+    memcpy(&g.alpha, alpha, sizeof g.alpha);
+    memcpy(&g.beta, beta, sizeof g.beta);
+    vendor_status status = stand_in_gemm_submit(stream, "cublasLtMatmul", &g);
+    return status == VENDOR_OK ? STATUS_SUCCESS : status == VENDOR_INVALID ? STATUS_INVALID_VALUE : STATUS_EXECUTION_FAILED;
 }
