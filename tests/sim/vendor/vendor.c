@@ -315,6 +315,7 @@ vendor_status inject(const char *vendor, vendor_device *device, const char *call
         if (fault->index >= 0 && (!device || device->index != fault->index)) continue;
         fault->seen++;
         if (fault->mode == FAULT_FOREVER ? fault->seen < fault->at : fault->seen != fault->at) continue;
+        if (device) device->faulted = 1;
         if (fault->mode == FAULT_HANG) hang();
         if (fault->mode == FAULT_LOST && device) {
             fail_device(device, VENDOR_LOST, "the device was lost, as AIOS_SIM asked");
