@@ -5,6 +5,7 @@
 #include "optim/optimizer.h"
 #include "setup.h"
 
+#include "base/checksum.h"
 #include "base/os.h"
 
 #include <stdio.h>
@@ -244,9 +245,51 @@ static aios_status spread_one(struct replica *r)
     return parameters_refresh(p, 0, p->padded);
 }
 
+#define VERIFY_BYTES ((uint64_t)4 << 20) /* that come to the host at a time */
+
+static aios_status checksum_weights(struct replica *r, checksum *weights)
+{
+    const aios_parameters *p = r->parameters;
+    uint64_t bytes = p->padded * sizeof(float);
+    aios_status status = AIOS_OK;
+    void *piece;
+    TRY_QUIET(aios_device_host_alloc(r->device, VERIFY_BYTES, &piece));
+    for (uint64_t at = 0; at < bytes; at += VERIFY_BYTES) {
+        uint64_t size = bytes - at < VERIFY_BYTES ? bytes - at : VERIFY_BYTES;
+        ATTEMPT_QUIET(aios_stream_copy(p->stream, piece, (const char *)p->master + at, size, AIOS_COPY_DEVICE_TO_HOST));
+        ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+        checksum_add(weights, piece, size);
+    }
+done:
+    aios_device_host_free(r->device, piece);
+    return status;
+}
+
+static aios_status verify_one(struct replica *r)
+{
+    double crcs[REPLICAS_MOST] = {0};
+    checksum own = CHECKSUM_INIT;
+    TRY_QUIET(checksum_weights(r, &own));
+    crcs[r->rank] = own.crc;
+    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count));
+    for (int i = 1; i < r->all->count; i++)
+        if (crcs[i] != crcs[0])
+            return FAIL(AIOS_DEVICE_ERROR, "the weights of replica %d (%s) are no longer those of replica 0 (%s): checksums %08x and %08x",
+                        i, aios_device_spec(r->all->list[i].device), aios_device_spec(r->all->list[0].device), (unsigned)crcs[i],
+                        (unsigned)crcs[0]);
+    return AIOS_OK;
+}
+
+aios_status replicas_verify(struct replicas *all)
+{
+    return all->count == 1 ? AIOS_OK : run_together(all, verify_one);
+}
+
 aios_status replicas_spread(struct replicas *all)
 {
-    return all->count == 1 ? AIOS_OK : run_together(all, spread_one);
+    if (all->count == 1) return AIOS_OK;
+    TRY_QUIET(run_together(all, spread_one));
+    return run_together(all, verify_one);
 }
 
 static aios_status gather_one(struct replica *r)

@@ -79,6 +79,8 @@ static inline struct replica *replicas_leader(const struct replicas *all)
 
 /* The leader's weights, moments and optimizer's state to all others. */
 aios_status replicas_spread(struct replicas *all);
+/* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */
+aios_status replicas_verify(struct replicas *all);
 /* The moments' parts to all, so that the leader can be saved. */
 aios_status replicas_gather_moments(struct replicas *all);
 /* One optimizer step.  Errors: the first failure of any replica, which names it. */

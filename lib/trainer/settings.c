@@ -53,6 +53,7 @@ static const struct {
     ROW(T, "devices", TEXT, devices),
     ROW(T, "balance", CHOICE, balance),
     ROW(T, "device-weights", TEXT, device_weights),
+    ROW(T, "verify-interval", INT, verify_interval),
     ROW(T, "step-deadline", FLOAT, step_deadline),
     ROW(T | E | G, "precision", CHOICE, precision),
     ROW(T, "gradient-checkpointing", INT, gradient_checkpointing),

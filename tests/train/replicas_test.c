@@ -237,6 +237,20 @@ static void devices_that_make_no_sense_are_refused(void **state)
     }
 }
 
+static void a_replica_that_went_astray_is_named(void **state)
+{
+    (void)state;
+    struct run r;
+    prepare(&r, "cpu:0,cpu:1,cpu:2", "4", "1");
+    assert_ok(run_train(&r));
+    assert_ok(replicas_verify(&r.trainer->replicas));
+    uint32_t *bits = (uint32_t *)(void *)&r.trainer->replicas.list[2].parameters->master[77];
+    *bits ^= 1; /* the smallest difference there can be */
+    assert_int_equal(replicas_verify(&r.trainer->replicas), AIOS_DEVICE_ERROR);
+    assert_non_null(strstr(aios_error_message(), "replica 2 (cpu:2)"));
+    run_close(&r);
+}
+
 static void a_device_that_fails_is_named_by_all(void **state)
 {
     (void)state;
@@ -270,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_run_goes_on_with_other_devices),
         cmocka_unit_test(an_immediate_stop_leaves_the_step_out_on_all),
         cmocka_unit_test(devices_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_replica_that_went_astray_is_named),
         cmocka_unit_test(a_device_that_fails_is_named_by_all),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);
