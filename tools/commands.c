@@ -72,17 +72,27 @@ static const char completion_examples[] = "For this shell, and for every later o
                                           "  source <(aios completion bash)\n"
                                           "  aios completion bash > ~/.local/share/bash-completion/completions/aios\n";
 
+static const char data_examples[] =
+    "A thousand small Sudokus to learn from, and others to test with:\n"
+    "  aios data sudoku --puzzle-size 4 --output-dir data/sudoku-4x4\n"
+    "Hard ones of the public Sudoku-Extreme files, with a thousand forms of each:\n"
+    "  aios data sudoku --csv-file train.csv --test-csv-file test.csv --train-count 1000 --augmentations 1000 --output-dir data/extreme\n"
+    "Mazes with long ways through them:\n"
+    "  aios data maze --puzzle-size 30 --min-path 110 --openings 20 --output-dir data/maze\n"
+    "The tasks of ARC-AGI:\n"
+    "  aios data arc --training-dir arc/training --evaluation-dir arc/evaluation --augmentations 300 --output-dir data/arc\n";
+
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
+    {"data", "make or convert puzzles", "sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
      COUNT_OF(resolve_flags), resolve_examples, resolve_notes, run_resolve},
     {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
-    {"options", "list every option of train, eval and generate", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL,
-     run_options},
+    {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},
     {"version", "print the version", "", 0, 0, 0, NULL, 0, NULL, NULL, run_version},
     {"help", "describe aios or one command", "[COMMAND]", 1, 0, 1, NULL, 0, NULL, NULL, run_help},

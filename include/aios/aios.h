@@ -12,6 +12,7 @@
 #include <aios/model.h>
 #include <aios/options.h>
 #include <aios/plan.h>
+#include <aios/puzzles.h>
 #include <aios/status.h>
 #include <aios/tokenizer.h>
 #include <aios/trainer.h>

@@ -17,7 +17,7 @@ import unittest
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "generate", "data", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -88,7 +88,7 @@ class Help(ToolTest):
 
     def test_help_has_exactly_the_options_of_the_command(self):
         options = json.loads(self.done("options", "--json"))["options"]
-        for command in ("train", "eval", "generate"):
+        for command in ("train", "eval", "generate", "data"):
             text = self.done(command, "--help")
             self.assertIn("\nExamples\n", text)
             for option in options:
@@ -246,7 +246,7 @@ class Reports(ToolTest):
         self.assertEqual(options["precision"]["alias"], "amp")
         self.assertIs(options["shuffle"]["default"], True)
         for option in options.values():
-            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate"} and option["commands"], option)
+            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data"} and option["commands"], option)
 
 
 class Resolve(ToolTest):
@@ -359,6 +359,26 @@ class Completion(ToolTest):
         result = subprocess.run(["bash", "--norc", "-c", f'source <("{AIOS}" completion bash); complete -p aios'], env=self.environment,
                                 text=True, capture_output=True, timeout=60, check=True)
         self.assertIn("-F _aios aios", result.stdout)
+
+
+class Puzzles(ToolTest):
+    def test_data_makes_sets_and_says_what_they_hold(self):
+        made = json.loads(self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "50", "--test-count", "20", "--augmentations",
+                                    "2", "--output-dir", "s", "--json"))
+        self.assertEqual((made["train"]["groups"], made["test"]["examples"], made["train"]["length"]), (50, 20, 16))
+        for name in ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices"):
+            for split in ("train", "test"):
+                with open(os.path.join(self.folder, "s", split, f"all__{name}.npy"), "rb") as file:
+                    self.assertEqual(file.read(6), b"\x93NUMPY")
+        maze = self.done("data", "maze", "--puzzle-size", "9", "--train-count", "5", "--test-count", "0", "--output-dir", "m")
+        self.assertIn("5 examples of 81 tokens", maze)
+
+    def test_what_a_kind_does_not_know_is_refused(self):
+        self.refused(2, ["sudoku, maze or arc", "chess"], "data", "chess", "--output-dir", "x")
+        self.refused(2, ["--clues", "not for maze"], "data", "maze", "--clues", "3", "--output-dir", "x")
+        self.refused(2, ["--output-dir is missing"], "data", "sudoku")
+        self.refused(2, ["size is 5", "4, 6 or 9"], "data", "sudoku", "--puzzle-size", "5", "--output-dir", "x")
+        self.refused(2, ["nowhere"], "data", "arc", "--training-dir", "nowhere", "--output-dir", "x")
 
 
 class Training(ToolTest):

@@ -138,6 +138,15 @@ const char *check_guards(vendor_device *device, char reason[256])
     return NULL;
 }
 
+const char *vendor_check_guards(vendor_device *device)
+{
+    static _Thread_local char reason[256];
+    (void)pthread_mutex_lock(&core.mutex);
+    const char *wrong = check_guards(device, reason);
+    (void)pthread_mutex_unlock(&core.mutex);
+    return wrong;
+}
+
 vendor_status vendor_free(vendor_device *device, void *pointer)
 {
     vendor_status status = VENDOR_OK;

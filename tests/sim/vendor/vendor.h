@@ -58,6 +58,8 @@ typedef struct vendor_event vendor_event;
 /* How many devices of "cuda", "hip" or "xpu" there are, and one of them.  visible: the value of the vendor's mask variable, comma-separated
  * numbers that also order them, where the first wrong number ends the list; NULL: all. */
 VENDOR_API int vendor_count(const char *vendor, const char *visible);
+/* The part of AIOS_SIM that is not understood, or NULL. */
+VENDOR_API const char *vendor_misconfigured(void);
 VENDOR_API vendor_device *vendor_get(const char *vendor, const char *visible, int index);
 VENDOR_API int vendor_index(const vendor_device *device); /* without a mask: what "cuda:1" of AIOS_SIM counts */
 VENDOR_API void vendor_memory(vendor_device *device, uint64_t *free_bytes, uint64_t *total_bytes);
@@ -88,7 +90,9 @@ VENDOR_API int vendor_pointer(const void *pointer, vendor_device **device, void 
 /* Where the bytes behind a device pointer lie on the host, for work that is running now: size bytes at pointer, which must be memory of
  * device, of a peer that it may reach, or host memory of vendor_host_alloc.  NULL with a reason where they are not. */
 VENDOR_API void *vendor_bytes(vendor_device *device, const void *pointer, uint64_t size);
-/* The same question when work is submitted: VENDOR_INVALID, with a complaint that names `what`. */
+/* For work of the stand-in's own, when it has run: what it wrote behind an allocation of the device; NULL: nothing. */
+VENDOR_API const char *vendor_check_guards(vendor_device *device);
+/* The same question as vendor_bytes when work is submitted: VENDOR_INVALID, with a complaint that names `what`. */
 VENDOR_API vendor_status vendor_check(vendor_device *device, const char *what, const void *pointer, uint64_t size);
 
 VENDOR_API int vendor_can_peer(const vendor_device *device, const vendor_device *other);
