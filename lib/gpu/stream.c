@@ -41,6 +41,12 @@ aios_status aios_stream_synchronize(aios_stream *stream)
 {
     CHECK_HANDLE("aios_stream_synchronize", stream);
     aios_device *device = stream->device;
+    if (atomic_load_explicit(&device->failed, memory_order_acquire)) {
+        /* It is waited for all the same: the caller is about to take back memory that work from before the failure may use. */
+        host_enter(device->context);
+        (void)device->table->synchronize_stream(device->handle, stream->handle);
+        (void)host_leave(device->backend, AIOS_OK);
+    }
     TRY_QUIET(device_enter(device, "waiting for a stream"));
     return device_leave(device, device->table->synchronize_stream(device->handle, stream->handle), "waiting for a stream");
 }
