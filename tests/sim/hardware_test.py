@@ -14,7 +14,7 @@ BUILT = [backend for backend in NAMES if backend in sys.argv[1:]]  # in the orde
 
 class OnSimulatedDevices(unittest.TestCase):
     def run_on(self, devices, *arguments, **more):
-        environment = {key: value for key, value in os.environ.items() if not key.endswith("_VISIBLE_DEVICES")}
+        environment = {key: value for key, value in os.environ.items() if not key.endswith(("_VISIBLE_DEVICES", "_AFFINITY_MASK"))}
         return subprocess.run([SIM, "--devices", devices, "--", AIOS, *arguments], env={**environment, **more}, encoding="utf-8",
                               capture_output=True, timeout=120, check=False)
 
@@ -63,6 +63,18 @@ class OnSimulatedDevices(unittest.TestCase):
         if len(BUILT) > 1:
             report = json.loads(self.done(self.devices, "resolve", "--json", "--os", "linux", *self.specs))
             self.assertEqual((report["strategy"], report["devices"]), ("parallel_independent", list(range(len(self.specs)))))
+
+    @unittest.skipUnless("cuda" in BUILT, "no CUDA plugin")
+    def test_names_compose_with_a_visibility_mask(self):
+        hidden = json.loads(self.done("cuda:3", "list-gpus", "--json"))["gpus"]
+        shown = json.loads(self.done("cuda:3", "list-gpus", "--json", CUDA_VISIBLE_DEVICES="2,1"))["gpus"]
+        self.assertEqual([gpu["device"] for gpu in shown], ["cuda:0", "cuda:1"])
+        self.assertEqual([gpu["uuid"] for gpu in shown], [hidden[2]["uuid"], hidden[1]["uuid"]])
+        report = json.loads(self.done("cuda:3", "resolve", "--json", hidden[1]["uuid"], CUDA_VISIBLE_DEVICES="2,1"))
+        self.assertEqual(report["specs"], ["cuda:1"])
+        result = self.run_on("cuda:3", "resolve", "cuda:2", CUDA_VISIBLE_DEVICES="2,1")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn('CUDA_VISIBLE_DEVICES is "2,1"', result.stderr)
 
     def test_a_missing_device_is_exit_2_and_lists_what_is_there(self):
         result = self.run_on(self.devices, "resolve", "gpu:77")
