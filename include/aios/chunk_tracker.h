@@ -38,8 +38,9 @@
  * copied elsewhere, a state of an earlier program), it is imported.  A database or JSON file that can't be read is an error and
  * stays untouched, unless `recover` asks to put it aside.
  *
- * Threads: one tracker may be used by any threads at once.  Not across fork: open it again in the child.  Cost: a claim or completion takes
- * tens of microseconds, however many chunks there are, and a trained chunk about 30 bytes of the database. */
+ * Threads: one tracker may be used by any threads at once.  Not across fork: while a process has a tracker open, a child of it must run
+ * another program (exec) before one is opened there.  Cost: a claim or completion takes tens of microseconds, however many chunks there
+ * are, and a trained chunk about 30 bytes of the database. */
 #ifndef AIOS_CHUNK_TRACKER_H
 #define AIOS_CHUNK_TRACKER_H
 

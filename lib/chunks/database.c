@@ -16,7 +16,7 @@ static const char *const sql[DB_STATEMENT_COUNT] = {
 
 aios_status db_fail(const database *db, int code, const char *doing)
 {
-    const char *words = db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code);
+    const char *words = db->handle && sqlite3_extended_errcode(db->handle) == code ? sqlite3_errmsg(db->handle) : sqlite3_errstr(code);
     switch (code & 0xff) {
     case SQLITE_NOMEM: return FAIL(AIOS_OUT_OF_MEMORY, "%s: no memory for %s", db->path, doing);
     case SQLITE_BUSY:

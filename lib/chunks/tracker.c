@@ -4,6 +4,7 @@
 #include "schema.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CHECK_BYTES ((uint64_t)8 << 20) /* databases up to this size are read whole when they are opened: some 20 ms */
@@ -226,6 +227,18 @@ static aios_status make(aios_chunk_tracker *tracker, const aios_chunk_tracker_op
     return status;
 }
 
+/* What SQLite's check found.  A page that it could not read may be whole: that is for db_fail to say. */
+static aios_status judge(const aios_chunk_tracker *tracker, const char *words)
+{
+    static const char unread[] = "unable to get the page. error code=";
+    const char *found = words ? strstr(words, unread) : NULL;
+    int code = found ? atoi(found + strlen(unread)) : SQLITE_CORRUPT;
+    if (words && strcmp(words, "ok") == 0) return AIOS_OK;
+    if ((code & 0xff) != SQLITE_CORRUPT && (code & 0xff) != SQLITE_NOTADB) return db_fail(&tracker->db, code, "checking it");
+    return FAIL(AIOS_CORRUPT, "%s: %s. It is left as it is: put back a copy, or open the tracker with recover to set it aside",
+                tracker->path, words ? words : "its check says nothing");
+}
+
 static aios_status check_whole(aios_chunk_tracker *tracker)
 {
     uint64_t size;
@@ -234,11 +247,8 @@ static aios_status check_whole(aios_chunk_tracker *tracker)
     if (size > CHECK_BYTES) return AIOS_OK;
     int code = sqlite3_prepare_v2(tracker->db.handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
     if (code == SQLITE_OK) code = sqlite3_step(statement);
-    aios_status status = code == SQLITE_ROW ? AIOS_OK : db_fail(&tracker->db, code, "checking it");
-    const char *words = status == AIOS_OK ? (const char *)sqlite3_column_text(statement, 0) : NULL;
-    if (status == AIOS_OK && (!words || strcmp(words, "ok") != 0))
-        status = FAIL(AIOS_CORRUPT, "%s: %s. It is left as it is: put back a copy, or open the tracker with recover to set it aside",
-                      tracker->path, words ? words : "its check says nothing");
+    aios_status status =
+        code == SQLITE_ROW ? judge(tracker, (const char *)sqlite3_column_text(statement, 0)) : db_fail(&tracker->db, code, "checking it");
     (void)sqlite3_finalize(statement);
     return status;
 }
