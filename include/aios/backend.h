@@ -54,7 +54,7 @@ enum {
 
 /* A plugin is loaded when its major equals the host's; minors only append. */
 #define AIOS_BACKEND_ABI_MAJOR 1
-#define AIOS_BACKEND_ABI_MINOR 0
+#define AIOS_BACKEND_ABI_MINOR 1 /* 1: backward epilogues of gemm */
 #define AIOS_BACKEND_ABI       ((uint32_t)(AIOS_BACKEND_ABI_MAJOR << 16 | AIOS_BACKEND_ABI_MINOR))
 
 enum { AIOS_LOG_ERROR = 0, AIOS_LOG_WARNING = 1, AIOS_LOG_INFO = 2, AIOS_LOG_DEBUG = 3 };
@@ -119,17 +119,33 @@ typedef struct aios_kernel {
 
 /* ---- optional groups: NULL where the backend has none; the host then uses its portable kernels ------------------- */
 
-enum { AIOS_EPILOGUE_NONE = 0, AIOS_EPILOGUE_BIAS = 1, AIOS_EPILOGUE_BIAS_GELU = 2 };
+enum {
+    AIOS_EPILOGUE_NONE = 0,
+    AIOS_EPILOGUE_BIAS = 1,
+    AIOS_EPILOGUE_BIAS_GELU = 2,
+    AIOS_EPILOGUE_GELU_BACKWARD = 3,   /* since 1.1, as those below */
+    AIOS_EPILOGUE_BIAS_GRADIENT_A = 4, /* a is dy: dW (out, in) = dy^T x */
+    AIOS_EPILOGUE_BIAS_GRADIENT_B = 5, /* b is dy: dW (in, out) = x^T dy */
+    AIOS_EPILOGUE_COUNT = 6
+};
 
 /* c = alpha * op(a) op(b) + beta * c, row-major, op(a) (m, k), op(b) (k, n), c (m, n), `batch` times with strides.
  * Accumulation is f32 whatever the types.  a and b have one type; c has that type or f32.
- * BIAS adds bias[n] (type of a).  BIAS_GELU writes the sum to aux (m, n, type of c, ld = ldc) and gelu_tanh(sum) to c. */
+ * An epilogue comes with batch 1; the first three with beta 0:
+ *   BIAS             adds bias[n] (type of a).
+ *   BIAS_GELU        writes the sum to aux (m, n, type of c, ld = ldc) and gelu_tanh(sum) to c.
+ *   GELU_BACKWARD    multiplies by the slope gelu_tanh'(aux); aux as BIAS_GELU wrote it, read only.  c is not aux.
+ *   BIAS_GRADIENT_A  besides c, with any beta, overwrites aux[m] (f32, dense) with the sums over k of op(a): the column sums of
+ *                    a as stored, so transpose_a is 1.  alpha has no part in them.  c is f32.
+ *   BIAS_GRADIENT_B  likewise aux[n] with the sums over k of op(b); transpose_b is 0.
+ * A backend whose mask has an epilogue may still answer UNSUPPORTED for a shape: the host asks again without it and does the
+ * epilogue itself. */
 typedef struct aios_gemm {
     uint32_t struct_size;
     int32_t type_ab, type_c;
     int32_t transpose_a, transpose_b; /* 1: a is stored (k, m); b is stored (n, k) */
     int32_t m, n, k, batch;
-    int32_t epilogue;                     /* AIOS_EPILOGUE_…; only with batch 1 and beta 0 */
+    int32_t epilogue;                     /* AIOS_EPILOGUE_… */
     int64_t lda, ldb, ldc;                /* elements between rows as stored */
     int64_t stride_a, stride_b, stride_c; /* elements between batches */
     const void *a, *b;
@@ -141,7 +157,7 @@ typedef struct aios_gemm {
 
 typedef struct aios_gemm_group {
     uint32_t struct_size;
-    uint32_t epilogues; /* bit per AIOS_EPILOGUE_… that gemm does itself */
+    uint32_t epilogues; /* bit 1 << AIOS_EPILOGUE_… for each that gemm does itself */
     aios_status (*gemm)(void *device, void *stream, const aios_gemm *gemm);
 } aios_gemm_group;
 

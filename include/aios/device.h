@@ -17,7 +17,9 @@ extern "C" {
 
 typedef struct aios_device_list aios_device_list;
 
-/* One device of the list.  id counts GPUs from 0 in the order cuda, xpu, hip; a CPU device has -1. */
+/* One device of the list.  id counts GPUs from 0 in the order cuda, xpu, hip; a CPU device has -1.  Where a visibility mask of the
+ * vendor is set (CUDA_VISIBLE_DEVICES, ZE_AFFINITY_MASK, HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES), only what it shows is there and
+ * numbers count that.  info.vendor follows from the PCI vendor and the backend, never from the name. */
 typedef struct aios_device_entry {
     uint32_t struct_size;
     int32_t id;
@@ -39,6 +41,8 @@ typedef struct aios_backend_entry {
 
 /* Looks at every backend: the CPU, and the plugins of AIOS_BACKEND_PATH (folders or files, colon-separated) or, where that
  * is unset, of the folder `aios` beside the library.  A backend that fails is listed with its reason and hides no other.
+ * There too it is told which device can't be opened (it keeps its id) and which is left out because another backend shows it (at
+ * the same PCI address).
  * Errors: OUT_OF_MEMORY. */
 AIOS_API aios_status aios_device_list_create(aios_context *context, aios_device_list **list);
 AIOS_API void aios_device_list_destroy(aios_device_list *list);
@@ -54,8 +58,9 @@ typedef struct aios_device aios_device;
 typedef struct aios_stream aios_stream;
 typedef struct aios_event aios_event;
 
-/* Opens "cpu", "cpu:0", "cuda:1", "xpu:0", "hip:0", or a global GPU id ("0").  AIOS_CPU_DEVICES=n (read here and by the
- * list) splits the cores into n CPU devices.  Errors: NOT_FOUND (lists what exists), UNAVAILABLE, DEVICE_ERROR. */
+/* Opens "cpu", "cpu:0", "cuda:1", "xpu:0", "hip:0", a GPU by its id ("gpu:0", "0"), or a device by its PCI address
+ * ("0000:3b:00.0") or UUID; for the last three every device is asked.  AIOS_CPU_DEVICES=n (read here and by the
+ * list) splits the cores into n CPU devices.  Errors: INVALID_ARGUMENT, NOT_FOUND (lists what exists), UNAVAILABLE, DEVICE_ERROR. */
 AIOS_API aios_status aios_device_open(aios_context *context, const char *spec, aios_device **device);
 AIOS_API aios_device *aios_device_retain(aios_device *device);
 AIOS_API void aios_device_close(aios_device *device); /* gives up one reference */

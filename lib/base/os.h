@@ -127,6 +127,7 @@ void *os_library_symbol(void *library, const char *name); /* NULL where it has n
 void os_library_close(void *library);
 const char *os_environment(const char *name); /* NULL where unset or empty */
 int os_process_id(void);
+const char *os_name(void); /* "linux", "macos" */
 
 /* What tells a process from every other: its id, when it started, the boot, and the name space that its id counts in.  What the
  * system does not tell is "" or 0. */

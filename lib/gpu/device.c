@@ -2,11 +2,9 @@
 
 #include "base/sizes.h"
 #include "host.h"
-#include "registry.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
@@ -99,19 +97,34 @@ static void destroy(aios_device *device)
     aios_context_release(context);
 }
 
+/* Who made a GPU: by its PCI vendor, else its backend, never by its name.  NULL: what the device says. */
+static const char *vendor_name(const aios_device_info *info, const char *backend_vendor)
+{
+    static const struct {
+        uint32_t pci;
+        const char *backend, *name;
+    } known[] = {{0x10de, "cuda", "NVIDIA"}, {0x1002, "hip", "AMD"}, {0x8086, "xpu", "Intel"}};
+    for (size_t i = 0; info->kind != AIOS_DEVICE_CPU && i < COUNT_OF(known); i++)
+        if (info->pci_vendor == known[i].pci) return known[i].name;
+    for (size_t i = 0; info->kind != AIOS_DEVICE_CPU && i < COUNT_OF(known); i++)
+        if (strcmp(info->backend, known[i].backend) == 0) return known[i].name;
+    return info->vendor[0] ? NULL : backend_vendor;
+}
+
 /* What only the host knows, or a backend may have left out. */
 static void complete_info(const aios_backend *backend, int32_t index, aios_device_info *info)
 {
     info->struct_size = sizeof *info;
     info->index = index;
     (void)snprintf(info->backend, sizeof info->backend, "%s", backend->name);
-    if (!info->vendor[0] && backend->vendor) (void)snprintf(info->vendor, sizeof info->vendor, "%s", backend->vendor);
+    const char *vendor = vendor_name(info, backend->vendor);
+    if (vendor) (void)snprintf(info->vendor, sizeof info->vendor, "%s", vendor);
     if (info->teams < 1) info->teams = 1;
     if (info->team_size < 1) info->team_size = 1;
     if (info->alignment < 1) info->alignment = 1;
 }
 
-static aios_status open_device(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device)
+aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device)
 {
     aios_status status = AIOS_OK;
     aios_device *made = aios_new(context, aios_device);
@@ -140,89 +153,6 @@ done:
         destroy(made);
         (void)aios_error_restore(&record);
     }
-    return status;
-}
-
-/* "cuda:1" -> "cuda", 1; "2" -> "", 2; "cpu" -> "cpu", 0. */
-static aios_status read_spec(const char *spec, char name[16], int32_t *index)
-{
-    size_t length = strcspn(spec, ":");
-    const char *digits = spec + length;
-    *index = 0;
-    name[0] = 0;
-    if (*digits == ':')
-        digits++;
-    else if (length && strspn(spec, "0123456789") == length)
-        digits = spec, length = 0;
-    else
-        digits = "0";
-    size_t count = strlen(digits);
-    if ((length == 0 && digits != spec) || length > 15 || count == 0 || count > 6 || strspn(digits, "0123456789") != count)
-        return FAIL(AIOS_INVALID_ARGUMENT, "device \"%s\": a device is \"cpu:0\", \"cuda:1\" or a GPU's number as in \"0\"", spec);
-    memcpy(name, spec, length);
-    name[length] = 0;
-    *index = (int32_t)strtol(digits, NULL, 10);
-    return AIOS_OK;
-}
-
-static void add_text(char *text, size_t size, const char *format, ...) AIOS_PRINTF(3, 4);
-static void add_text(char *text, size_t size, const char *format, ...)
-{
-    va_list arguments;
-    size_t used = strlen(text);
-    va_start(arguments, format);
-    (void)vsnprintf(text + used, size - used, format, arguments);
-    va_end(arguments);
-}
-
-static aios_status say_not_found(const backend_table *table, const char *spec)
-{
-    char there[400] = "";
-    for (size_t i = 0; i < table->count; i++) {
-        const backend_slot *slot = &table->slots[i];
-        if (!slot->backend || slot->entry.device_count == 0) continue;
-        add_text(there, sizeof there, "%s%s:0", there[0] ? ", " : "", slot->entry.name);
-        if (slot->entry.device_count > 1) add_text(there, sizeof there, " … %s:%d", slot->entry.name, (int)slot->entry.device_count - 1);
-    }
-    return FAIL(AIOS_NOT_FOUND, "there is no device %s; there are %s", spec, there);
-}
-
-static aios_status find_device(const backend_table *table, const char *spec, const char *name, int32_t *index, const aios_backend **backend)
-{
-    for (size_t i = 0; i < table->count; i++) {
-        const backend_slot *slot = &table->slots[i];
-        if (name[0] ? strcmp(slot->entry.name, name) != 0 : i == 0) continue; /* the CPU, at 0, has no GPU number */
-        if (!slot->backend && name[0] && slot->entry.status != AIOS_ALREADY_EXISTS)
-            return FAIL(slot->entry.status == AIOS_NOT_FOUND ? AIOS_UNAVAILABLE : slot->entry.status, "device %s can't be used: %s", spec,
-                        slot->entry.reason);
-        if (!slot->backend) continue;
-        if (*index < slot->entry.device_count) {
-            *backend = slot->backend;
-            return AIOS_OK;
-        }
-        if (name[0]) break;
-        *index -= slot->entry.device_count;
-    }
-    return say_not_found(table, spec);
-}
-
-aios_status aios_device_open(aios_context *context, const char *spec, aios_device **device)
-{
-    aios_status status = AIOS_OK;
-    backend_table table;
-    const aios_backend *backend = NULL;
-    char name[16];
-    int32_t index;
-    CHECK_HANDLE("aios_device_open", device);
-    *device = NULL;
-    CHECK_HANDLE("aios_device_open", context);
-    CHECK_HANDLE("aios_device_open", spec);
-    TRY_QUIET(read_spec(spec, name, &index));
-    TRY_QUIET(registry_scan(context, &table));
-    ATTEMPT_QUIET(find_device(&table, spec, name, &index, &backend));
-    ATTEMPT_QUIET(open_device(context, backend, index, device));
-done:
-    registry_free(&table);
     return status;
 }
 
@@ -328,96 +258,4 @@ void aios_device_memory_used(const aios_device *device, uint64_t *now, uint64_t 
     if (device) memory_pool_used(device->pool, &current, &most, &held);
     if (now) *now = current;
     if (peak) *peak = most;
-}
-
-/* ---- the list ---------------------------------------------------------------------------------------------------- */
-
-struct aios_device_list {
-    aios_context *context;
-    backend_table table;
-    aios_device_entry *entries;
-    size_t count, capacity;
-};
-
-/* A device that can't be opened is told in its backend's reason; the backend stays usable for the others. */
-static aios_status add_device(aios_device_list *list, backend_slot *slot, int32_t index, int32_t id)
-{
-    aios_device *device = NULL;
-    aios_status status = open_device(list->context, slot->backend, index, &device);
-    if (status == AIOS_OUT_OF_MEMORY) return status;
-    if (status != AIOS_OK) {
-        add_text(slot->entry.reason, sizeof slot->entry.reason, "%s%s:%d: %s", slot->entry.reason[0] ? "; " : "", slot->entry.name,
-                 (int)index, aios_error_message());
-        return AIOS_OK;
-    }
-    ATTEMPT_QUIET(aios_memory_grow(list->context, (void **)&list->entries, &list->capacity, list->count + 1, sizeof *list->entries));
-    aios_device_entry *entry = &list->entries[list->count++];
-    memset(entry, 0, sizeof *entry);
-    entry->struct_size = sizeof *entry;
-    entry->id = id;
-    entry->info = device->info;
-    memcpy(entry->spec, device->spec, sizeof entry->spec);
-    if (aios_device_memory_info(device, &entry->memory_free, NULL) != AIOS_OK) aios_error_clear();
-done:
-    aios_device_close(device);
-    return status;
-}
-
-static aios_status fill_list(aios_device_list *list)
-{
-    int32_t gpu = 0;
-    TRY_QUIET(registry_scan(list->context, &list->table));
-    for (size_t i = 0; i < list->table.count; i++) {
-        backend_slot *slot = &list->table.slots[i];
-        for (int32_t index = 0; slot->backend && index < slot->entry.device_count; index++)
-            TRY_QUIET(add_device(list, slot, index, i == 0 ? -1 : gpu++));
-    }
-    return AIOS_OK;
-}
-
-aios_status aios_device_list_create(aios_context *context, aios_device_list **list)
-{
-    CHECK_HANDLE("aios_device_list_create", list);
-    *list = NULL;
-    CHECK_HANDLE("aios_device_list_create", context);
-    aios_device_list *made = aios_new(context, aios_device_list);
-    if (!made) return AIOS_OUT_OF_MEMORY;
-    made->context = aios_context_retain(context);
-    made->table.context = context;
-    aios_status status = fill_list(made);
-    if (status == AIOS_OK)
-        *list = made;
-    else
-        aios_device_list_destroy(made);
-    return status;
-}
-
-void aios_device_list_destroy(aios_device_list *list)
-{
-    if (!list) return;
-    aios_context *context = list->context;
-    registry_free(&list->table);
-    aios_memory_free(context, list->entries);
-    aios_memory_free(context, list);
-    aios_context_release(context);
-}
-
-uint32_t aios_device_list_count(const aios_device_list *list)
-{
-    return list ? (uint32_t)list->count : 0;
-}
-
-uint32_t aios_device_list_backend_count(const aios_device_list *list)
-{
-    return list ? (uint32_t)list->table.count : 0;
-}
-
-const aios_device_entry *aios_device_list_get(const aios_device_list *list, uint32_t index)
-{
-    return list && index < list->count ? &list->entries[index] : NULL;
-}
-
-const aios_backend_entry *aios_device_list_get_backend(const aios_device_list *list, uint32_t index)
-{
-    return list && index < list->table.count ? &list->table.slots[index].entry : NULL;
 }

@@ -36,6 +36,9 @@ struct aios_event {
     atomic_int recorded;
 };
 
+/* Opens the backend's index-th device. */
+aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device);
+
 /* Around each call into the device's table: enter returns the sticky failure, leave records a new one and names the device
  * and the call in a frame:
  *
@@ -55,9 +58,13 @@ aios_status handle_missing(const char *function, const char *argument);
 /* Loads the table of kernels where that was not done yet. */
 aios_status device_load_kernels(aios_device *device);
 
+/* 1: the backend's gemm has the epilogue itself. */
+int device_fuses(const aios_device *device, int32_t epilogue);
+
 /* Where the backend has no such group, or its group answers UNSUPPORTED. */
 aios_status fallback_gemm(aios_stream *stream, const aios_gemm *gemm);
-aios_status fallback_epilogue(aios_stream *stream, const aios_gemm *gemm); /* pre, without bias, lies in c or aux */
+aios_status fallback_epilogue(aios_stream *stream, const aios_gemm *gemm); /* after gemm_without_epilogue() */
+aios_gemm gemm_without_epilogue(const aios_gemm *gemm);
 uint64_t fallback_attention_workspace(const aios_attention *shape, int32_t backward);
 aios_status fallback_attention_forward(aios_stream *stream, const aios_attention *attention);
 aios_status fallback_attention_backward(aios_stream *stream, const aios_attention *attention);

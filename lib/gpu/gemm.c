@@ -17,18 +17,39 @@ static aios_status check_matrix(const char *name, const void *pointer, int64_t l
     return AIOS_OK;
 }
 
+/* aux: where the epilogue reads or writes beside c. */
+static aios_status check_aux(const aios_gemm *g, const char *holds)
+{
+    if (g->aux && g->aux != g->c) return AIOS_OK;
+    return FAIL(AIOS_INVALID_ARGUMENT, "gemm: aux is %s: %s", g->aux ? "c" : "NULL", holds);
+}
+
+static aios_status check_bias_gradient(const aios_gemm *g)
+{
+    int of_a = g->epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A;
+    if (of_a ? !g->transpose_a : g->transpose_b)
+        return FAIL(AIOS_INVALID_ARGUMENT,
+                    "gemm: a bias gradient of %s with transpose_%s %d: the sums go down the columns of %s as stored, (k, %s)",
+                    of_a ? "a" : "b", of_a ? "a" : "b", (int)(of_a ? g->transpose_a : g->transpose_b), of_a ? "a" : "b", of_a ? "m" : "n");
+    if (g->type_c != AIOS_F32)
+        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: a bias gradient with type_c %d: c must be AIOS_F32", (int)g->type_c);
+    return check_aux(g, "the bias gradient goes there");
+}
+
 static aios_status check_epilogue(const aios_gemm *g)
 {
-    if (g->epilogue < AIOS_EPILOGUE_NONE || g->epilogue > AIOS_EPILOGUE_BIAS_GELU)
-        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: epilogue is %d: it must be an AIOS_EPILOGUE_ constant, 0 to 2", (int)g->epilogue);
+    if (g->epilogue < AIOS_EPILOGUE_NONE || g->epilogue >= AIOS_EPILOGUE_COUNT)
+        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: epilogue is %d: it must be an AIOS_EPILOGUE_ constant, 0 to %d", (int)g->epilogue,
+                    AIOS_EPILOGUE_COUNT - 1);
     if (g->epilogue == AIOS_EPILOGUE_NONE) return AIOS_OK;
-    if (g->batch != 1 || g->beta != 0.0f)
-        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: an epilogue with batch %d and beta %g: batch must be 1 and beta 0", (int)g->batch,
-                    (double)g->beta);
+    if (g->batch != 1)
+        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: epilogue %d with batch %d: batch must be 1", (int)g->epilogue, (int)g->batch);
+    if (g->epilogue >= AIOS_EPILOGUE_BIAS_GRADIENT_A) return check_bias_gradient(g);
+    if (g->beta != 0.0f)
+        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: epilogue %d with beta %g: beta must be 0", (int)g->epilogue, (double)g->beta);
+    if (g->epilogue == AIOS_EPILOGUE_GELU_BACKWARD) return check_aux(g, "the values before gelu are read there");
     if (!g->bias) return FAIL(AIOS_INVALID_ARGUMENT, "gemm: bias is NULL: epilogue %d adds it", (int)g->epilogue);
-    if (g->epilogue == AIOS_EPILOGUE_BIAS_GELU && (!g->aux || g->aux == g->c))
-        return FAIL(AIOS_INVALID_ARGUMENT, "gemm: aux is %s: the sum before gelu goes there", g->aux ? "c" : "NULL");
-    return AIOS_OK;
+    return g->epilogue == AIOS_EPILOGUE_BIAS_GELU ? check_aux(g, "the sum before gelu goes there") : AIOS_OK;
 }
 
 static aios_status check_gemm(const aios_gemm *g)
@@ -52,6 +73,19 @@ static aios_status check_gemm(const aios_gemm *g)
     return check_epilogue(g);
 }
 
+int device_fuses(const aios_device *device, int32_t epilogue)
+{
+    const aios_gemm_group *group = device->table->gemm;
+    return group && (epilogue == AIOS_EPILOGUE_NONE || (group->epilogues >> epilogue & 1u));
+}
+
+static aios_status call_backend(aios_device *device, aios_stream *stream, const aios_gemm *g)
+{
+    TRY_QUIET(device_enter(device, "gemm"));
+    return device_leave(device, device->table->gemm->gemm(device->handle, stream->handle, g), "gemm of (%d, %d) by (%d, %d)", (int)g->m,
+                        (int)g->k, (int)g->k, (int)g->n);
+}
+
 aios_status aios_stream_gemm(aios_stream *stream, const aios_gemm *given)
 {
     aios_gemm gemm = {.struct_size = sizeof gemm};
@@ -61,18 +95,19 @@ aios_status aios_stream_gemm(aios_stream *stream, const aios_gemm *given)
     TRY_QUIET(check_gemm(&gemm));
 
     aios_device *device = stream->device;
-    const aios_gemm_group *group = device->table->gemm;
-    TRY_QUIET(device_enter(device, "gemm"));
-    if (!group) return fallback_gemm(stream, &gemm);
-
-    int fused = gemm.epilogue == AIOS_EPILOGUE_NONE || (group->epilogues >> gemm.epilogue & 1u);
-    aios_gemm plain = gemm;
-    if (!fused) {
-        plain.epilogue = AIOS_EPILOGUE_NONE;
-        if (gemm.epilogue == AIOS_EPILOGUE_BIAS_GELU) plain.c = gemm.aux;
+    if (!device->table->gemm) {
+        TRY_QUIET(device_enter(device, "gemm"));
+        return fallback_gemm(stream, &gemm);
     }
-    aios_status status = device_leave(device, group->gemm(device->handle, stream->handle, &plain), "gemm of (%d, %d) by (%d, %d)",
-                                      (int)gemm.m, (int)gemm.k, (int)gemm.k, (int)gemm.n);
-    if (status == AIOS_UNSUPPORTED) return fallback_gemm(stream, &gemm);
-    return status == AIOS_OK && !fused ? fallback_epilogue(stream, &gemm) : status;
+    if (device_fuses(device, gemm.epilogue)) {
+        aios_status status = call_backend(device, stream, &gemm);
+        if (status != AIOS_UNSUPPORTED) return status;
+    }
+    if (gemm.epilogue != AIOS_EPILOGUE_NONE) {
+        aios_gemm plain = gemm_without_epilogue(&gemm);
+        aios_status status = call_backend(device, stream, &plain);
+        if (status == AIOS_OK) return fallback_epilogue(stream, &gemm);
+        if (status != AIOS_UNSUPPORTED) return status;
+    }
+    return fallback_gemm(stream, &gemm);
 }

@@ -1,6 +1,8 @@
 /* What each operation becomes: forward beside backward. */
 #include "builder.h"
 
+#include "gpu/device.h"
+
 #include <math.h>
 
 #define T(x)      tensor_of(b->graph, x)
@@ -213,8 +215,8 @@ static aios_status forward_linear(struct builder *b, size_t index)
     return emit(b, &i);
 }
 
-/* dW += x^T dy, stored (K, N), or dy^T x, stored (N, K) */
-static aios_status weight_gradient(struct builder *b, const struct node *node, int32_t dy)
+/* dW += x^T dy, stored (K, N), or dy^T x, stored (N, K); with the bias's gradient where the device sums it on the way */
+static aios_status weight_gradient(struct builder *b, const struct node *node, int32_t dy, int32_t bias_sum)
 {
     aios_tensor x = node->input[0], w = node->input[1];
     int32_t m = rows_of(b, x), k = last_of(b, x), n = last_of(b, node->output), sink;
@@ -228,6 +230,8 @@ static aios_status weight_gradient(struct builder *b, const struct node *node, i
     i.buffer[in_out ? 1 : 2] = VALUE(x);
     i.offset[in_out ? 1 : 2] = OFFSET(x);
     i.buffer[in_out ? 2 : 1] = dy;
+    i.buffer[4] = bias_sum;
+    if (bias_sum) i.shape.gemm.epilogue = in_out ? AIOS_EPILOGUE_BIAS_GRADIENT_B : AIOS_EPILOGUE_BIAS_GRADIENT_A;
     i.shape.gemm.transpose_a = 1;
     i.shape.gemm.type_c = AIOS_F32;
     i.shape.gemm.lda = in_out ? b->pitch[x] : b->pitch[node->output];
@@ -237,12 +241,45 @@ static aios_status weight_gradient(struct builder *b, const struct node *node, i
     return emit(b, &i);
 }
 
+/* dbias += column sums of dy: on the way of the weight's gradient, or in a pass of its own. */
+static aios_status parameter_gradients(struct builder *b, const struct node *node, int32_t dy)
+{
+    aios_tensor w = node->input[1], bias = node->input[2];
+    int32_t m = rows_of(b, node->input[0]), n = last_of(b, node->output), sink, sums, parts = parts_for(b, m);
+    int64_t offset;
+    int32_t epilogue = node->layout == AIOS_WEIGHT_IN_OUT ? AIOS_EPILOGUE_BIAS_GRADIENT_B : AIOS_EPILOGUE_BIAS_GRADIENT_A;
+    if (!bias || !wanted(b, node, bias)) return wanted(b, node, w) ? weight_gradient(b, node, dy, 0) : AIOS_OK;
+    TRY_QUIET(parameter_sink(b, bias, &sink, &offset));
+    if (wanted(b, node, w) && device_fuses(b->plan->parameters->device, epilogue)) {
+        TRY_QUIET(new_buffer(b, (uint64_t)n * 4, &sums));
+        TRY_QUIET(weight_gradient(b, node, dy, sums));
+        return emit(b,
+                    &(struct instruction){
+                        .run = run_column_reduce, .label = "bias gradient", .buffer = {sink, sums}, .offset = {offset}, .number = {1, n}});
+    }
+    TRY_QUIET(new_scratch(b, (uint64_t)parts * (uint64_t)n * 4, &sums));
+    TRY_QUIET(emit(
+        b, &(struct instruction){
+               .run = run_column_sum, .label = "bias gradient", .buffer = {sink, sums, dy}, .offset = {offset}, .number = {m, n, parts}}));
+    return wanted(b, node, w) ? weight_gradient(b, node, dy, 0) : AIOS_OK;
+}
+
+/* The linear whose GELU made x, where x's gradient has this one share and what forward left before the GELU is at hand. */
+static int32_t *gelu_before(struct builder *b, const struct node *node, aios_tensor x)
+{
+    int32_t producer = T(x)->node;
+    if (producer < 0 || T(x)->consumers != 1 || b->gradient[x]) return NULL;
+    const struct node *made = &b->graph->nodes[producer];
+    if (made->op != OP_linear || !made->activation || made->no_gradient || made->segment != node->segment) return NULL;
+    return &b->aux[producer][0];
+}
+
 static aios_status backward_linear(struct builder *b, size_t index, int32_t dy)
 {
     const struct node *node = &b->graph->nodes[index];
-    aios_tensor x = node->input[0], w = node->input[1], bias = node->input[2];
+    aios_tensor x = node->input[0], w = node->input[1];
     int32_t m = rows_of(b, x), k = last_of(b, x), n = last_of(b, node->output);
-    if (node->activation) { /* through the GELU, in place where nobody else reads dy */
+    if (node->activation && b->aux[index][0]) { /* through the GELU, in place where nobody else reads dy */
         int32_t d = dy;
         if (b->plan->buffers[dy].owners > 1) TRY_QUIET(new_buffer(b, value_size(b, node->output), &d));
         TRY_QUIET(
@@ -250,20 +287,9 @@ static aios_status backward_linear(struct builder *b, size_t index, int32_t dy)
                         .run = run_gelu_backward, .label = "gelu gradient", .buffer = {d, dy, b->aux[index][0]}, .number = {m, n, 0}}));
         dy = d;
     }
-    if (bias && wanted(b, node, bias)) {
-        int32_t sink, partial, parts = parts_for(b, m);
-        int64_t offset;
-        TRY_QUIET(parameter_sink(b, bias, &sink, &offset));
-        TRY_QUIET(new_scratch(b, (uint64_t)parts * (uint64_t)n * 4, &partial));
-        TRY_QUIET(emit(b, &(struct instruction){.run = run_column_sum,
-                                                .label = "bias gradient",
-                                                .buffer = {sink, partial, dy},
-                                                .offset = {offset},
-                                                .number = {m, n, parts}}));
-    }
-    if (wanted(b, node, w)) TRY_QUIET(weight_gradient(b, node, dy));
+    TRY_QUIET(parameter_gradients(b, node, dy));
     if (!wanted(b, node, x)) return AIOS_OK;
-    int32_t dx;
+    int32_t dx, *before = gelu_before(b, node, x);
     int accumulate;
     TRY_QUIET(gradient_target(b, x, &dx, &accumulate));
     struct instruction i = {.run = run_gemm, .label = "input gradient", .buffer = {dx, dy, VALUE(w)}, .offset = {0, 0, OFFSET(w)}};
@@ -273,6 +299,12 @@ static aios_status backward_linear(struct builder *b, size_t index, int32_t dy)
     i.shape.gemm.ldb = last_of(b, w);
     i.shape.gemm.ldc = b->pitch[x];
     i.shape.gemm.beta = accumulate ? 1.0f : 0.0f;
+    if (before) {
+        i.label = "input gradient through gelu";
+        i.shape.gemm.epilogue = AIOS_EPILOGUE_GELU_BACKWARD;
+        i.buffer[4] = *before;
+        *before = 0; /* done: x's producer finds its gradient before the GELU */
+    }
     return emit(b, &i);
 }
 

@@ -191,12 +191,14 @@ aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
-/* The copy that forward reads follows the master. */
-static aios_status refresh_weight(aios_parameters *p, uint64_t offset, uint64_t count)
+aios_status parameters_refresh(aios_parameters *p, uint64_t offset, uint64_t count)
 {
-    if (p->storage == AIOS_F32) return AIOS_OK;
-    return launch_cast_from_f32(p->stream, p->storage, 0, (char *)p->weight + offset * storage_size(p->storage), p->master + offset,
-                                (int32_t)count);
+    for (uint64_t most = 1u << 30, part; count > 0 && p->storage != AIOS_F32; offset += part, count -= part) {
+        part = count < most ? count : most;
+        TRY_QUIET(launch_cast_from_f32(p->stream, p->storage, 0, (char *)p->weight + offset * storage_size(p->storage), p->master + offset,
+                                       (int32_t)part));
+    }
+    return AIOS_OK;
 }
 
 /* Numbers [start, start + count) of a parameter, made on the host.  A piece has its own stretch of the parameter's random stream, so
@@ -255,7 +257,7 @@ static aios_status send_wave(aios_parameters *p, struct wave *w, thread_pool *po
         uint64_t offset = piece->parameter->offset + piece->start;
         TRY(aios_stream_copy(p->stream, p->master + offset, w->numbers + (uint64_t)i * PIECE, piece->count * 4, AIOS_COPY_HOST_TO_DEVICE),
             "initialising %s", piece->parameter->name);
-        TRY_QUIET(refresh_weight(p, offset, piece->count));
+        TRY_QUIET(parameters_refresh(p, offset, piece->count));
     }
     w->count = 0;
     return aios_stream_synchronize(p->stream);
@@ -333,7 +335,7 @@ aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t 
     TRY_QUIET(locate(p, name, kind, count, &flat, &x));
     TRY(aios_stream_copy(p->stream, flat + x->offset, from, count * 4, AIOS_COPY_HOST_TO_DEVICE), "writing %s", name);
     for (uint64_t done = 0; kind == AIOS_VALUE && done < count; done += PIECE)
-        TRY_QUIET(refresh_weight(p, x->offset + done, count - done < PIECE ? count - done : PIECE));
+        TRY_QUIET(parameters_refresh(p, x->offset + done, count - done < PIECE ? count - done : PIECE));
     return aios_stream_synchronize(p->stream);
 }
 

@@ -51,6 +51,8 @@ struct aios_parameters {
 };
 
 size_t storage_size(int32_t storage);
+/* The copy that forward reads follows the master. */
+aios_status parameters_refresh(aios_parameters *p, uint64_t offset, uint64_t count);
 const struct parameter *parameters_find(const aios_parameters *p, const char *name);
 const struct state *parameters_find_state(const aios_parameters *p, const char *name);
 

@@ -106,6 +106,7 @@ aios_status run_cast(const aios_plan *plan, const struct instruction *i);
 aios_status run_select(const aios_plan *plan, const struct instruction *i);
 aios_status run_gemm(const aios_plan *plan, const struct instruction *i);
 aios_status run_column_sum(const aios_plan *plan, const struct instruction *i);
+aios_status run_column_reduce(const aios_plan *plan, const struct instruction *i);
 aios_status run_gelu(const aios_plan *plan, const struct instruction *i);
 aios_status run_gelu_backward(const aios_plan *plan, const struct instruction *i);
 aios_status run_swiglu(const aios_plan *plan, const struct instruction *i);

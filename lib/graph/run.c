@@ -94,6 +94,12 @@ aios_status run_column_sum(const aios_plan *plan, const struct instruction *i)
     return launch_column_reduce(STREAM, AT(0), AT(1), NUMBER(2), NUMBER(1));
 }
 
+/* out += the parts; out, partial; parts, n */
+aios_status run_column_reduce(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_column_reduce(STREAM, AT(0), AT(1), NUMBER(0), NUMBER(1));
+}
+
 /* y, x; rows, n */
 aios_status run_gelu(const aios_plan *plan, const struct instruction *i)
 {

@@ -1,4 +1,6 @@
 /* The optimizer: a few launches over the flat buffers of an aios_parameters; its scalars live on the device (step.h). */
+#include "optimizer.h"
+
 #include "graph/parameters.h"
 #include "kernels/kernels.h"
 #include "kernels/step.h"
@@ -141,22 +143,57 @@ aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
     return launch_step_begin(p->stream, AIOS_F32, 1, p->scale, o->state, o->control);
 }
 
+/* From the partial sums of squares: norm, clipping, finite check, corrections; then the update of the blocks [first, first + blocks). */
+static aios_status update(aios_optimizer *o, int32_t parts, uint64_t first, int32_t blocks)
+{
+    aios_parameters *p = o->parameters;
+    uint64_t at = first * BLOCK;
+    float *master = p->master + at, *gradient = p->gradient + at, *m = p->moment1 ? p->moment1 + at : NULL,
+          *v = p->moment2 ? p->moment2 + at : NULL;
+    void *weight = (char *)p->weight + at * storage_size(p->storage);
+    int32_t *group = p->group + first;
+    TRY_QUIET(launch_step_prepare(p->stream, AIOS_F32, 1, o->state, o->hyper, o->control, o->partial, parts, GROUPS));
+    if (blocks == 0) return AIOS_OK;
+    switch (o->options.kind) {
+    case AIOS_ADAMW: return launch_adamw(p->stream, p->storage, 0, master, m, v, weight, gradient, o->hyper, group, blocks);
+    case AIOS_ADAM_ATAN2: return launch_adam_atan2(p->stream, p->storage, 0, master, m, v, weight, gradient, o->hyper, group, blocks);
+    default: return launch_sign_sgd(p->stream, p->storage, 0, master, weight, gradient, o->hyper, group, blocks);
+    }
+}
+
 aios_status aios_optimizer_step(aios_optimizer *o)
 {
     if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_step: optimizer is NULL");
     aios_parameters *p = o->parameters;
     int32_t blocks = (int32_t)(p->padded / BLOCK);
     TRY_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient, blocks, o->parts));
-    TRY_QUIET(launch_step_prepare(p->stream, AIOS_F32, 1, o->state, o->hyper, o->control, o->partial, o->parts, GROUPS));
-    switch (o->options.kind) {
-    case AIOS_ADAMW:
-        return launch_adamw(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group,
-                            blocks);
-    case AIOS_ADAM_ATAN2:
-        return launch_adam_atan2(p->stream, p->storage, 0, p->master, p->moment1, p->moment2, p->weight, p->gradient, o->hyper, p->group,
-                                 blocks);
-    default: return launch_sign_sgd(p->stream, p->storage, 0, p->master, p->weight, p->gradient, o->hyper, p->group, blocks);
-    }
+    return update(o, o->parts, 0, blocks);
+}
+
+aios_status optimizer_sum_squares(aios_optimizer *o, uint64_t first, uint64_t count, double *squares)
+{
+    aios_parameters *p = o->parameters;
+    aios_status status = AIOS_OK;
+    *squares = 0;
+    if (count == 0) return AIOS_OK;
+    float *partial = aios_memory_array(p->context, (size_t)o->parts, sizeof *partial);
+    if (!partial) return AIOS_OUT_OF_MEMORY;
+    ATTEMPT_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient + first, (int32_t)(count / BLOCK), o->parts));
+    ATTEMPT_QUIET(aios_stream_copy(p->stream, partial, o->partial, (uint64_t)o->parts * sizeof *partial, AIOS_COPY_DEVICE_TO_HOST));
+    ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+    for (int32_t i = 0; i < o->parts; i++) *squares += (double)partial[i];
+done:
+    aios_memory_free(p->context, partial);
+    return status;
+}
+
+aios_status optimizer_update(aios_optimizer *o, double squares, uint64_t first, uint64_t count)
+{
+    float total = (float)squares;
+    aios_parameters *p = o->parameters;
+    TRY_QUIET(aios_stream_copy(p->stream, o->partial, &total, sizeof total, AIOS_COPY_HOST_TO_DEVICE));
+    TRY_QUIET(aios_stream_synchronize(p->stream)); /* total is this call's */
+    return update(o, 1, first / BLOCK, (int32_t)(count / BLOCK));
 }
 
 uint32_t aios_optimizer_state_count(void)

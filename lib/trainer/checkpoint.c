@@ -30,14 +30,14 @@ static int moments_each(const aios_trainer *t)
 static aios_status list_moments(struct moments *m)
 {
     aios_context *context = m->t->context;
-    uint32_t parameters = aios_parameters_count(m->t->parameters);
+    uint32_t parameters = aios_parameters_count(leader(m->t)->parameters);
     size_t most = (size_t)parameters * 2 + 1;
     m->tensors = aios_memory_array(context, most, sizeof *m->tensors);
     m->names = aios_memory_array(context, most, sizeof *m->names);
     if (!m->tensors || !m->names) return AIOS_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < parameters; i++) {
         aios_parameter_info info = {.struct_size = sizeof info};
-        TRY_QUIET(aios_parameters_info(m->t->parameters, i, &info));
+        TRY_QUIET(aios_parameters_info(leader(m->t)->parameters, i, &info));
         for (int k = 1; k <= moments_each(m->t); k++) {
             safetensors_tensor *tensor = &m->tensors[m->count];
             (void)snprintf(m->names[m->count], NAME_ROOM, "%s.moment%d", info.name, k);
@@ -61,13 +61,13 @@ static aios_status move_moment(struct moments *m, size_t index, float *values, u
 {
     char name[NAME_ROOM];
     if (index + 1 == m->count)
-        return write ? aios_optimizer_write_state(m->t->optimizer, values, (uint32_t)count)
-                     : aios_optimizer_read_state(m->t->optimizer, values, (uint32_t)count);
+        return write ? aios_optimizer_write_state(leader(m->t)->optimizer, values, (uint32_t)count)
+                     : aios_optimizer_read_state(leader(m->t)->optimizer, values, (uint32_t)count);
     size_t length = strlen(m->names[index]) - strlen(".momentN");
     int32_t kind = m->names[index][length + 7] == '1' ? AIOS_MOMENT1 : AIOS_MOMENT2;
     (void)snprintf(name, sizeof name, "%.*s", (int)length, m->names[index]);
-    return write ? aios_parameters_write(m->t->parameters, name, kind, values, count)
-                 : aios_parameters_read(m->t->parameters, name, kind, values, count);
+    return write ? aios_parameters_write(leader(m->t)->parameters, name, kind, values, count)
+                 : aios_parameters_read(leader(m->t)->parameters, name, kind, values, count);
 }
 
 static aios_status write_moment(struct moments *m, size_t index, safetensors_writer *writer)
@@ -192,7 +192,7 @@ static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
     struct fields f;
     if (snprintf(path, sizeof path, "%s/" CHECKPOINT_OPTIMIZER, folder) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
-    TRY_QUIET(aios_model_save_weights(t->model, t->parameters, folder, AIOS_F32, 0));
+    TRY_QUIET(aios_model_save_weights(t->model, leader(t)->parameters, folder, AIOS_F32, 0));
     TRY_QUIET(aios_tokenizer_save(t->tokenizer, folder));
     TRY_QUIET(save_optimizer(t, path));
     aios_status status = write_state(t, &f);
@@ -211,6 +211,7 @@ aios_status checkpoint_save(aios_trainer *t)
     checkpoint_step_name((uint64_t)t->position.step, name);
     if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
+    ATTEMPT_QUIET(replicas_gather_moments(&t->replicas));
     ATTEMPT_QUIET(checkpoint_begin(t->context, t->folder.checkpoints, name, (uint64_t)t->position.step, &writer));
     ATTEMPT_QUIET(fill(t, writer));
     /* What the checkpoint counts as done is in the log before the checkpoint is there. */
@@ -260,7 +261,7 @@ aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *s
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
     TRY(check_data(t, state), "going on from %s", folder);
     TRY(read_position(state, &t->position), "reading %s/" CHECKPOINT_STATE, folder);
-    TRY_QUIET(aios_model_load_weights(t->model, t->parameters, folder));
+    TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, folder));
     TRY(load_optimizer(t, path), "going on from %s", folder);
     return AIOS_OK;
 }

@@ -46,17 +46,42 @@ void report_warning(aios_trainer *t, const char *format, ...)
     aios_log(t->context, AIOS_LOG_WARNING, "%s", message);
 }
 
+static void put_devices(const aios_trainer *t, struct fields *f)
+{
+    char names[REPLICAS_MOST * 16];
+    (void)replicas_name(&t->replicas, names, sizeof names);
+    fields_text(f, "device", names);
+}
+
+/* The micro-batches of a step that each device computes from now on. */
+void report_balance(aios_trainer *t)
+{
+    struct fields f;
+    char shares[REPLICAS_MOST * 24] = "[";
+    size_t used = 1;
+    for (int i = 0; i < t->replicas.count; i++)
+        used += (size_t)snprintf(shares + used, sizeof shares - used, "%s%lld", i ? ", " : "",
+                                 (long long)(t->replicas.list[i].count / t->settings.batch_size));
+    (void)snprintf(shares + used, sizeof shares - used, "]");
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    put_devices(t, &f);
+    fields_json(&f, "micro_batches", shares);
+    report_event(t, "balance", &f);
+    fields_free(&f);
+}
+
 void report_start(aios_trainer *t)
 {
     struct fields f;
     fields_begin(&f, t->context);
     fields_text(&f, "model", aios_model_name(t->model));
-    fields_int(&f, "parameters", (int64_t)aios_parameters_total(t->parameters));
-    fields_text(&f, "device", aios_device_spec(t->device));
+    fields_int(&f, "parameters", (int64_t)aios_parameters_total(leader(t)->parameters));
+    put_devices(t, &f);
     fields_text(&f, "precision", setup_precision_name(t->settings.precision));
     fields_int(&f, "steps", t->settings.steps);
     fields_int(&f, "step", t->position.step);
-    fields_int(&f, "tokens_per_step", t->step_samples * t->sequence);
+    fields_int(&f, "tokens_per_step", t->replicas.step_samples * t->sequence);
     fields_int(&f, "train_samples", batches_train_count(&t->batches));
     fields_int(&f, "eval_samples", batches_eval_count(&t->batches));
     report_event(t, "run_start", &f);
@@ -146,7 +171,7 @@ void report_metrics(aios_trainer *t, int now)
 /* run.json: what the run is and how it stands.  outcome "running" until the end. */
 static void put_run(aios_trainer *t, const char *outcome, const char *message)
 {
-    const aios_device_info *info = aios_device_get_info(t->device);
+    const aios_device_info *info = aios_device_get_info(leader(t)->device);
     struct fields f;
     char now[32];
     os_time_text(os_wall_time(), now);
@@ -154,8 +179,8 @@ static void put_run(aios_trainer *t, const char *outcome, const char *message)
     fields_int(&f, "format", 1);
     fields_text(&f, "version", aios_version());
     fields_text(&f, "model", aios_model_name(t->model));
-    fields_int(&f, "parameters", (int64_t)aios_parameters_total(t->parameters));
-    fields_text(&f, "device", aios_device_spec(t->device));
+    fields_int(&f, "parameters", (int64_t)aios_parameters_total(leader(t)->parameters));
+    put_devices(t, &f);
     fields_text(&f, "device_name", info->name);
     fields_text(&f, "tokenizer", aios_tokenizer_identity(t->tokenizer));
     fields_text(&f, "started", t->started);

@@ -172,8 +172,8 @@ aios_status resume_loss_scale(aios_trainer *t, const json_t *state)
     TRY_QUIET(json_get_string(json_object_get(state, "options"), "precision", &then));
     TRY_QUIET(aios_options_get_string(t->options, "precision", &now));
     if (strcmp(then, now) == 0) return AIOS_OK;
-    TRY_QUIET(aios_optimizer_read_state(t->optimizer, numbers, STATE_SIZE));
+    TRY_QUIET(aios_optimizer_read_state(leader(t)->optimizer, numbers, STATE_SIZE));
     numbers[STATE_LOSS_SCALE] = t->settings.precision == AIOS_PRECISION_16_MIXED ? (float)t->settings.loss_scale : 1.0f;
     numbers[STATE_GOOD_STEPS] = 0;
-    return aios_optimizer_write_state(t->optimizer, numbers, STATE_SIZE);
+    return aios_optimizer_write_state(leader(t)->optimizer, numbers, STATE_SIZE);
 }

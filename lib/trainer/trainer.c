@@ -130,57 +130,6 @@ static aios_status open_model(aios_trainer *t, const aios_options *given, aios_m
     return AIOS_OK;
 }
 
-static aios_status make_buffers(aios_trainer *t)
-{
-    const struct settings *s = &t->settings;
-    t->step_samples = s->batch_size * s->accumulation;
-    size_t count = (size_t)t->step_samples * (size_t)t->sequence; /* below 2^53 */
-    t->tokens = aios_memory_array(t->context, count, sizeof *t->tokens);
-    t->labels = aios_memory_array(t->context, count, sizeof *t->labels);
-    if (t->tokens && t->labels) return AIOS_OK;
-    return aios_error_add_frame(AIOS_OUT_OF_MEMORY, "the samples of a step: batch-size %lld x gradient-accumulation-steps %lld x %d tokens",
-                                (long long)s->batch_size, (long long)s->accumulation, t->sequence);
-}
-
-static aios_status make_optimizer(aios_trainer *t)
-{
-    const struct settings *s = &t->settings;
-    aios_optimizer_options o = AIOS_OPTIMIZER_OPTIONS_INIT;
-    o.kind = (int32_t)s->optimizer;
-    o.beta1 = s->beta1;
-    o.beta2 = s->beta2;
-    o.eps = s->adam_eps;
-    o.weight_decay = s->weight_decay;
-    o.max_norm = s->grad_clip;
-    if (s->precision == AIOS_PRECISION_16_MIXED) {
-        o.loss_scale = s->loss_scale;
-        o.growth_interval = (int32_t)s->growth_interval;
-    }
-    t->loss_scale = o.loss_scale;
-    return aios_optimizer_create(t->parameters, &o, &t->optimizer);
-}
-
-static aios_status make_plans(aios_trainer *t)
-{
-    const struct settings *s = &t->settings;
-    aios_graph *graph = NULL;
-    aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
-    aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
-    parameters.precision = (int32_t)s->precision;
-    plan.training = 1;
-    plan.gradient_checkpointing = s->gradient_checkpointing != 0;
-    TRY_QUIET(setup_graph(t->context, t->model, AIOS_MODEL_TRAIN, s->batch_size, t->sequence, &graph));
-    aios_status status = aios_parameters_create(t->device, graph, &parameters, &t->parameters);
-    if (status == AIOS_OK) status = aios_plan_create(graph, t->parameters, &plan, &t->plan);
-    aios_graph_destroy(graph);
-    if (status != AIOS_OK)
-        return aios_error_add_frame(status, "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, t->sequence,
-                                    aios_device_spec(t->device));
-    TRY_QUIET(make_optimizer(t));
-    if (!t->batches.held_out) return AIOS_OK;
-    return evaluator_open(&t->evaluator, t->context, t->model, t->parameters, s->batch_size, t->sequence);
-}
-
 static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
 {
     aios_step_result result = {.struct_size = sizeof result};
@@ -189,11 +138,12 @@ static aios_status load_weights(aios_trainer *t, const char *checkpoint, const j
         TRY_QUIET(resume_loss_scale(t, state));
         t->resumed_step = t->saved_step = t->position.step;
     } else if (*t->settings.model) {
-        TRY_QUIET(aios_model_load_weights(t->model, t->parameters, t->settings.model));
+        TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, t->settings.model));
     } else {
-        TRY_QUIET(aios_parameters_initialize(t->parameters, (uint64_t)t->settings.seed));
+        TRY_QUIET(aios_parameters_initialize(leader(t)->parameters, (uint64_t)t->settings.seed));
     }
-    TRY_QUIET(aios_optimizer_result(t->optimizer, &result));
+    TRY_QUIET(replicas_spread(&t->replicas));
+    TRY_QUIET(aios_optimizer_result(leader(t)->optimizer, &result));
     t->loss_scale = result.loss_scale;
     t->skipped = result.skipped;
     return AIOS_OK;
@@ -216,13 +166,14 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
     if (*checkpoint) TRY_QUIET(take_checkpoint_options(t, given, *checkpoint, state));
     TRY_QUIET(check_options(given, &t->settings, *checkpoint));
     TRY_QUIET(open_model(t, given, model, *checkpoint));
-    TRY_QUIET(setup_device(t->context, t->settings.device, t->settings.precision, &t->device));
+    TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings));
     TRY_QUIET(batches_open(&t->batches, t->context, &t->settings, t->tokenizer, t->sequence));
     if (t->settings.eval_interval > 0 && !t->batches.held_out)
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
-    TRY_QUIET(make_buffers(t));
-    TRY_QUIET(make_plans(t));
+    TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
+    if (t->batches.held_out)
+        TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, t->settings.batch_size, t->sequence));
     TRY_QUIET(load_weights(t, *checkpoint, *state));
     set_schedule(t);
     TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint ? t->position.step : -1));
@@ -240,7 +191,7 @@ static aios_trainer *make(aios_context *context)
     atomic_init(&t->stop, 0);
     t->position.loss = t->position.eval_loss = NAN;
     t->grad_norm = t->rate = t->tokens_per_second = t->eval_accuracy = t->eval_nats_per_byte = NAN;
-    t->saved_step = t->evaluated_step = t->resumed_step = t->held_sample = -1;
+    t->saved_step = t->evaluated_step = t->resumed_step = -1;
     os_time_text(os_wall_time(), now);
     t->started = aios_memory_strdup(context, now);
     return t;
@@ -281,16 +232,11 @@ void aios_trainer_destroy(aios_trainer *t)
 {
     if (!t) return;
     evaluator_close(&t->evaluator);
-    aios_optimizer_destroy(t->optimizer);
-    aios_plan_destroy(t->plan);
-    aios_parameters_destroy(t->parameters);
+    replicas_close(&t->replicas);
     batches_close(&t->batches);
-    aios_memory_free(t->context, t->tokens);
-    aios_memory_free(t->context, t->labels);
     aios_memory_free(t->context, t->started);
     aios_tokenizer_close(t->tokenizer);
     aios_model_destroy(t->model);
-    aios_device_close(t->device);
     run_folder_close(&t->folder);
     aios_options_destroy(t->options);
     os_mutex_destroy(&t->mutex);
@@ -332,5 +278,5 @@ const char *aios_trainer_folder(const aios_trainer *trainer)
 
 aios_parameters *aios_trainer_parameters(aios_trainer *trainer)
 {
-    return trainer ? trainer->parameters : NULL;
+    return trainer ? leader(trainer)->parameters : NULL;
 }

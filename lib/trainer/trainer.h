@@ -1,7 +1,8 @@
 /* trainer.h (internal): the handle of a run.
  *
  *   trainer.c     opens and closes it
- *   worker.c      the loop: samples, micro-batches, optimizer step, report, evaluation, checkpoint, stop
+ *   worker.c      the loop: steps, report, evaluation, checkpoint, stop
+ *   replica.c     the model on each device, and a step on all of them
  *   report.c      events, log, metrics
  *   checkpoint.c  the state of a run to and from a checkpoint's folder
  *   resume.c      the options of a run that goes on */
@@ -12,6 +13,7 @@
 #include "batches.h"
 #include "evaluate.h"
 #include "fields.h"
+#include "replica.h"
 #include "run_folder.h"
 #include "schedule.h"
 #include "settings.h"
@@ -32,19 +34,13 @@ struct aios_trainer {
     aios_options *options;
     struct settings settings; /* borrows from options */
     struct run_folder folder;
-    aios_device *device;
     aios_model *model;
     aios_tokenizer *tokenizer;
     struct batches batches;
-    aios_parameters *parameters;
-    aios_plan *plan;
-    aios_optimizer *optimizer;
+    struct replicas replicas;
     struct evaluator evaluator;
     struct schedule schedule;
     int32_t sequence;
-    int64_t step_samples;     /* of one optimizer step */
-    int32_t *tokens, *labels; /* of one optimizer step */
-    int64_t held_sample;      /* the first sample that they hold, -1: none */
 
     struct position position;
     double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;
@@ -62,6 +58,12 @@ struct aios_trainer {
     aios_trainer_metrics metrics;
 };
 
+/* The replica that is evaluated and saved. */
+static inline struct replica *leader(const aios_trainer *t)
+{
+    return replicas_leader(&t->replicas);
+}
+
 /* report.c */
 double trainer_elapsed(const aios_trainer *t);
 void report_event(aios_trainer *t, const char *name, struct fields *fields); /* ends and frees fields */
@@ -69,6 +71,7 @@ void report_warning(aios_trainer *t, const char *format, ...) AIOS_PRINTF(2, 3);
 void report_start(aios_trainer *t);
 void report_run(aios_trainer *t); /* run.json of a run that goes on */
 void report_step(aios_trainer *t);
+void report_balance(aios_trainer *t);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);
 void report_end(aios_trainer *t, const char *outcome, const char *message);

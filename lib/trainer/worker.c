@@ -1,7 +1,6 @@
 #include "worker.h"
 
 #include "checkpoint.h"
-#include "setup.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -60,69 +59,36 @@ static aios_status judge_gradient(aios_trainer *t, const aios_step_result *resul
                 mixed ? " or precision bf16-mixed" : " or a smaller grad-clip");
 }
 
-/* *abandoned 1: an immediate stop left the step out; nothing of it remains. */
-static aios_status run_micro_batches(aios_trainer *t, int *abandoned)
+static int wants_immediate_stop(void *user)
 {
-    int64_t count = t->settings.batch_size * t->sequence;
-    uint64_t size = (uint64_t)count * sizeof *t->tokens;
-    *abandoned = 0;
-    for (int64_t m = 0; m < t->settings.accumulation && !*abandoned; m++) {
-        TRY_QUIET(aios_plan_write(t->plan, "tokens", t->tokens + m * count, size));
-        TRY_QUIET(aios_plan_write(t->plan, "labels", t->labels + m * count, size));
-        TRY_QUIET(aios_plan_run(t->plan));
-        *abandoned = m + 1 < t->settings.accumulation && poll_stop(t) == AIOS_STOP_IMMEDIATE;
-    }
-    return AIOS_OK;
+    return poll_stop(user) == AIOS_STOP_IMMEDIATE;
 }
 
-/* The step's samples, unless they are here already. */
-static aios_status read_samples(aios_trainer *t, int64_t first)
-{
-    if (t->held_sample == first) return AIOS_OK;
-    t->held_sample = -1;
-    TRY_QUIET(batches_read_train(&t->batches, first, t->step_samples, t->tokens, t->labels));
-    t->held_sample = first;
-    return AIOS_OK;
-}
-
-static aios_status train_step(aios_trainer *t, aios_step_result *result, int *abandoned)
+/* outcome->abandoned: an immediate stop left the step out; nothing of it remains. */
+static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 {
     struct position *p = &t->position;
-    aios_loss_sums sums = {.struct_size = sizeof sums};
+    int64_t next = p->next_sample + t->replicas.step_samples;
     double began = os_now();
-    TRY_QUIET(read_samples(t, p->next_sample));
-    int64_t weight = batches_count_labels(t->labels, t->step_samples * t->sequence);
-    if (weight == 0)
-        return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short", t->settings.dataset_file);
     t->rate = schedule_rate(&t->schedule, p->step);
-    TRY_QUIET(aios_optimizer_begin(t->optimizer, t->rate, (double)weight));
-    TRY_QUIET(run_micro_batches(t, abandoned));
-    if (*abandoned) return aios_plan_losses(t->plan, &sums, 1);
-    TRY_QUIET(aios_optimizer_step(t->optimizer));
-    /* The device works: time to read what the next step needs.  If that fails, the next step says so itself. */
-    if (p->step + 1 < t->settings.steps) (void)read_samples(t, p->next_sample + t->step_samples);
-    TRY_QUIET(aios_plan_losses(t->plan, &sums, 1));
-    TRY_QUIET(aios_optimizer_result(t->optimizer, result));
+    struct step_job job = {p->next_sample, p->step + 1 < t->settings.steps ? next : -1, t->rate, wants_immediate_stop, t};
+    TRY_QUIET(replicas_step(&t->replicas, &job, outcome));
+    if (outcome->abandoned) return AIOS_OK;
     p->step++;
-    p->tokens += weight;
-    p->next_sample += t->step_samples;
-    p->loss = sums.loss / (double)weight;
+    p->tokens += outcome->weight;
+    p->next_sample = next;
+    p->loss = outcome->loss;
     t->busy += os_now() - began;
     return AIOS_OK;
 }
 
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
-static int stop_evaluation(void *user)
-{
-    return poll_stop(user) == AIOS_STOP_IMMEDIATE;
-}
-
 static aios_status evaluate(aios_trainer *t)
 {
     struct evaluator_sums sums;
     if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
-    aios_status status = evaluator_run(&t->evaluator, &t->batches, t->settings.eval_batches, stop_evaluation, t, &sums);
+    aios_status status = evaluator_run(&t->evaluator, &t->batches, t->settings.eval_batches, wants_immediate_stop, t, &sums);
     if (status == AIOS_STOPPED) return AIOS_OK; /* the loop sees the stop itself */
     if (status != AIOS_OK) return aios_error_add_frame(status, "evaluating after step %lld", (long long)t->position.step);
     t->evaluated_step = t->position.step;
@@ -148,6 +114,8 @@ static aios_status after_step(aios_trainer *t, const aios_step_result *result)
     aios_status verdict = judge_gradient(t, result);
     if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t);
     if (verdict != AIOS_OK) return verdict;
+    if (t->replicas.rebalanced) report_balance(t);
+    if (is_due(s->verify_interval, step)) TRY(replicas_verify(&t->replicas), "after step %lld", (long long)step);
     if (is_due(s->eval_interval, step)) TRY_QUIET(evaluate(t));
     report_metrics(t, 0);
     if (is_due(s->checkpoint_interval, step)) TRY_QUIET(checkpoint_save(t));
@@ -157,13 +125,12 @@ static aios_status after_step(aios_trainer *t, const aios_step_result *result)
 /* *stopped: the AIOS_STOP_… that was obeyed, 0 where all steps are done. */
 static aios_status loop(aios_trainer *t, int *stopped)
 {
-    aios_step_result result = {.struct_size = sizeof result};
-    int abandoned = 0;
+    struct step_outcome outcome;
     *stopped = 0;
     while (t->position.step < t->settings.steps) {
         if ((*stopped = poll_stop(t))) return AIOS_OK;
-        TRY(train_step(t, &result, &abandoned), "step %lld", (long long)t->position.step + 1);
-        if (!abandoned) TRY_QUIET(after_step(t, &result));
+        TRY(train_step(t, &outcome), "step %lld", (long long)t->position.step + 1);
+        if (!outcome.abandoned) TRY_QUIET(after_step(t, &outcome.result));
     }
     return AIOS_OK;
 }

@@ -1,7 +1,4 @@
-/* worker.h (internal): the loop of one device.
- *
- * A step: claim the next samples, run the micro-batches, let the optimizer step, report, and now and then evaluate and save.
- * The weight of a step is the number of labels of all its micro-batches, so that accumulation is exactly the big batch. */
+/* worker.h (internal): the loop of a run: a step, its report, and now and then an evaluation and a checkpoint. */
 #ifndef AIOS_TRAINER_WORKER_H
 #define AIOS_TRAINER_WORKER_H
 

@@ -486,6 +486,20 @@ static void a_backend_without_gemm_gets_the_portable_kernels(void **state)
     first = null->calls[NULL_LAUNCH];
     assert_ok(aios_stream_gemm(stream, &gemm));
     assert_int_equal(null->calls[NULL_LAUNCH], first + 2);
+
+    gemm.epilogue = AIOS_EPILOGUE_GELU_BACKWARD;
+    null->gemm.epilogues |= 1u << AIOS_EPILOGUE_GELU_BACKWARD;
+    int gemms = null->calls[NULL_GEMM];
+    first = null->calls[NULL_LAUNCH];
+    assert_ok(aios_stream_gemm(stream, &gemm));
+    assert_int_equal(null->last_gemm.epilogue, AIOS_EPILOGUE_GELU_BACKWARD);
+    assert_int_equal(null->calls[NULL_LAUNCH], first);
+    fail_next(NULL_GEMM, AIOS_UNSUPPORTED, 15, "not fused"); /* asked again without */
+    assert_ok(aios_stream_gemm(stream, &gemm));
+    assert_int_equal(null->last_gemm.epilogue, AIOS_EPILOGUE_NONE);
+    assert_int_equal(null->calls[NULL_GEMM], gemms + 3);
+    assert_string_equal(aios_kernel_get(null->launched[first % 64])->name, "gelu_backward_f32");
+    null->gemm.epilogues = 1u << AIOS_EPILOGUE_NONE;
     fail_next(NULL_GEMM, AIOS_DEVICE_ERROR, 13, "execution failed");
     assert_fails(aios_stream_gemm(stream, &gemm), AIOS_DEVICE_ERROR, "gemm of (2, 4) by (4, 3)");
     null->table.gemm = NULL;

@@ -60,9 +60,27 @@ static void set_beta(struct product *p, float beta, rng *r)
     p->g.c = storage_random(p->count_c, p->g.type_c, 1, r);
 }
 
+static int sums_of_a(const aios_gemm *g)
+{
+    return g->epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A;
+}
+
+static int is_bias_gradient(const aios_gemm *g)
+{
+    return sums_of_a(g) || g->epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_B;
+}
+
 static void set_epilogue(struct product *p, int32_t epilogue, rng *r)
 {
     p->g.epilogue = epilogue;
+    if (is_bias_gradient(&p->g)) {
+        p->g.aux = storage_poison(sums_of_a(&p->g) ? p->g.m : p->g.n, AIOS_F32);
+        return;
+    }
+    if (epilogue == AIOS_EPILOGUE_GELU_BACKWARD) {
+        p->g.aux = storage_random(p->count_c, p->g.type_c, 1, r);
+        return;
+    }
     p->g.bias = storage_random(p->g.n, p->g.type_ab, 1, r);
     p->g.aux = storage_poison(p->count_c, p->g.type_c);
 }
@@ -85,6 +103,27 @@ static void assert_near(double got, double want, double tolerance, const char *w
                  (double)g->alpha, (double)g->beta, g->epilogue);
 }
 
+static double gelu_slope(double x)
+{
+    double slope = 0.79788456080286535588, cube = 0.044715, t = tanh(slope * (x + cube * x * x * x));
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope * (1 + 3 * cube * x * x);
+}
+
+/* The sums over k of the side that is dy. */
+static void check_bias_gradient(const aios_gemm *g)
+{
+    int of_a = sums_of_a(g);
+    for (int32_t i = 0; i < (of_a ? g->m : g->n); i++) {
+        double want = 0, size = 0;
+        for (int32_t k = 0; k < g->k; k++) {
+            double v = of_a ? storage_get(g->a, k * g->lda + i, g->type_ab) : storage_get(g->b, k * g->ldb + i, g->type_ab);
+            want += v;
+            size += fabs(v);
+        }
+        assert_near(storage_get(g->aux, i, AIOS_F32), want, size * 0x1p-24 * (4 + g->k / 8.0), "aux", g, 0, i);
+    }
+}
+
 static void check_element(const struct product *p, int32_t batch, int32_t row, int32_t column)
 {
     const aios_gemm *g = &p->g;
@@ -103,9 +142,15 @@ static void check_element(const struct product *p, int32_t batch, int32_t row, i
         want += (double)g->beta * before;
         size += fabs((double)g->beta * before);
     }
-    if (g->epilogue != AIOS_EPILOGUE_NONE) {
+    double rounded = fabs(want) * storage_epsilon(g->type_c) * 0x1p24 / 4; /* the portable kernel stores the sum before it goes on */
+    if (g->epilogue == AIOS_EPILOGUE_GELU_BACKWARD) {
+        double slope = gelu_slope(storage_get(g->aux, at, g->type_c));
+        size = (size + rounded) * 1.2; /* the slope is at most 1.13 */
+        want *= slope;
+    }
+    if (g->epilogue == AIOS_EPILOGUE_BIAS || g->epilogue == AIOS_EPILOGUE_BIAS_GELU) {
         double bias = storage_get(g->bias, column, g->type_ab);
-        size += fabs(want) * storage_epsilon(g->type_c) * 0x1p24 / 4; /* the portable kernel stores the sum before it adds */
+        size += rounded;
         want += bias;
         size += fabs(bias);
     }
@@ -133,6 +178,7 @@ static void run_product(struct product *p, gemm_fn gemm)
     for (int64_t e = 0; e < elements; e += step)
         check_element(p, (int32_t)(e / g->n / g->m), (int32_t)(e / g->n % g->m), (int32_t)(e % g->n));
     check_element(p, g->batch - 1, g->m - 1, g->n - 1);
+    if (is_bias_gradient(g)) check_bias_gradient(g);
     size_t size = storage_size(g->type_c);
     for (int32_t row = 0; row < g->m; row++) {
         size_t gap = (size_t)(row * g->ldc + g->n) * size;
@@ -219,6 +265,30 @@ static void epilogues_add_the_bias_and_apply_gelu(void **state)
     epilogues(fallback_gemm, 0);
 }
 
+static void backward_epilogues(gemm_fn gemm)
+{
+    rng r;
+    rng_init(&r, 7, 0);
+    for (size_t t = 0; t < COUNT_OF(types); t++)
+        for (size_t s = 0; s < COUNT_OF(sizes); s++)
+            for (int32_t pad = 0; pad < 2; pad++)
+                for (int32_t epilogue = AIOS_EPILOGUE_GELU_BACKWARD; epilogue < AIOS_EPILOGUE_COUNT; epilogue++) {
+                    struct product p = make_product(sizes[s][0], sizes[s][1], sizes[s][2], 1, epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A,
+                                                    epilogue == AIOS_EPILOGUE_GELU_BACKWARD && pad, types[t][0], types[t][1], pad, &r);
+                    set_epilogue(&p, epilogue, &r);
+                    if (is_bias_gradient(&p.g) && p.g.type_c == AIOS_F32) set_beta(&p, 1.0f, &r);
+                    if (!is_bias_gradient(&p.g) || p.g.type_c == AIOS_F32) run_product(&p, gemm);
+                    free_product(&p);
+                }
+}
+
+static void backward_epilogues_apply_the_slope_and_sum_the_columns(void **state)
+{
+    (void)state;
+    backward_epilogues(aios_stream_gemm);
+    backward_epilogues(fallback_gemm);
+}
+
 /* Larger than one block of the CPU's gemm in each direction, and than one tile per thread. */
 static void products_of_many_blocks_are_right(void **state)
 {
@@ -272,6 +342,7 @@ static void what_makes_no_sense_is_refused_by_name(void **state)
     rng r;
     rng_init(&r, 6, 0);
     struct product p = make_product(4, 5, 6, 2, 0, 0, AIOS_F32, AIOS_F32, 0, &r);
+    float aux[20] = {0};
     REFUSE("type_ab is 3", g.type_ab = AIOS_I32);
     REFUSE("type_c is 1", g.type_c = AIOS_BF16);
     REFUSE("m 0", g.m = 0);
@@ -289,6 +360,12 @@ static void what_makes_no_sense_is_refused_by_name(void **state)
     REFUSE("aux is NULL", (g.epilogue = AIOS_EPILOGUE_BIAS_GELU, g.batch = 1, g.bias = g.a));
     REFUSE("aux is c", (g.epilogue = AIOS_EPILOGUE_BIAS_GELU, g.batch = 1, g.bias = g.a, g.aux = g.c));
     REFUSE("epilogue is 7", g.epilogue = 7);
+    REFUSE("beta must be 0", (g.epilogue = AIOS_EPILOGUE_GELU_BACKWARD, g.batch = 1, g.beta = 1, g.aux = aux));
+    REFUSE("aux is NULL", (g.epilogue = AIOS_EPILOGUE_GELU_BACKWARD, g.batch = 1));
+    REFUSE("transpose_a 0", (g.epilogue = AIOS_EPILOGUE_BIAS_GRADIENT_A, g.batch = 1, g.aux = aux));
+    REFUSE("transpose_b 1", (g.epilogue = AIOS_EPILOGUE_BIAS_GRADIENT_B, g.batch = 1, g.aux = aux, g.transpose_b = 1, g.ldb = 6));
+    REFUSE("aux is c", (g.epilogue = AIOS_EPILOGUE_BIAS_GRADIENT_B, g.batch = 1, g.aux = g.c));
+    REFUSE("type_c 1", (g.epilogue = AIOS_EPILOGUE_BIAS_GRADIENT_B, g.batch = 1, g.aux = aux, g.type_ab = g.type_c = AIOS_BF16));
     REFUSE("struct_size", g.struct_size = 0);
     assert_int_equal(aios_stream_gemm(NULL, &p.g), AIOS_INVALID_ARGUMENT);
     assert_int_equal(aios_stream_gemm(stream, NULL), AIOS_INVALID_ARGUMENT);
@@ -370,6 +447,7 @@ int main(void)
         cmocka_unit_test(the_portable_kernels_are_right_too),
         cmocka_unit_test(batches_are_strides_apart),
         cmocka_unit_test(epilogues_add_the_bias_and_apply_gelu),
+        cmocka_unit_test(backward_epilogues_apply_the_slope_and_sum_the_columns),
         cmocka_unit_test(products_of_many_blocks_are_right),
         cmocka_unit_test(results_are_bitwise_repeatable),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_name),

@@ -1,14 +1,22 @@
 #include "runner.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define GUARD      256
 #define GUARD_BYTE 0x5a
 
-static unsigned char ran[KERNEL_COUNT * KERNEL_STORAGE_TYPES];
 void *run_null = NULL;
+
+static void *need(void *memory)
+{
+    if (memory) return memory;
+    (void)fprintf(stderr, "conformance: the host has no memory left\n");
+    exit(3);
+}
 
 void *host_alloc(struct runner *runner, size_t size)
 {
@@ -22,10 +30,17 @@ void host_free(struct runner *runner, void *pointer)
     free(pointer);
 }
 
-void host_copy(struct runner *runner, void *to, const void *from, size_t size)
+int host_copy(struct runner *runner, void *to, const void *from, size_t size)
 {
     (void)runner;
     memcpy(to, from, size);
+    return 0;
+}
+
+int runner_has(const struct runner *runner, int storage)
+{
+    if (runner->brief > 1) return storage == AIOS_F32;
+    return !runner->storage_types || (runner->storage_types >> storage & 1u);
 }
 
 int runner_skips(const struct runner *runner, int rows, int n)
@@ -109,6 +124,7 @@ void bench_begin(struct bench *bench, struct runner *runner, uint64_t seed, cons
     va_list arguments;
     memset(bench, 0, sizeof *bench);
     bench->runner = runner;
+    seed += runner->seed;
     bench->seed = seed * 0x9e3779b97f4a7c15u + 1;
     va_start(arguments, text);
     int used = snprintf(bench->text, sizeof bench->text, "%s, seed %llu: ", runner->name, (unsigned long long)seed);
@@ -148,17 +164,16 @@ uint32_t bench_below(struct bench *bench, uint32_t bound)
 
 static struct buffer *add_buffer(struct bench *bench, int type, size_t count)
 {
-    assert_true(bench->count < BENCH_BUFFERS);
+    if (bench->count == BENCH_BUFFERS) abort(); /* a case wants more than a bench has */
     struct buffer *b = &bench->buffers[bench->count++];
     size_t size = count * element_size(type) + (size_t)2 * GUARD;
     b->type = type;
     b->count = count;
-    b->host = malloc(size);
-    b->before = malloc(size);
-    b->values = calloc(count + 1, sizeof(double));
+    b->host = need(malloc(size));
+    b->before = need(malloc(size));
+    b->values = need(calloc(count + 1, sizeof(double)));
     b->device = bench->runner->alloc(bench->runner, size);
-    assert_true(b->host && b->before && b->values && b->device);
-    b->data = (char *)b->device + GUARD;
+    if (b->device) b->data = (char *)b->device + GUARD;
     memset(b->host, GUARD_BYTE, size);
     return b;
 }
@@ -198,60 +213,97 @@ double bench_get(const struct buffer *buffer, size_t i)
 
 double *bench_doubles(struct bench *bench, size_t count)
 {
-    assert_true(bench->scratch_count < (int)(sizeof bench->scratch / sizeof bench->scratch[0]));
-    double *p = calloc(count + 1, sizeof *p);
-    assert_non_null(p);
+    if (bench->scratch_count == (int)(sizeof bench->scratch / sizeof bench->scratch[0])) abort();
+    double *p = need(calloc(count + 1, sizeof *p));
     return bench->scratch[bench->scratch_count++] = p;
 }
 
-static int is_written(const struct buffer *buffer, struct buffer *const *pointers, const char *kinds, int count)
+static int is_written(const struct buffer *buffer, struct buffer *const *written, int count)
 {
     for (int i = 0; i < count; i++)
-        if (pointers[i] == buffer && kinds[i] == 'o') return 1;
+        if (written[i] == buffer) return 1;
     return 0;
 }
 
 static void check_memory(struct bench *bench, const struct buffer *b, int written, int index)
 {
-    size_t size = b->count * element_size(b->type);
-    for (size_t i = 0; i < GUARD; i++)
-        if (b->host[i] != GUARD_BYTE || b->host[GUARD + size + i] != GUARD_BYTE)
-            fail_msg("%s (%s): buffer %d was written %zu bytes outside", bench->kernel, bench->text, index,
-                     b->host[i] != GUARD_BYTE ? GUARD - i : i + 1);
-    if (!written && memcmp(b->host, b->before, size + (size_t)2 * GUARD) != 0)
-        fail_msg("%s (%s): input buffer %d was changed", bench->kernel, bench->text, index);
+    size_t size = b->count * element_size(b->type), at = 0;
+    while (at < GUARD && b->host[at] == GUARD_BYTE && b->host[GUARD + size + at] == GUARD_BYTE) at++;
+    if (at < GUARD)
+        bench_fail(bench, "%s (%s): buffer %d was written %zu bytes outside", bench->kernel, bench->text, index,
+                   b->host[at] != GUARD_BYTE ? GUARD - at : at + 1);
+    else if (!written && memcmp(b->host, b->before, size + (size_t)2 * GUARD) != 0)
+        bench_fail(bench, "%s (%s): input buffer %d was changed", bench->kernel, bench->text, index);
+}
+
+void bench_fail(struct bench *bench, const char *format, ...)
+{
+    struct kernel_verdict *verdict = &bench->runner->kernels[bench->id];
+    va_list arguments;
+    if (verdict->failures++) return; /* the first says most */
+    va_start(arguments, format);
+    (void)vsnprintf(verdict->failure, sizeof verdict->failure, format, arguments);
+    va_end(arguments);
+}
+
+static int is_wanted(const struct runner *r, const char *kernel)
+{
+    return !r->only || strstr(kernel, r->only) != NULL;
+}
+
+int bench_upload(struct bench *bench, int id, const char *kernel)
+{
+    struct runner *r = bench->runner;
+    bench->id = id;
+    bench->kernel = kernel;
+    bench->unjudged = !is_wanted(r, kernel);
+    for (int i = 0; i < bench->count && !bench->unjudged; i++) {
+        struct buffer *b = &bench->buffers[i];
+        size_t size = b->count * element_size(b->type) + (size_t)2 * GUARD;
+        memcpy(b->before, b->host, size);
+        for (size_t k = 0; k < b->count; k++) b->values[k] = bench_get(b, k);
+        bench->unjudged = !b->device || r->upload(r, b->device, b->host, size);
+        if (bench->unjudged) bench_fail(bench, "%s (%s): copying to the device: %s", kernel, bench->text, r->error);
+    }
+    return !bench->unjudged;
+}
+
+void bench_download(struct bench *bench, int storage, int failed, struct buffer *const *written, int count)
+{
+    struct runner *r = bench->runner;
+    for (int i = 0; i < bench->count && !failed; i++) {
+        struct buffer *b = &bench->buffers[i];
+        failed = r->download(r, b->host, b->device, b->count * element_size(b->type) + (size_t)2 * GUARD);
+        if (!failed) check_memory(bench, b, is_written(b, written, count), i);
+    }
+    bench->unjudged = failed;
+    if (failed) bench_fail(bench, "%s, %s (%s): %s", bench->kernel, storage_name(storage), bench->text, r->error);
+    r->kernels[bench->id].runs[storage] += !failed;
 }
 
 void bench_run(struct bench *bench, enum kernel_id kernel, int storage, uint32_t teams, const void *const *arguments,
                struct buffer *const *pointers, const char *kinds, int count)
 {
-    struct runner *r = bench->runner;
-    for (int i = 0; i < bench->count; i++) {
-        struct buffer *b = &bench->buffers[i];
-        size_t size = b->count * element_size(b->type) + (size_t)2 * GUARD;
-        memcpy(b->before, b->host, size);
-        for (size_t k = 0; k < b->count; k++) b->values[k] = bench_get(b, k);
-        r->upload(r, b->device, b->host, size);
-    }
-    r->launch(r, kernel_index(kernel, storage), teams, arguments);
-    for (int i = 0; i < bench->count; i++) {
-        struct buffer *b = &bench->buffers[i];
-        r->download(r, b->host, b->device, b->count * element_size(b->type) + (size_t)2 * GUARD);
-        check_memory(bench, b, is_written(b, pointers, kinds, count), i);
-    }
-    ran[kernel_index(kernel, storage)] = 1;
+    struct buffer *written[BENCH_BUFFERS];
+    int outputs = 0;
+    for (int i = 0; i < count; i++)
+        if (pointers[i] && kinds[i] == 'o') written[outputs++] = pointers[i];
+    if (!bench_upload(bench, kernel, bench->kernel)) return;
+    int failed = bench->runner->launch(bench->runner, kernel_index(kernel, storage), teams, arguments);
+    bench_download(bench, storage, failed, written, outputs);
 }
 
 void bench_expect_at(struct bench *bench, const struct buffer *buffer, size_t i, double want, double relative, double absolute)
 {
+    if (bench->unjudged) return;
     double got = bench_get(buffer, i), epsilon = storage_epsilon(buffer->type);
     double tiny = buffer->type == AIOS_F16 ? 0x1p-25 : buffer->type == AIOS_I32 ? 0 : 0x1p-126; /* subnormals may be flushed */
     double allowed = bench->runner->slack * (relative * fabs(want) + absolute) + 1.01 * epsilon * fabs(want) + tiny;
     if (buffer->type == AIOS_F16 && fabs(want) >= 65520) want = copysign(INFINITY, want);
     int good = isnan(want) ? isnan(got) : isinf(want) ? got == want : fabs(got - want) <= allowed;
     if (!good)
-        fail_msg("%s (%s): element %zu of buffer %d (%s) is %.9g, not %.9g: off by %.3g, allowed %.3g", bench->kernel, bench->text, i,
-                 (int)(buffer - bench->buffers), storage_name(buffer->type), got, want, fabs(got - want), allowed);
+        bench_fail(bench, "%s (%s): element %zu of buffer %d (%s) is %.9g, not %.9g: off by %.3g, allowed %.3g", bench->kernel, bench->text,
+                   i, (int)(buffer - bench->buffers), storage_name(buffer->type), got, want, fabs(got - want), allowed);
 }
 
 void bench_expect(struct bench *bench, const struct buffer *buffer, const double *want, double relative, double absolute)
@@ -259,13 +311,17 @@ void bench_expect(struct bench *bench, const struct buffer *buffer, const double
     for (size_t i = 0; i < buffer->count; i++) bench_expect_at(bench, buffer, i, want[i], relative, absolute);
 }
 
-void runner_forget_kernels(void)
+const char *runner_failure(const struct runner *runner)
 {
-    memset(ran, 0, sizeof ran);
+    for (int i = 0; i < VERDICT_COUNT; i++)
+        if (runner->kernels[i].failures) return runner->kernels[i].failure;
+    return NULL;
 }
 
-void runner_expect_every_kernel_ran(const struct runner *runner)
+const char *runner_forgotten(const struct runner *runner)
 {
-    for (uint32_t i = 0; i<sizeof ran; i += runner->brief> 1 ? KERNEL_STORAGE_TYPES : 1)
-        if (!ran[i]) fail_msg("no case ran the kernel %s", aios_kernel_get(i)->name);
+    for (int i = 0; i < KERNEL_COUNT; i++)
+        for (int s = 0; s < KERNEL_STORAGE_TYPES; s++)
+            if (!runner->kernels[i].runs[s] && runner_has(runner, s)) return aios_kernel_get(kernel_index((enum kernel_id)i, s))->name;
+    return NULL;
 }

@@ -1,30 +1,46 @@
 /* runner.h: runs one kernel case on whatever can run kernels, and judges the result.
  *
  * A runner is a launch function and four memory hooks: plain calls of a CPU table, the team simulation, or a device.  A bench holds the
- * buffers of one case.  Every run_<kernel>(bench, storage, teams, …) uploads all buffers, launches, downloads them, and fails
- * the test where a guard zone was written or an input changed; then bench_expect judges what came out. */
+ * buffers of one case.  Every run_<kernel>(bench, storage, teams, …) uploads all buffers, launches, downloads them, and says
+ * so where a guard zone was written or an input changed; then bench_expect judges what came out.  A failure is kept as the kernel's
+ * verdict in the runner, and the cases go on. */
 #ifndef CONFORMANCE_RUNNER_H
 #define CONFORMANCE_RUNNER_H
 
+#include "base/error.h"
 #include "kernels/kernels.h"
-#include "test.h"
+
+/* Beside the kernels: groups of a backend that are judged in the same way. */
+enum { VERDICT_GEMM = KERNEL_COUNT, VERDICT_ATTENTION_FORWARD, VERDICT_ATTENTION_BACKWARD, VERDICT_COUNT };
+
+struct kernel_verdict {
+    long runs[KERNEL_STORAGE_TYPES];
+    long failures;
+    char failure[512]; /* the first */
+};
 
 struct runner {
     const char *name;
-    double slack; /* multiplies every tolerance: 1, more for a device whose exp and division are approximate */
-    int brief;    /* 1: small sizes only; 2: and f32 only (the team simulation under a sanitizer) */
+    uint64_t seed;          /* added to the seed of every case */
+    const char *only;       /* NULL, or part of the name of the kernels to judge */
+    uint32_t storage_types; /* bit per type that the device has; 0: all */
+    double slack;           /* multiplies every tolerance: 1, more for a device whose exp and division are approximate */
+    int brief;              /* 1: small sizes only; 2: and f32 only (the team simulation under a sanitizer) */
     void *user;
-    void (*launch)(struct runner *runner, uint32_t kernel, uint32_t teams, const void *const *arguments);
-    void *(*alloc)(struct runner *runner, size_t size); /* aligned to 256 bytes */
+    /* 0, or, with the words in `error`, not. */
+    int (*launch)(struct runner *runner, uint32_t kernel, uint32_t teams, const void *const *arguments);
+    void *(*alloc)(struct runner *runner, size_t size); /* aligned to 256 bytes; NULL: `error` says why */
     void (*free)(struct runner *runner, void *pointer);
-    void (*upload)(struct runner *runner, void *to, const void *from, size_t size);
-    void (*download)(struct runner *runner, void *to, const void *from, size_t size);
+    int (*upload)(struct runner *runner, void *to, const void *from, size_t size);
+    int (*download)(struct runner *runner, void *to, const void *from, size_t size);
+    char error[256];
+    struct kernel_verdict kernels[VERDICT_COUNT];
 };
 
 /* Hooks for a runner that shares the host's memory. */
 void *host_alloc(struct runner *runner, size_t size);
 void host_free(struct runner *runner, void *pointer);
-void host_copy(struct runner *runner, void *to, const void *from, size_t size);
+int host_copy(struct runner *runner, void *to, const void *from, size_t size);
 
 struct buffer {
     int type; /* AIOS_F32 … AIOS_I32 */
@@ -41,6 +57,8 @@ struct bench {
     const char *kernel;
     char text[160]; /* sizes of the case, for messages */
     uint64_t seed;  /* its random numbers */
+    int id;         /* of its verdict */
+    int unjudged;   /* 1: the kernel didn't run, so there is nothing to expect */
     int count;
     struct buffer buffers[BENCH_BUFFERS];
     double *scratch[32];
@@ -64,6 +82,17 @@ double *bench_doubles(struct bench *bench, size_t count);      /* zeroed memory 
 /* |got - want| <= slack * (relative |want| + absolute) + half an ulp of the buffer's type (and a bit); NaN and infinity must agree. */
 void bench_expect(struct bench *bench, const struct buffer *buffer, const double *want, double relative, double absolute);
 void bench_expect_at(struct bench *bench, const struct buffer *buffer, size_t i, double want, double relative, double absolute);
+/* Keeps what is wrong with the kernel that ran last. */
+void bench_fail(struct bench *bench, const char *format, ...) AIOS_PRINTF(2, 3);
+#define bench_check(bench, condition)                                                                                                      \
+    do {                                                                                                                                   \
+        if (!(bench)->unjudged && !(condition)) bench_fail(bench, "%s (%s): not so: %s", (bench)->kernel, (bench)->text, #condition);      \
+    } while (0)
+
+/* What runs between the two is judged as the verdict `id`: upload says whether to go on; download takes what came of it, and checks
+ * guards and all buffers but the `count` written ones.  failed: runner->error says why. */
+int bench_upload(struct bench *bench, int id, const char *kernel);
+void bench_download(struct bench *bench, int storage, int failed, struct buffer *const *written, int count);
 
 /* ---- run_<kernel> ------------------------------------------------------------------------------------------------ */
 
@@ -99,7 +128,10 @@ extern void *run_null;
 #include "kernels/kernels.def"
 #undef KERNEL_DEF
 
-#define EACH_STORAGE(s) for (int s = AIOS_F32; s <= (runner->brief > 1 ? AIOS_F32 : AIOS_F16); s++)
+#define EACH_STORAGE(s)                                                                                                                    \
+    for (int s = AIOS_F32; s <= AIOS_F16; s++)                                                                                             \
+        if (runner_has(runner, s))
+int runner_has(const struct runner *runner, int storage);
 /* 1: too large a case for a brief runner. */
 int runner_skips(const struct runner *runner, int rows, int n);
 const char *storage_name(int storage);
@@ -119,8 +151,8 @@ void loss_cases(struct runner *runner);
 void optimizer_cases(struct runner *runner);
 void gemm_cases(struct runner *runner);
 
-/* Which kernels ran since the program began: the test of the tests fails where one was forgotten. */
-void runner_expect_every_kernel_ran(const struct runner *runner);
-void runner_forget_kernels(void);
+/* What is wrong with the first wrong kernel, and the first kernel that no case ran; NULL where all is well. */
+const char *runner_failure(const struct runner *runner);
+const char *runner_forgotten(const struct runner *runner);
 
 #endif

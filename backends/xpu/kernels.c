@@ -1,0 +1,116 @@
+/* The kernels: one SPIR-V module, compiled by the driver when it is loaded. */
+#include "xpu.h"
+
+#include "embed.h"
+
+#include <string.h>
+
+EMBED(xpu_module, XPU_MODULE);
+
+/* Buffers may be larger than 4 GiB: without this, Intel's compiler addresses them by 32 bits. */
+#define BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
+
+static aios_status say_build_failure(ze_result_t result, ze_module_build_log_handle_t log)
+{
+    aios_status status = xpu_check(result, "zeModuleCreate");
+    size_t size = 0;
+    char *text = NULL;
+    if (log && ze.zeModuleBuildLogGetString(log, &size, NULL) == ZE_RESULT_SUCCESS && size > 1) text = plugin_alloc(size + 1);
+    if (text && ze.zeModuleBuildLogGetString(log, &size, text) == ZE_RESULT_SUCCESS)
+        status = plugin_fail(status, result, "zeModuleCreate: the kernels do not build (0x%x): %.400s", (unsigned)result, text);
+    plugin_free(text);
+    return status;
+}
+
+aios_status xpu_load_kernels(void *handle, const aios_kernel *kernels, uint32_t count)
+{
+    xpu_device *device = handle;
+    ze_module_build_log_handle_t log = NULL;
+    const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
+                                   .format = ZE_MODULE_FORMAT_IL_SPIRV,
+                                   .inputSize = (size_t)(xpu_module_end - xpu_module),
+                                   .pInputModule = xpu_module,
+                                   .pBuildFlags = BUILD_FLAGS};
+    ze_kernel_handle_t *handles = plugin_alloc(count * sizeof *handles);
+    if (!handles) return AIOS_OUT_OF_MEMORY;
+    ze_result_t result = ze.zeModuleCreate(device->place->context, device->place->device, &desc, &device->module, &log);
+    aios_status status = result == ZE_RESULT_SUCCESS ? AIOS_OK : say_build_failure(result, log);
+    if (log) (void)ze.zeModuleBuildLogDestroy(log);
+    if (status != AIOS_OK) {
+        plugin_free(handles);
+        device->module = NULL;
+        return status;
+    }
+    device->kernels = kernels;
+    device->kernel_count = count;
+    device->kernel_handles = handles;
+    return AIOS_OK;
+}
+
+void xpu_kernels_destroy(xpu_device *device)
+{
+    for (uint32_t i = 0; i < device->kernel_count; i++)
+        if (device->kernel_handles[i]) (void)ze.zeKernelDestroy(device->kernel_handles[i]);
+    plugin_free(device->kernel_handles);
+    if (device->module) (void)ze.zeModuleDestroy(device->module);
+}
+
+static aios_status prepare(ze_kernel_handle_t kernel, const aios_kernel *wanted)
+{
+    ze_kernel_properties_t properties = {.stype = ZE_STRUCTURE_TYPE_KERNEL_PROPERTIES};
+    PLUGIN_TRY(ZE(zeKernelGetProperties, kernel, &properties));
+    if (properties.numKernelArgs != wanted->argument_count)
+        return plugin_fail(AIOS_ABI_MISMATCH, 0, "kernel %s of the module takes %u arguments and the library's %u: rebuild the plugin",
+                           wanted->name, properties.numKernelArgs, wanted->argument_count);
+    return ZE(zeKernelSetGroupSize, kernel, XPU_TEAM_SIZE, 1, 1);
+}
+
+static aios_status get_kernel(xpu_device *device, uint32_t index, ze_kernel_handle_t *kernel)
+{
+    const aios_kernel *wanted = &device->kernels[index];
+    *kernel = device->kernel_handles[index];
+    if (*kernel) return AIOS_OK;
+    const ze_kernel_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_KERNEL_DESC, .pKernelName = wanted->name};
+    PLUGIN_TRY(ZE(zeKernelCreate, device->module, &desc, kernel));
+    aios_status status = prepare(*kernel, wanted);
+    if (status == AIOS_OK)
+        device->kernel_handles[index] = *kernel;
+    else
+        (void)ze.zeKernelDestroy(*kernel);
+    return status;
+}
+
+/* A pointer that is NULL is passed as no value: Level Zero refuses addresses that are nobody's memory. */
+static aios_status set_arguments(ze_kernel_handle_t kernel, const aios_kernel *wanted, const void *const *arguments)
+{
+    static const void *const none = NULL;
+    for (uint32_t i = 0; i < wanted->argument_count; i++) {
+        const aios_kernel_argument *argument = &wanted->arguments[i];
+        int absent = argument->kind != AIOS_ARG_VALUE && memcmp(arguments[i], &none, sizeof none) == 0;
+        PLUGIN_TRY(ZE(zeKernelSetArgumentValue, kernel, i, argument->size, absent ? NULL : arguments[i]));
+    }
+    return AIOS_OK;
+}
+
+/* The caller holds the mutex: a kernel object has one set of arguments, which are taken when it is appended. */
+static aios_status append_launch(xpu_device *device, xpu_stream *stream, uint32_t index, uint32_t teams, const void *const *arguments)
+{
+    const ze_group_count_t groups = {teams, 1, 1};
+    ze_kernel_handle_t kernel;
+    ze_command_list_handle_t list;
+    PLUGIN_TRY(get_kernel(device, index, &kernel));
+    PLUGIN_TRY(set_arguments(kernel, &device->kernels[index], arguments));
+    PLUGIN_TRY(xpu_ordered_list(stream, &list));
+    PLUGIN_TRY(ZE(zeCommandListAppendLaunchKernel, list, kernel, &groups, NULL, 0, NULL));
+    xpu_appended(stream);
+    return AIOS_OK;
+}
+
+aios_status xpu_launch(void *handle, void *stream, uint32_t kernel, uint32_t teams, const void *const *arguments)
+{
+    xpu_device *device = handle;
+    (void)pthread_mutex_lock(&device->mutex);
+    aios_status status = append_launch(device, stream, kernel, teams, arguments);
+    (void)pthread_mutex_unlock(&device->mutex);
+    return status;
+}

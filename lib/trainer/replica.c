@@ -1,0 +1,415 @@
+#include "replica.h"
+
+#include "balance.h"
+#include "graph/parameters.h"
+#include "optim/optimizer.h"
+#include "setup.h"
+
+#include "base/checksum.h"
+#include "base/os.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
+
+static aios_status open_one(struct replicas *all, const char *spec)
+{
+    struct replica *r = &all->list[all->count];
+    *r = (struct replica){.all = all, .rank = all->count, .held = -1};
+    TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
+    all->count++;
+    for (int i = 0; i < r->rank; i++)
+        if (strcmp(aios_device_spec(all->list[i].device), aios_device_spec(r->device)) == 0)
+            return FAIL(AIOS_INVALID_ARGUMENT, "devices names %s twice: each device trains one replica", aios_device_spec(r->device));
+    return AIOS_OK;
+}
+
+aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings)
+{
+    char word[256];
+    *all = (struct replicas){.context = context, .settings = settings};
+    all->list = aios_memory_array(context, REPLICAS_MOST, sizeof *all->list);
+    if (!all->list) return AIOS_OUT_OF_MEMORY;
+    if (!*settings->devices) return open_one(all, settings->device);
+    for (const char *at = settings->devices, *end; *at; at = *end ? end + 1 : end) {
+        end = at + strcspn(at, ",");
+        if (all->count == REPLICAS_MOST)
+            return FAIL(AIOS_OUT_OF_RANGE, "devices is %s: at most %d are used", settings->devices, REPLICAS_MOST);
+        if (end == at || (size_t)(end - at) >= sizeof word || (*end && !end[1]))
+            return FAIL(AIOS_INVALID_ARGUMENT, "devices is \"%s\": names with one comma between them are wanted, as in cuda:0,hip:0",
+                        settings->devices);
+        memcpy(word, at, (size_t)(end - at));
+        word[end - at] = 0;
+        TRY(open_one(all, word), "option devices");
+    }
+    return AIOS_OK;
+}
+
+aios_status replicas_name(const struct replicas *all, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < all->count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : "", aios_device_spec(all->list[i].device));
+    return used < size ? AIOS_OK : FAIL(AIOS_OUT_OF_RANGE, "the devices' names have over %zu bytes", size);
+}
+
+/* ---- memory and plans -------------------------------------------------------------------------------------------- */
+
+static aios_status make_optimizer(struct replica *r)
+{
+    const struct settings *s = r->all->settings;
+    aios_optimizer_options o = AIOS_OPTIMIZER_OPTIONS_INIT;
+    o.kind = (int32_t)s->optimizer;
+    o.beta1 = s->beta1;
+    o.beta2 = s->beta2;
+    o.eps = s->adam_eps;
+    o.weight_decay = s->weight_decay;
+    o.max_norm = s->grad_clip;
+    if (s->precision == AIOS_PRECISION_16_MIXED) {
+        o.loss_scale = s->loss_scale;
+        o.growth_interval = (int32_t)s->growth_interval;
+    }
+    return aios_optimizer_create(r->parameters, &o, &r->optimizer);
+}
+
+static aios_status make_plan(struct replica *r, const aios_graph *graph)
+{
+    const struct settings *s = r->all->settings;
+    aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
+    aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
+    parameters.precision = (int32_t)s->precision;
+    plan.training = 1;
+    plan.gradient_checkpointing = s->gradient_checkpointing != 0;
+    TRY_QUIET(aios_device_set_current(r->device));
+    TRY_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
+    TRY_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
+    return make_optimizer(r);
+}
+
+/* Cuts the step's samples into the replicas' shares, in their order. */
+static void set_shares(struct replicas *all, const int64_t *micro_batches)
+{
+    int64_t first = 0;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        r->first = first;
+        r->count = micro_batches[i] * all->settings->batch_size;
+        first += r->count;
+    }
+}
+
+static aios_status choose_shares(struct replicas *all)
+{
+    const struct settings *s = all->settings;
+    double weights[REPLICAS_MOST];
+    int64_t shares[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) weights[i] = 1;
+    if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->count, weights));
+    if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
+        return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",
+                    s->device_weights);
+    balance_deal(weights, all->count, s->accumulation * all->count, shares);
+    set_shares(all, shares);
+    for (int i = 0; i < all->count; i++) /* what measuring may give it: all but one for each of the others */
+        all->list[i].room = s->balance == BALANCE_MEASURED ? all->step_samples - (all->count - 1) * s->batch_size : all->list[i].count;
+    return AIOS_OK;
+}
+
+static aios_status make_share(struct replica *r)
+{
+    struct replicas *all = r->all;
+    size_t count = (size_t)r->room * (size_t)all->sequence; /* below 2^53 */
+    r->tokens = aios_memory_array(all->context, count, sizeof *r->tokens);
+    r->labels = aios_memory_array(all->context, count, sizeof *r->labels);
+    if (r->tokens && r->labels) return AIOS_OK;
+    return aios_error_add_frame(AIOS_OUT_OF_MEMORY, "the samples of a step: batch-size %lld x gradient-accumulation-steps %lld x %d tokens",
+                                (long long)all->settings->batch_size, (long long)all->settings->accumulation, all->sequence);
+}
+
+/* Even parts of the flat buffers, on whole blocks. */
+static aios_status make_group(struct replicas *all)
+{
+    comm_options options = {.ranks = all->count, .deadline = all->settings->step_deadline};
+    uint64_t blocks = all->list[0].parameters->padded / BLOCK;
+    TRY_QUIET(comm_group_create(all->context, &options, &all->group));
+    all->parts = aios_memory_array(all->context, (size_t)all->count + 1, sizeof *all->parts);
+    if (!all->parts) return AIOS_OUT_OF_MEMORY;
+    for (int i = 0; i <= all->count; i++) all->parts[i] = blocks * (uint64_t)i / (uint64_t)all->count * BLOCK;
+    for (int i = 0; i < all->count; i++)
+        TRY_QUIET(comm_join(all->group, i, aios_device_spec(all->list[i].device), all->list[i].parameters->stream, &all->list[i].comm));
+    return pool_create(all->context, all->count, NULL, &all->crew);
+}
+
+aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
+{
+    const struct settings *s = all->settings;
+    aios_graph *graph = NULL;
+    aios_status status = AIOS_OK;
+    all->batches = batches;
+    all->sequence = sequence;
+    all->step_samples = s->batch_size * s->accumulation * all->count;
+    TRY_QUIET(choose_shares(all));
+    TRY_QUIET(setup_graph(all->context, model, AIOS_MODEL_TRAIN, s->batch_size, sequence, &graph));
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        ATTEMPT_QUIET(make_share(r));
+        ATTEMPT(make_plan(r, graph), "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, sequence,
+                aios_device_spec(r->device));
+    }
+    if (all->count > 1) ATTEMPT_QUIET(make_group(all));
+done:
+    aios_graph_destroy(graph);
+    return status;
+}
+
+void replicas_close(struct replicas *all)
+{
+    if (!all->context) return;
+    pool_destroy(all->crew);
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        comm_leave(r->comm);
+        aios_optimizer_destroy(r->optimizer);
+        aios_plan_destroy(r->plan);
+        aios_parameters_destroy(r->parameters);
+        aios_device_close(r->device);
+        aios_memory_free(all->context, r->tokens);
+        aios_memory_free(all->context, r->labels);
+    }
+    comm_group_destroy(all->group);
+    aios_memory_free(all->context, all->parts);
+    aios_memory_free(all->context, all->list);
+    *all = (struct replicas){.context = NULL};
+}
+
+/* ---- all together ------------------------------------------------------------------------------------------------ */
+
+struct together {
+    struct replicas *all;
+    aios_status (*run)(struct replica *r);
+};
+
+static void run_one(void *user, int index, int count)
+{
+    struct together *x = user;
+    struct replica *r = &x->all->list[index];
+    (void)count;
+    r->status = aios_device_set_current(r->device);
+    if (r->status == AIOS_OK) r->status = x->run(r);
+    if (r->status == AIOS_OK) return;
+    if (r->comm) {
+        char message[512];
+        (void)snprintf(message, sizeof message, "rank %d (%s): %s", r->rank, aios_device_spec(r->device), aios_error_message());
+        comm_abort(r->comm, r->status, message); /* nothing where the group is broken already */
+    }
+    aios_error_save(&r->error);
+}
+
+/* Every replica on its own thread, the leader on this one.  Whatever failed first is in every record. */
+static aios_status run_together(struct replicas *all, aios_status (*run)(struct replica *))
+{
+    struct together x = {all, run};
+    if (all->count == 1)
+        run_one(&x, 0, 1);
+    else
+        pool_run(all->crew, run_one, &x);
+    for (int i = 0; i < all->count; i++)
+        if (all->list[i].status != AIOS_OK) return aios_error_restore(&all->list[i].error);
+    return AIOS_OK;
+}
+
+/* Everything outside the replica's own part came from the others. */
+static aios_status refresh_others(struct replica *r)
+{
+    const uint64_t *parts = r->all->parts;
+    TRY_QUIET(parameters_refresh(r->parameters, 0, parts[r->rank]));
+    return parameters_refresh(r->parameters, parts[r->rank + 1], r->parameters->padded - parts[r->rank + 1]);
+}
+
+static aios_status spread_one(struct replica *r)
+{
+    aios_parameters *p = r->parameters;
+    float state[64];
+    double numbers[COMM_NUMBERS_MOST] = {0};
+    uint32_t count = aios_optimizer_state_count();
+    TRY_QUIET(comm_broadcast(r->comm, p->master, p->padded, 0));
+    if (p->moment1) TRY_QUIET(comm_broadcast(r->comm, p->moment1, p->padded, 0));
+    if (p->moment2) TRY_QUIET(comm_broadcast(r->comm, p->moment2, p->padded, 0));
+    TRY_QUIET(aios_optimizer_read_state(r->optimizer, state, count));
+    for (uint32_t i = 0; i < count && r->rank == 0; i++) numbers[i] = (double)state[i];
+    TRY_QUIET(comm_sum_numbers(r->comm, numbers, (int)count)); /* the others' are 0 */
+    for (uint32_t i = 0; i < count; i++) state[i] = (float)numbers[i];
+    TRY_QUIET(aios_optimizer_write_state(r->optimizer, state, count));
+    return parameters_refresh(p, 0, p->padded);
+}
+
+#define VERIFY_BYTES ((uint64_t)4 << 20) /* that come to the host at a time */
+
+static aios_status checksum_weights(struct replica *r, checksum *weights)
+{
+    const aios_parameters *p = r->parameters;
+    uint64_t bytes = p->padded * sizeof(float);
+    aios_status status = AIOS_OK;
+    void *piece;
+    TRY_QUIET(aios_device_host_alloc(r->device, VERIFY_BYTES, &piece));
+    for (uint64_t at = 0; at < bytes; at += VERIFY_BYTES) {
+        uint64_t size = bytes - at < VERIFY_BYTES ? bytes - at : VERIFY_BYTES;
+        ATTEMPT_QUIET(aios_stream_copy(p->stream, piece, (const char *)p->master + at, size, AIOS_COPY_DEVICE_TO_HOST));
+        ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+        checksum_add(weights, piece, size);
+    }
+done:
+    aios_device_host_free(r->device, piece);
+    return status;
+}
+
+static aios_status verify_one(struct replica *r)
+{
+    double crcs[REPLICAS_MOST] = {0};
+    checksum own = CHECKSUM_INIT;
+    TRY_QUIET(checksum_weights(r, &own));
+    crcs[r->rank] = own.crc;
+    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count));
+    for (int i = 1; i < r->all->count; i++)
+        if (crcs[i] != crcs[0])
+            return FAIL(AIOS_DEVICE_ERROR, "the weights of replica %d (%s) are no longer those of replica 0 (%s): checksums %08x and %08x",
+                        i, aios_device_spec(r->all->list[i].device), aios_device_spec(r->all->list[0].device), (unsigned)crcs[i],
+                        (unsigned)crcs[0]);
+    return AIOS_OK;
+}
+
+aios_status replicas_verify(struct replicas *all)
+{
+    return all->count == 1 ? AIOS_OK : run_together(all, verify_one);
+}
+
+aios_status replicas_spread(struct replicas *all)
+{
+    if (all->count == 1) return AIOS_OK;
+    TRY_QUIET(run_together(all, spread_one));
+    return run_together(all, verify_one);
+}
+
+static aios_status gather_one(struct replica *r)
+{
+    if (r->parameters->moment1) TRY_QUIET(comm_all_gather(r->comm, r->parameters->moment1, r->all->parts));
+    if (r->parameters->moment2) TRY_QUIET(comm_all_gather(r->comm, r->parameters->moment2, r->all->parts));
+    return aios_stream_synchronize(r->parameters->stream);
+}
+
+aios_status replicas_gather_moments(struct replicas *all)
+{
+    return all->count == 1 ? AIOS_OK : run_together(all, gather_one);
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
+
+/* The share's samples, unless they are here already. */
+static aios_status read_share(struct replica *r, int64_t step_first)
+{
+    int64_t first = step_first + r->first;
+    if (r->held == first && r->held_count == r->count) return AIOS_OK;
+    r->held = -1;
+    TRY_QUIET(batches_read_train(r->all->batches, first, r->count, r->tokens, r->labels));
+    r->held = first;
+    r->held_count = r->count;
+    return AIOS_OK;
+}
+
+/* The sums over all replicas. */
+static aios_status sum(struct replica *r, double *values, int count)
+{
+    return r->comm ? comm_sum_numbers(r->comm, values, count) : AIOS_OK;
+}
+
+static aios_status run_micro_batches(struct replica *r)
+{
+    struct replicas *all = r->all;
+    const struct step_job *job = &all->job;
+    int64_t samples = all->settings->batch_size, count = samples * all->sequence, batches = r->count / samples;
+    uint64_t size = (uint64_t)count * sizeof *r->tokens;
+    double began = os_now();
+    for (int64_t m = 0; m < batches && !atomic_load(&all->abandon); m++) {
+        TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * count, size));
+        TRY_QUIET(aios_plan_write(r->plan, "labels", r->labels + m * count, size));
+        TRY_QUIET(aios_plan_run(r->plan));
+        if (r->rank == 0 && m + 1 < batches && job->stop && job->stop(job->user)) atomic_store(&all->abandon, 1);
+    }
+    if (all->settings->balance == BALANCE_MEASURED && r->comm) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    r->seconds = os_now() - began;
+    return AIOS_OK;
+}
+
+/* Gradients of all, an optimizer for each part, weights for all. */
+static aios_status update_parts(struct replica *r)
+{
+    aios_parameters *p = r->parameters;
+    const uint64_t *parts = r->all->parts;
+    uint64_t first = parts[r->rank], count = parts[r->rank + 1] - first;
+    double squares;
+    TRY_QUIET(comm_reduce_scatter(r->comm, p->gradient, parts));
+    TRY_QUIET(optimizer_sum_squares(r->optimizer, first, count, &squares));
+    TRY_QUIET(sum(r, &squares, 1));
+    TRY_QUIET(optimizer_update(r->optimizer, squares, first, count));
+    TRY_QUIET(comm_all_gather(r->comm, p->master, parts));
+    return refresh_others(r);
+}
+
+static aios_status step_one(struct replica *r)
+{
+    struct replicas *all = r->all;
+    const struct step_job *job = &all->job;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    aios_step_result result = {.struct_size = sizeof result};
+    TRY_QUIET(read_share(r, job->first_sample));
+    double weight = (double)batches_count_labels(r->labels, r->count * all->sequence);
+    TRY_QUIET(sum(r, &weight, 1));
+    if (weight == 0)
+        return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short",
+                    all->settings->dataset_file);
+    TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
+    TRY_QUIET(run_micro_batches(r));
+    double abandoned = atomic_load(&all->abandon); /* it may have come between two replicas' looks: all must do the same */
+    TRY_QUIET(sum(r, &abandoned, 1));
+    if (abandoned == 0) TRY_QUIET(r->comm ? update_parts(r) : aios_optimizer_step(r->optimizer));
+    /* The device works: time to read what the next step needs.  If that fails, the next step says so itself. */
+    if (abandoned == 0 && job->next_sample >= 0) (void)read_share(r, job->next_sample);
+    TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
+    TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
+    TRY_QUIET(sum(r, &sums.loss, 1));
+    if (r->rank == 0) all->outcome = (struct step_outcome){abandoned != 0, (int64_t)weight, sums.loss / weight, result};
+    return AIOS_OK;
+}
+
+/* Shares for the speeds that the devices have shown, where that saves a twentieth of the step. */
+static void rebalance(struct replicas *all)
+{
+    double speeds[REPLICAS_MOST];
+    int64_t now[REPLICAS_MOST], better[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        now[i] = r->count / all->settings->batch_size;
+        if (now[i] == 0 || !(r->seconds > 0)) return; /* fewer micro-batches than devices: nothing to deal */
+        double speed = (double)now[i] / r->seconds;
+        r->speed = r->speed > 0 ? 0.5 * r->speed + 0.5 * speed : speed;
+        speeds[i] = r->speed;
+    }
+    balance_deal(speeds, all->count, all->settings->accumulation * all->count, better);
+    if (balance_time(speeds, better, all->count) >= 0.95 * balance_time(speeds, now, all->count)) return;
+    set_shares(all, better);
+    all->rebalanced = 1;
+}
+
+aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome)
+{
+    all->job = *job;
+    all->rebalanced = 0;
+    atomic_store(&all->abandon, 0);
+    TRY_QUIET(run_together(all, step_one));
+    *outcome = all->outcome;
+    /* The first step pays for what is made at first use. */
+    if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->count > 1) rebalance(all);
+    return AIOS_OK;
+}

@@ -1,0 +1,91 @@
+/* replica.h (internal): the model on each device of a run, and a step on all of them.
+ *
+ * Every replica holds all weights.  A step deals the global batch's micro-batches to them, adds up the gradients (comm.h) so that each
+ * replica has the sum of its own part of the flat buffers, lets each optimizer update that part, and gathers the weights.  So one device
+ * computes each weight, and replicas on devices of different make stay the same bit by bit.  The summed loss is divided by the global
+ * number of labels: any split gives the gradient of the whole batch. */
+#ifndef AIOS_TRAINER_REPLICA_H
+#define AIOS_TRAINER_REPLICA_H
+
+#include "base/pool.h"
+#include "batches.h"
+#include "comm/comm.h"
+#include "settings.h"
+#include <aios/model.h>
+
+#include <stdatomic.h>
+
+#define REPLICAS_MOST 64
+
+struct replica {
+    struct replicas *all;
+    int rank;
+    aios_device *device;
+    aios_parameters *parameters;
+    aios_plan *plan;
+    aios_optimizer *optimizer;
+    communicator *comm;       /* NULL where there is one replica */
+    int32_t *tokens, *labels; /* of its share of a step */
+    int64_t first, count;     /* its share: samples from the step's first on */
+    int64_t room;             /* samples that tokens and labels hold at the most */
+    int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
+    double seconds;           /* that its micro-batches of the last step took */
+    double speed;             /* micro-batches per second, smoothed; 0 before the first step */
+    aios_status status;       /* of the last call, with its record */
+    aios_error_record error;
+};
+
+struct step_job {
+    int64_t first_sample, next_sample; /* of this step and of the next, -1: there is none */
+    double rate;
+    int (*stop)(void *user); /* asked by replica 0 between micro-batches: not 0 leaves the step out; NULL: never */
+    void *user;
+};
+
+struct step_outcome {
+    int abandoned;
+    int64_t weight; /* labels */
+    double loss;    /* nats per label */
+    aios_step_result result;
+};
+
+struct replicas {
+    aios_context *context;
+    const struct batches *batches;
+    const struct settings *settings;
+    int32_t sequence;
+    int count;
+    int64_t step_samples;
+    struct replica *list;
+    comm_group *group;
+    thread_pool *crew;
+    uint64_t *parts; /* (count + 1) borders of the flat buffers, in elements; on whole blocks */
+    struct step_job job;
+    struct step_outcome outcome; /* written by replica 0 */
+    atomic_int abandon;
+    int64_t steps;  /* done since they were prepared */
+    int rebalanced; /* 1: the last step changed the shares of the next */
+};
+
+/* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
+aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings);
+/* Memory, plans, optimizers for the model.  batches and settings are borrowed until close. */
+aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
+void replicas_close(struct replicas *all); /* what was zeroed is fine */
+static inline struct replica *replicas_leader(const struct replicas *all)
+{
+    return all->list;
+}
+
+/* The leader's weights, moments and optimizer's state to all others. */
+aios_status replicas_spread(struct replicas *all);
+/* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */
+aios_status replicas_verify(struct replicas *all);
+/* The moments' parts to all, so that the leader can be saved. */
+aios_status replicas_gather_moments(struct replicas *all);
+/* One optimizer step.  Errors: the first failure of any replica, which names it. */
+aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome);
+/* "cpu:0" or "cuda:0,hip:0" */
+aios_status replicas_name(const struct replicas *all, char *text, size_t size);
+
+#endif
