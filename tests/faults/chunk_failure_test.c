@@ -295,7 +295,7 @@ static void each_allocation_that_fails_is_reported(void **state)
         aios_context_destroy(context);
         test_folder_remove(folder);
         if (last < n) break;
-        if (n > 300) n += 9; /* later ones are much alike */
+        if (n > 100) n += 9; /* later ones are much alike */
     }
     assert_true(failures > 100);
 }
