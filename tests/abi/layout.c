@@ -318,7 +318,7 @@ FIELD(aios_plan_memory, activations, 8);
 FIELD(aios_plan_memory, unshared, 16);
 FIELD(aios_plan_memory, workspace, 24);
 
-SIZE(aios_optimizer_options, 64);
+SIZE(aios_optimizer_options, 80);
 FIELD(aios_optimizer_options, struct_size, 0);
 FIELD(aios_optimizer_options, kind, 4);
 FIELD(aios_optimizer_options, beta1, 8);
@@ -329,6 +329,8 @@ FIELD(aios_optimizer_options, max_norm, 40);
 FIELD(aios_optimizer_options, loss_scale, 48);
 FIELD(aios_optimizer_options, growth_interval, 56);
 FIELD(aios_optimizer_options, reserved, 60);
+FIELD(aios_optimizer_options, rows_lr_factor, 64);
+FIELD(aios_optimizer_options, rows_weight_decay, 72);
 
 SIZE(aios_step_result, 40);
 FIELD(aios_step_result, struct_size, 0);
