@@ -204,6 +204,7 @@ static aios_status open_end(struct peer_end *end, void *device)
 
 static void close_end(const struct peer_end *end)
 {
+    if (end->stream && VENDOR.set_device(end->device) == AIOS_OK) QUIETLY(stream_synchronize, end->stream);
     if (end->memory) stream_free(end->device, end->memory);
     if (end->stream) stream_destroy(end->device, end->stream);
 }

@@ -7,6 +7,7 @@
 #include <aios/dataset.h>
 #include <aios/device.h>
 #include <aios/graph.h>
+#include <aios/hardware.h>
 #include <aios/model.h>
 #include <aios/options.h>
 #include <aios/plan.h>
@@ -259,6 +260,15 @@ FIELD(aios_attention_options, scale, 16);
 FIELD(aios_attention_options, rope_theta, 20);
 FIELD(aios_attention_options, cache, 24);
 FIELD(aios_attention_options, start, 28);
+
+SIZE(aios_hardware_options, 40);
+FIELD(aios_hardware_options, struct_size, 0);
+FIELD(aios_hardware_options, batch_size, 4);
+FIELD(aios_hardware_options, num_workers, 8);
+FIELD(aios_hardware_options, fallback, 12);
+FIELD(aios_hardware_options, precision, 16);
+FIELD(aios_hardware_options, strategy, 24);
+FIELD(aios_hardware_options, os, 32);
 
 SIZE(aios_model_functions, 56);
 FIELD(aios_model_functions, struct_size, 0);

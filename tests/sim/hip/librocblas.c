@@ -88,8 +88,25 @@ int rocblas_gemm_strided_batched_ex(void *handle, int operation_a, int operation
         return NOT_IMPLEMENTED;
     if (h->atomics || c != d || ldc != ldd || stride_c != stride_d || algorithm || solution || flags)
         vendor_complain(device, "%s: not in place, or not repeatable", what);
-    stand_in_gemm gemm = {ab,       type,     operation_a == TRANSPOSE, operation_b == TRANSPOSE, m, n, k, batch, lda, ldb, ldc, stride_a,
-                          stride_b, stride_c, *(const float *)alpha,    *(const float *)beta,     a, b, d};
+    stand_in_gemm gemm = {.type_ab = ab,
+                          .type_c = type,
+                          .transpose_a = operation_a == TRANSPOSE,
+                          .transpose_b = operation_b == TRANSPOSE,
+                          .m = m,
+                          .n = n,
+                          .k = k,
+                          .batch = batch,
+                          .lda = lda,
+                          .ldb = ldb,
+                          .ldc = ldc,
+                          .stride_a = stride_a,
+                          .stride_b = stride_b,
+                          .stride_c = stride_c,
+                          .alpha = *(const float *)alpha,
+                          .beta = *(const float *)beta,
+                          .a = a,
+                          .b = b,
+                          .c = d};
     status = stand_in_gemm_submit(h->stream, what, &gemm);
     return status == VENDOR_INVALID ? INVALID_SIZE : answer(status);
 }

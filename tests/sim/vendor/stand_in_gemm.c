@@ -31,15 +31,19 @@ static uint64_t extent(int type, int64_t rows, int64_t columns, int64_t ld, int6
 }
 
 struct extents {
-    uint64_t a, b, c;
+    uint64_t a, b, c, bias, aux; /* 0: not used */
 };
 
 static struct extents measure(const stand_in_gemm *g)
 {
+    int64_t bias = g->epilogue == STAND_IN_SUM_B ? g->n : g->epilogue == STAND_IN_NOTHING || g->epilogue == STAND_IN_GELU_SLOPE ? 0 : g->m;
+    int has_aux = g->epilogue == STAND_IN_BIAS_GELU || g->epilogue == STAND_IN_GELU_SLOPE;
     return (struct extents){
         extent(g->type_ab, g->transpose_a ? g->k : g->m, g->transpose_a ? g->m : g->k, g->lda, g->batch, g->stride_a),
         extent(g->type_ab, g->transpose_b ? g->n : g->k, g->transpose_b ? g->k : g->n, g->ldb, g->batch, g->stride_b),
         extent(g->type_c, g->m, g->n, g->ldc, g->batch, g->stride_c),
+        (uint64_t)bias * sizes[g->type_c],
+        has_aux ? extent(g->type_c, g->m, g->n, g->ld_aux, 1, 0) : 0,
     };
 }
 
@@ -57,24 +61,63 @@ static float dot(const float *x, const float *y, int64_t n)
     return sum;
 }
 
+static float gelu(float x)
+{
+    return 0.5f * x * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
+}
+
+static float gelu_slope(float x)
+{
+    float t = tanhf(0.7978845608f * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
+}
+
+/* The device's addresses as the host's. */
+struct operands {
+    const void *a, *b;
+    void *c, *bias, *aux;
+};
+
+static float finish(const stand_in_gemm *g, const struct operands *o, int64_t m, int64_t n, float value)
+{
+    int64_t at = n * g->ld_aux + m;
+    if (g->epilogue == STAND_IN_BIAS || g->epilogue == STAND_IN_BIAS_GELU) value += load(o->bias, g->type_c, m);
+    if (g->epilogue == STAND_IN_GELU_SLOPE) value *= gelu_slope(load(o->aux, g->type_c, at));
+    if (g->epilogue != STAND_IN_BIAS_GELU) return value;
+    store(o->aux, g->type_c, at, value);
+    return gelu(value);
+}
+
+static void sum_rows(void *to, int type, const float *from, int64_t rows, int64_t depth)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        float sum = 0;
+        for (int64_t d = 0; d < depth; d++) sum += from[r * depth + d];
+        store(to, type, r, sum);
+    }
+}
+
 static const char *multiply(vendor_device *device, void *payload)
 {
     const stand_in_gemm *g = payload;
     const struct extents bytes = measure(g);
-    const void *a = vendor_bytes(device, g->a, bytes.a), *b = vendor_bytes(device, g->b, bytes.b);
-    void *c = vendor_bytes(device, g->c, bytes.c);
-    if (!a || !b || !c) return vendor_reason();
+    const struct operands o = {vendor_bytes(device, g->a, bytes.a), vendor_bytes(device, g->b, bytes.b),
+                               vendor_bytes(device, g->c, bytes.c), bytes.bias ? vendor_bytes(device, g->bias, bytes.bias) : NULL,
+                               bytes.aux ? vendor_bytes(device, g->aux, bytes.aux) : NULL};
+    if (!o.a || !o.b || !o.c || (bytes.bias && !o.bias) || (bytes.aux && !o.aux)) return vendor_reason();
     float *rows = malloc((size_t)(g->m * g->k) * sizeof *rows), *columns = malloc((size_t)(g->n * g->k) * sizeof *columns);
     for (int64_t i = 0; i < g->batch; i++) {
-        pack(rows, a, g->type_ab, i * g->stride_a, g->m, g->k, g->transpose_a ? g->lda : 1, g->transpose_a ? 1 : g->lda);
-        pack(columns, b, g->type_ab, i * g->stride_b, g->n, g->k, g->transpose_b ? 1 : g->ldb, g->transpose_b ? g->ldb : 1);
+        pack(rows, o.a, g->type_ab, i * g->stride_a, g->m, g->k, g->transpose_a ? g->lda : 1, g->transpose_a ? 1 : g->lda);
+        pack(columns, o.b, g->type_ab, i * g->stride_b, g->n, g->k, g->transpose_b ? 1 : g->ldb, g->transpose_b ? g->ldb : 1);
         for (int64_t n = 0; n < g->n; n++)
             for (int64_t m = 0; m < g->m; m++) {
                 int64_t at = i * g->stride_c + n * g->ldc + m;
                 float value = g->alpha * dot(rows + m * g->k, columns + n * g->k, g->k);
-                if (g->beta != 0.0f) value += g->beta * load(c, g->type_c, at);
-                store(c, g->type_c, at, value);
+                if (g->beta != 0.0f) value += g->beta * load(o.c, g->type_c, at);
+                store(o.c, g->type_c, at, finish(g, &o, m, n, value));
             }
+        if (g->epilogue == STAND_IN_SUM_A) sum_rows(o.bias, g->type_c, rows, g->m, g->k);
+        if (g->epilogue == STAND_IN_SUM_B) sum_rows(o.bias, g->type_c, columns, g->n, g->k);
     }
     free(rows);
     free(columns);
@@ -94,6 +137,8 @@ vendor_status stand_in_gemm_submit(vendor_stream *stream, const char *what, cons
     vendor_status status = vendor_check(device, what, g->a, bytes.a);
     if (status == VENDOR_OK) status = vendor_check(device, what, g->b, bytes.b);
     if (status == VENDOR_OK) status = vendor_check(device, what, g->c, bytes.c);
+    if (status == VENDOR_OK && bytes.bias) status = vendor_check(device, what, g->bias, bytes.bias);
+    if (status == VENDOR_OK && bytes.aux) status = vendor_check(device, what, g->aux, bytes.aux);
     if (status != VENDOR_OK) return status;
     stand_in_gemm *kept = malloc(sizeof *kept);
     *kept = *g;
