@@ -8,6 +8,7 @@
 #include <aios/device.h>
 #include <aios/graph.h>
 #include <aios/hardware.h>
+#include <aios/hrm.h>
 #include <aios/model.h>
 #include <aios/options.h>
 #include <aios/plan.h>
@@ -269,6 +270,22 @@ FIELD(aios_hardware_options, fallback, 12);
 FIELD(aios_hardware_options, precision, 16);
 FIELD(aios_hardware_options, strategy, 24);
 FIELD(aios_hardware_options, os, 32);
+
+SIZE(aios_hrm_scores, 48);
+FIELD(aios_hrm_scores, struct_size, 0);
+FIELD(aios_hrm_scores, reserved, 4);
+FIELD(aios_hrm_scores, examples, 8);
+FIELD(aios_hrm_scores, exact_accuracy, 16);
+FIELD(aios_hrm_scores, accuracy, 24);
+FIELD(aios_hrm_scores, halt_accuracy, 32);
+FIELD(aios_hrm_scores, loss, 40);
+
+SIZE(aios_hrm_segment, 32);
+FIELD(aios_hrm_segment, struct_size, 0);
+FIELD(aios_hrm_segment, step, 4);
+FIELD(aios_hrm_segment, halt, 8);
+FIELD(aios_hrm_segment, go_on, 16);
+FIELD(aios_hrm_segment, answers, 24);
 
 SIZE(aios_model_functions, 56);
 FIELD(aios_model_functions, struct_size, 0);
