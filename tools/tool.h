@@ -81,6 +81,7 @@ int tool_fail_open(struct tool *tool, aios_status status);
 
 const struct command *command_find(const char *name);
 
+int run_chunks(struct tool *tool);
 int run_completion(struct tool *tool);
 int run_data(struct tool *tool);
 int run_devices(struct tool *tool);
@@ -88,6 +89,7 @@ int run_doctor(struct tool *tool);
 int run_eval(struct tool *tool);
 int run_generate(struct tool *tool);
 int run_help(struct tool *tool);
+int run_hrm(struct tool *tool);
 int run_list_gpus(struct tool *tool);
 int run_options(struct tool *tool);
 int run_resolve(struct tool *tool);

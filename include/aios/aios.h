@@ -4,10 +4,12 @@
 
 #include <aios/api.h>
 #include <aios/backend.h>
+#include <aios/chunk_tracker.h>
 #include <aios/context.h>
 #include <aios/dataset.h>
 #include <aios/device.h>
 #include <aios/graph.h>
+#include <aios/hrm.h>
 #include <aios/hardware.h>
 #include <aios/model.h>
 #include <aios/options.h>

@@ -17,7 +17,7 @@ import unittest
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "data", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "generate", "data", "hrm", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -88,7 +88,7 @@ class Help(ToolTest):
 
     def test_help_has_exactly_the_options_of_the_command(self):
         options = json.loads(self.done("options", "--json"))["options"]
-        for command in ("train", "eval", "generate", "data"):
+        for command in ("train", "eval", "generate", "data", "hrm"):
             text = self.done(command, "--help")
             self.assertIn("\nExamples\n", text)
             for option in options:
@@ -130,6 +130,8 @@ class WrongUse(ToolTest):
             (["1 argument", "\"two\""], "help", "train", "two"),
             (["no command \"trian\"", "train"], "help", "trian"),
             (["needs a shell"], "completion"),
+            (["needs a STATE", "chunk_tracker_state.json"], "chunks"),
+            (["neither chunk_tracker.sqlite", "nowhere"], "chunks", "nowhere"),
             (["\"tcsh\"", "bash"], "completion", "tcsh"),
             (["no JSON form"], "help", "--json"),
             (["--markdown and --json"], "options", "--markdown", "--json"),
@@ -246,7 +248,7 @@ class Reports(ToolTest):
         self.assertEqual(options["precision"]["alias"], "amp")
         self.assertIs(options["shuffle"]["default"], True)
         for option in options.values():
-            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data"} and option["commands"], option)
+            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data", "hrm"} and option["commands"], option)
 
 
 class Resolve(ToolTest):
@@ -373,12 +375,82 @@ class Puzzles(ToolTest):
         maze = self.done("data", "maze", "--puzzle-size", "9", "--train-count", "5", "--test-count", "0", "--output-dir", "m")
         self.assertIn("5 examples of 81 tokens", maze)
 
+    SMALL = ["--hidden-size", "16", "--num-heads", "2", "--h-layers", "1", "--l-layers", "1", "--halt-max-steps", "3", "--expansion", "0.1",
+             "--global-batch-size", "8", "--lr", "1e-3", "--lr-warmup-steps", "5", "--device", "cpu"]
+
+    def test_hrm_trains_measures_and_solves(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "12", "--output-dir", "s")
+        events = [json.loads(line) for line in self.done("hrm", "train", "--data-path", "s", "--steps", "12", "--log-interval", "4",
+                                                         "--eval-interval", "6", "--save-dir", "run", "--json", *self.SMALL).splitlines()]
+        self.assertEqual([e["step"] for e in events if e["event"] == "step"], [4, 8, 12])
+        self.assertEqual([e["step"] for e in events if e["event"] == "eval"], [6, 12])
+        self.assertEqual(events[0]["event"], "run_start")
+        self.assertEqual(events[-1]["outcome"], "done")
+        last = [e for e in events if e["event"] == "eval"][-1]
+        model = os.path.join("run", "checkpoints", "step-00000012")
+        scores = json.loads(self.done("hrm", "eval", "--model", model, "--data-path", "s", "--global-batch-size", "5", "--json"))
+        self.assertEqual(scores["examples"], 12)
+        for name in ("exact_accuracy", "accuracy", "loss"):
+            self.assertAlmostEqual(scores[name], last[name], 5)
+        answer = json.loads(self.done("hrm", "solve", "--model", model, "1... ..2. .3.. ...4", "--json"))
+        self.assertEqual((len(answer["grid"]), len(answer["answer"])), (16, 16))
+        self.assertEqual(answer["grid"], "1.....2..3.....4")
+        self.assertTrue(1 <= answer["steps"] <= 3)
+        watched = self.done("hrm", "solve", "--model", model, "1.....2..3.....4", "--watch")
+        self.assertEqual(watched.count("segment "), answer["steps"] + watched.count("\n1 segment "))
+        with open(os.path.join(self.folder, model, "model.safetensors"), "rb") as file:
+            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        for name in ("embed_tokens.embedding_weight", "lm_head.weight", "q_head.bias", "puzzle_emb.weights", "H_init", "L_init",
+                     "H_level.layers.0.self_attn.qkv_proj.weight", "L_level.layers.0.mlp.gate_up_proj.weight"):
+            self.assertIn("model.inner." + name, header)
+
+    def test_hrm_says_what_it_can_not_do(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "9", "--test-count", "3", "--output-dir", "s")
+        self.done("data", "maze", "--puzzle-size", "5", "--train-count", "3", "--test-count", "3", "--output-dir", "m")
+        self.done("hrm", "train", "--data-path", "s", "--steps", "1", "--save-dir", "run", *self.SMALL)
+        model = os.path.join("run", "checkpoints", "step-00000001")
+        self.refused(2, ["train, eval and solve"], "hrm", "dance")
+        self.refused(2, ["data-path is empty"], "hrm", "train")
+        self.refused(2, ["nowhere"], "hrm", "train", "--data-path", "nowhere")
+        self.refused(2, ["--lr is not for hrm eval"], "hrm", "eval", "--model", model, "--data-path", "s", "--lr", "1")
+        self.refused(2, ["25 tokens", "made for others"], "hrm", "eval", "--model", model, "--data-path", "m", "--global-batch-size", "2")
+        self.refused(2, ["a puzzle of 4 cells", "takes 16"], "hrm", "solve", "--model", model, "1234")
+        self.refused(2, ["'x'"], "hrm", "solve", "--model", model, "12x4")
+        self.refused(2, ["cell 0 is 9"], "hrm", "solve", "--model", model, "8..............1")
+        self.refused(2, ["steps is 3 and epochs 2"], "hrm", "train", "--data-path", "s", "--steps", "3", "--epochs", "2", *self.SMALL)
+        self.refused(2, ["--watch"], "hrm", "eval", "--watch")
+
     def test_what_a_kind_does_not_know_is_refused(self):
         self.refused(2, ["sudoku, maze or arc", "chess"], "data", "chess", "--output-dir", "x")
         self.refused(2, ["--clues", "not for maze"], "data", "maze", "--clues", "3", "--output-dir", "x")
         self.refused(2, ["--output-dir is missing"], "data", "sudoku")
         self.refused(2, ["size is 5", "4, 6 or 9"], "data", "sudoku", "--puzzle-size", "5", "--output-dir", "x")
         self.refused(2, ["nowhere"], "data", "arc", "--training-dir", "nowhere", "--output-dir", "x")
+
+
+class Chunks(ToolTest):
+    STATE = {"brain_id": "old", "dataset_name": "tiny", "current_epoch": 0, "total_blocks_in_dataset": 3, "total_true_steps": 9,
+             "completed_chunks": [{"block_id": 0, "chunk_id": chunk, "gpu_id": chunk % 2, "step": 7, "samples_trained": 2}
+                                  for chunk in range(3)]}
+
+    def test_a_state_is_told_by_epoch_block_and_device_and_left_alone(self):
+        path = self.write("chunk_tracker_state.json", json.dumps(self.STATE))
+        for state in (self.folder, path, "chunk_tracker_state.json"):
+            text = self.done("chunks", state)
+            for part in ("tiny", "300,000 in 3 blocks", "3 of 75", "3 of 25", "66.7 %", "9"):
+                self.assertIn(part, text)
+        report = json.loads(self.done("chunks", path, "--json"))
+        self.assertEqual(report["total_blocks_in_dataset"], 3)
+        self.assertEqual(report["total_steps"], 9)
+        self.assertEqual([(e["epoch"], e["chunks"], e["chunks_committed"], e["complete"]) for e in report["epochs"]], [(0, 75, 3, False)])
+        self.assertEqual([(d["gpu_id"], d["samples_committed"]) for d in report["epochs"][0]["devices"]][-2:], [(0, 8000), (1, 4000)])
+        self.assertEqual([(b["block_id"], b["samples_trained"]) for b in report["blocks_this_epoch"]], [(0, 12000)])
+        self.assertEqual(report["in_progress_chunks"], [])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["chunk_tracker_state.json", "plugins"])
+
+    def test_a_damaged_state_is_named(self):
+        path = self.write("chunk_tracker_state.json", json.dumps(self.STATE)[:100])
+        self.refused(1, ["chunk_tracker_state.json:1:", "left as it is"], "chunks", path)
 
 
 class Training(ToolTest):

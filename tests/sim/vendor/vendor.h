@@ -16,7 +16,7 @@
  *     memory=SIZE or memory=DEVICE=SIZE     what a device has (default 2GiB)
  *     speed=FACTOR or speed=DEVICE=FACTOR   below 1: slower by so much (default 1)
  *     peer=yes, no or broken                whether devices reach each other; broken: they say so and copy wrong bytes
- *     fault=CALL@DEVICE[:N][:MODE]          the N-th (default 1) CALL on DEVICE ("cuda:0", or "cuda": any) fails: once (default),
+ *     fault=CALL@DEVICE[:N][:MODE]          the N-th (default 1) CALL on DEVICE ("cuda:0"; "cuda" without N: any) fails: once (default),
  *                                           forever, hang (never returns) or lost (the device is gone from then on).
  *                                           A call is named without its version ("cuMemAlloc"); "work" is a piece of submitted work
  *     fault=CALL=N@…                        the same with the vendor's own code N as the call's answer, where it is a failure
@@ -144,7 +144,8 @@ VENDOR_API vendor_status vendor_launch(vendor_stream *stream, int kernel, uint32
  * destroyed as a stream is.  It can't be synchronised. */
 VENDOR_API vendor_status vendor_record_create(vendor_device *device, vendor_stream **recording);
 VENDOR_API void vendor_record_clear(vendor_stream *recording);
-/* From begin to end, what the stream is given is kept; waiting for the stream is refused, and so is taking memory on the same thread. */
+/* From begin to end, what the stream is given is kept; waiting for the stream is refused, and so are taking memory on the same thread and
+ * copies of host memory that is not vendor_host_alloc's. */
 VENDOR_API vendor_status vendor_capture_begin(vendor_stream *stream);
 VENDOR_API vendor_status vendor_capture_end(vendor_stream *stream, vendor_stream **recording);
 VENDOR_API int vendor_capturing(const vendor_stream *stream);
