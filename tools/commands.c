@@ -17,6 +17,29 @@ static const struct flag options_flags[] = {
     {"markdown", NULL, "", "write the table as Markdown"},
 };
 
+static const struct flag resolve_flags[] = {
+    {"batch-size", "N", "", "samples per device, to tell the effective batch"},
+    {"num-workers", "N", "", "data loading threads per device, to tell their total"},
+    {"precision", "32|16-mixed|bf16-mixed", "32|16-mixed|bf16-mixed", "what is to be trained in; every device must be able to"},
+    {"strategy", "auto|ddp|parallel_independent", "auto|ddp|parallel_independent", "ask for one instead of the one that the rules give"},
+    {"os", "linux|windows|macos", "linux|windows|macos", "whose rules hold, if not this system's"},
+    {"save", "FILE", "", "keep the selection in FILE"},
+    {"load", "FILE", "", "instead of DEVICE…: take the selection that FILE keeps, and tell what changed since"},
+};
+
+static const char resolve_examples[] =
+    "Two GPUs that are to train together:\n"
+    "  aios resolve --batch-size 32 gpu:0 gpu:1\n"
+    "What a configuration file selects, as JSON:\n"
+    "  aios resolve --json '{\"hardware\": {\"selected_devices\": [\"gpu:0\"], \"precision\": \"32\"}}'\n"
+    "Keep a selection, and use it later:\n"
+    "  aios resolve --save devices.json cuda:0 hip:0\n"
+    "  aios resolve --load devices.json\n";
+
+static const char resolve_notes[] =
+    "DEVICE is cpu, gpu:N or N (an ID of aios list-gpus), cuda:N, xpu:N, hip:N, a PCI address, a UUID, a list of these with commas,\n"
+    "auto (the first GPU, else the CPU), or JSON.  A selection that makes no sense here is exit code 2 and one sentence.\n";
+
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
                                      "Go on after a stop, or for longer:\n"
@@ -49,15 +72,27 @@ static const char completion_examples[] = "For this shell, and for every later o
                                           "  source <(aios completion bash)\n"
                                           "  aios completion bash > ~/.local/share/bash-completion/completions/aios\n";
 
+static const char data_examples[] =
+    "A thousand small Sudokus to learn from, and others to test with:\n"
+    "  aios data sudoku --puzzle-size 4 --output-dir data/sudoku-4x4\n"
+    "Hard ones of the public Sudoku-Extreme files, with a thousand forms of each:\n"
+    "  aios data sudoku --csv-file train.csv --test-csv-file test.csv --train-count 1000 --augmentations 1000 --output-dir data/extreme\n"
+    "Mazes with long ways through them:\n"
+    "  aios data maze --puzzle-size 30 --min-path 110 --openings 20 --output-dir data/maze\n"
+    "The tasks of ARC-AGI:\n"
+    "  aios data arc --training-dir arc/training --evaluation-dir arc/evaluation --augmentations 300 --output-dir data/arc\n";
+
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
+    {"data", "make or convert puzzles", "sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
+    {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
+     COUNT_OF(resolve_flags), resolve_examples, resolve_notes, run_resolve},
     {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
-    {"options", "list every option of train, eval and generate", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL,
-     run_options},
+    {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},
     {"version", "print the version", "", 0, 0, 0, NULL, 0, NULL, NULL, run_version},
     {"help", "describe aios or one command", "[COMMAND]", 1, 0, 1, NULL, 0, NULL, NULL, run_help},

@@ -35,6 +35,16 @@ static void print_flag_names(const struct command *command)
     (void)printf("' ;;\n");
 }
 
+/* A flag whose name an option has too is completed as that. */
+static void print_flag_values(const struct flag *flags, int count)
+{
+    aios_option_info info;
+    for (int i = 0; i < count; i++) {
+        int kind = flags[i].choices[0] ? VALUE_CHOICE : flags[i].value && strcmp(flags[i].value, "FILE") == 0 ? VALUE_FILE : VALUE_TEXT;
+        if (flags[i].value && !option_find(flags[i].name, &info)) print_value_case(flags[i].name, kind, flags[i].choices);
+    }
+}
+
 static void print_values(void)
 {
     (void)printf("    case $flag in\n");
@@ -44,10 +54,8 @@ static void print_values(void)
         print_value_case(info.name, option_value_kind(&info), info.choices);
         if (info.alias[0]) print_value_case(info.alias, option_value_kind(&info), info.choices);
     }
-    for (int i = 0; i < global_flag_count; i++) {
-        const struct flag *flag = &global_flags[i];
-        if (flag->value) print_value_case(flag->name, flag->choices[0] ? VALUE_CHOICE : VALUE_FILE, flag->choices);
-    }
+    print_flag_values(global_flags, global_flag_count);
+    for (int i = 0; i < command_count; i++) print_flag_values(commands[i].flags, commands[i].flag_count);
     (void)printf("        *) kind=flags ;;\n    esac\n");
 }
 
@@ -89,6 +97,7 @@ static void print_bash(void)
     (void)printf("        esac\n"
                  "        [[ $command == help ]] && words=\"$commands $words\"\n"
                  "        [[ $command == completion ]] && words=\"bash $words\"\n"
+                 "        [[ $command == resolve && $cur != -* ]] && words=\"cpu gpu:0 cuda:0 xpu:0 hip:0 $words\"\n"
                  "        words=\"$words $globals\"\n"
                  "    fi\n"
                  "    local IFS=$' \\t\\n'\n"

@@ -5,6 +5,7 @@
 
 #include <aios/device.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 static int is_gpu(const aios_device_entry *device)
@@ -21,20 +22,22 @@ json_t *report_device(const aios_device_entry *device)
         if (info->storage_types >> i & 1) (void)json_array_append_new(storage, json_string(types[i]));
     size_t kind = (size_t)info->kind < COUNT_OF(kinds) ? (size_t)info->kind : 0;
     json_t *id = device->id >= 0 ? json_integer(device->id) : json_null();
-    return need_memory(json_pack("{ss so ss ss so so so so so so sI sI si so}", "device", device->spec, "id", id, "backend", info->backend,
-                                 "kind", kinds[kind], "vendor", json_from_text(info->vendor), "name", json_from_text(info->name),
-                                 "architecture", json_from_text(info->architecture), "driver", json_from_text(info->driver_version), "pci",
-                                 json_from_text(info->pci_address), "uuid", json_from_text(info->uuid), "memory_total",
-                                 (json_int_t)info->memory_total, "memory_free", (json_int_t)device->memory_free, "compute_units",
-                                 info->compute_units, "storage_types", storage));
+    json_t *capability = is_gpu(device) ? json_from_text(info->architecture) : json_null();
+    return need_memory(json_pack("{so ss ss si so so sI sI so so so so so ss si so}", "id", id, "device", device->spec, "backend",
+                                 info->backend, "device_id", info->index, "name", json_from_text(info->name), "vendor",
+                                 json_from_text(info->vendor), "vram_total", (json_int_t)info->memory_total, "vram_available",
+                                 (json_int_t)device->memory_free, "compute_capability", capability, "architecture",
+                                 json_from_text(info->architecture), "pci_address", json_from_text(info->pci_address), "uuid",
+                                 json_from_text(info->uuid), "driver_version", json_from_text(info->driver_version), "kind", kinds[kind],
+                                 "compute_units", info->compute_units, "storage_types", storage));
 }
 
-json_t *report_devices(const aios_device_list *list, int gpus_only)
+json_t *report_devices(const aios_device_list *list, int which)
 {
     json_t *devices = need_memory(json_array());
     for (uint32_t i = 0; i < aios_device_list_count(list); i++) {
         const aios_device_entry *device = aios_device_list_get(list, i);
-        if (!gpus_only || is_gpu(device)) (void)json_array_append_new(devices, report_device(device));
+        if (which & (is_gpu(device) ? REPORT_GPUS : REPORT_CPUS)) (void)json_array_append_new(devices, report_device(device));
     }
     return devices;
 }
@@ -59,7 +62,8 @@ int run_devices(struct tool *tool)
     if (aios_device_list_create(tool->context, &list) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     uint32_t count = aios_device_list_count(list);
     if (tool_json(tool)) {
-        print_json(json_pack("{so so}", "devices", report_devices(list, 0), "backends", report_backends(list)), stdout);
+        print_json(json_pack("{so so}", "devices", report_devices(list, REPORT_GPUS | REPORT_CPUS), "backends", report_backends(list)),
+                   stdout);
     } else {
         grid_add(&grid, "Device", "Vendor", "Model", "Memory", "Free", "Architecture", "Driver");
         for (uint32_t i = 0; i < count; i++) {
@@ -92,26 +96,74 @@ static void print_no_gpu(const aios_device_list *list)
     grid_free(&grid);
 }
 
-int run_list_gpus(struct tool *tool)
+/* The name without the vendor's, which has a column of its own: "Intel(R) Arc" -> "Arc". */
+static const char *model_name(const aios_device_info *info)
 {
-    aios_device_list *list;
+    const char *name = info->name;
+    size_t length = strlen(info->vendor);
+    if (length == 0 || strncmp(name, info->vendor, length) != 0) return name;
+    name += length;
+    if (strncmp(name, "(R)", 3) == 0) name += 3;
+    return *name == ' ' && name[1] ? name + 1 : info->name;
+}
+
+/* "24 GiB", "15.9 GiB" */
+static const char *show_vram(uint64_t bytes, char to[NUMBER_SIZE])
+{
+    char *point = strstr(show_bytes(bytes, to), ".0 ");
+    if (point) memmove(point, point + 2, strlen(point + 2) + 1);
+    return to;
+}
+
+/* The variables by which a user shows a vendor's driver some of its devices alone. */
+static const char *const masks[] = {"CUDA_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
+                                    "GPU_DEVICE_ORDINAL"};
+
+static json_t *report_masks(void)
+{
+    json_t *set = need_memory(json_object());
+    for (size_t i = 0; i < COUNT_OF(masks); i++)
+        if (getenv(masks[i])) (void)json_object_set_new(set, masks[i], json_from_text(getenv(masks[i])));
+    return set;
+}
+
+static void print_masks(void)
+{
+    for (size_t i = 0; i < COUNT_OF(masks); i++)
+        if (getenv(masks[i])) (void)printf("%s is \"%s\": numbers count what it shows.\n", masks[i], getenv(masks[i]));
+}
+
+static void print_gpus(const aios_device_list *list)
+{
     struct grid grid = {0, 0, 0, NULL};
-    if (aios_device_list_create(tool->context, &list) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     grid_add(&grid, "ID", "Vendor", "Model", "VRAM", "Backend");
     for (uint32_t i = 0; i < aios_device_list_count(list); i++) {
         const aios_device_entry *device = aios_device_list_get(list, i);
         char id[16], memory[NUMBER_SIZE];
         if (!is_gpu(device)) continue;
         (void)snprintf(id, sizeof id, "%d", (int)device->id);
-        grid_add(&grid, id, device->info.vendor, device->info.name, show_bytes(device->info.memory_total, memory), device->info.backend);
+        grid_add(&grid, id, device->info.vendor, model_name(&device->info), show_vram(device->info.memory_total, memory),
+                 device->info.backend);
     }
-    if (tool_json(tool))
-        print_json(json_pack("{so so}", "gpus", report_devices(list, 1), "backends", report_backends(list)), stdout);
-    else if (grid.rows > 1)
+    if (grid.rows > 1)
         grid_print(&grid, stdout);
     else
         print_no_gpu(list);
     grid_free(&grid);
+}
+
+int run_list_gpus(struct tool *tool)
+{
+    aios_device_list *list;
+    if (aios_device_list_create(tool->context, &list) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
+    if (tool_json(tool)) {
+        print_json(json_pack("{so so so so}", "gpus", report_devices(list, REPORT_GPUS), "cpus", report_devices(list, REPORT_CPUS),
+                             "backends", report_backends(list), "visibility", report_masks()),
+                   stdout);
+    } else {
+        print_gpus(list);
+        print_masks();
+    }
     aios_device_list_destroy(list);
     return TOOL_DONE;
 }

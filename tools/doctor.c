@@ -96,9 +96,9 @@ static void print_doctor_json(const aios_device_list *list, const struct system_
     json_t *processor = json_pack("{so si sI sI so}", "name", json_from_text(cpu->name), "threads", cpu->usable, "memory_total",
                                   (json_int_t)cpu->memory_total, "memory_free", (json_int_t)cpu->memory_free, "features", has);
     print_json(json_pack("{ss so so so so s{s{so ss} s{ss ss}} so}", "version", aios_version(), "backends", report_backends(list),
-                         "devices", report_devices(list, 0), "cpu", processor, "libraries", report_libraries(), "folders", "cache", "path",
-                         json_from_text(cache), "state", folder_verdict(cache), "working", "path", ".", "state", folder_verdict("."),
-                         "environment", environment),
+                         "devices", report_devices(list, REPORT_GPUS | REPORT_CPUS), "cpu", processor, "libraries", report_libraries(),
+                         "folders", "cache", "path", json_from_text(cache), "state", folder_verdict(cache), "working", "path", ".", "state",
+                         folder_verdict("."), "environment", environment),
                stdout);
 }
 

@@ -193,9 +193,10 @@ static int read_flag(struct tool *tool, const struct given *flag, int apply, int
     if (!command) return unknown_flag(tool, flag);
     index = index_of(command->flags, command->flag_count, flag->name);
     if (index >= 0) {
-        if (flag->value) return tool_fail(TOOL_USAGE, "--%s takes no value", flag->name);
+        const char *what = command->flags[index].value;
+        if (flag->value && !what) return tool_fail(TOOL_USAGE, "--%s takes no value", flag->name);
         tool->own |= 1u << index;
-        return TOOL_DONE;
+        return what ? take_value(flag, what, count, arguments, at, &tool->values[index]) : TOOL_DONE;
     }
     if (option_find(flag->name, &info) && info.scopes & command->scope) return read_option(tool, &info, flag, apply, count, arguments, at);
     if (strncmp(flag->name, "no-", 3) == 0 && option_find(flag->name + 3, &info) && info.scopes & command->scope) {

@@ -6,7 +6,8 @@
 #include <jansson.h>
 
 json_t *report_device(const aios_device_entry *device);
-json_t *report_devices(const aios_device_list *list, int gpus_only);
+enum { REPORT_GPUS = 1, REPORT_CPUS = 2 };
+json_t *report_devices(const aios_device_list *list, int which); /* REPORT_…, added up */
 json_t *report_backends(const aios_device_list *list);
 
 #endif

@@ -12,7 +12,8 @@
 enum { TOOL_DONE = 0, TOOL_ERROR = 1, TOOL_USAGE = 2, TOOL_NO_DEVICE = 3, TOOL_SIGNAL = 128 };
 
 #define COUNT_OF(array)     (sizeof(array) / sizeof((array)[0]))
-#define TOOL_ARGUMENTS_MOST 4
+#define TOOL_ARGUMENTS_MOST 256
+#define TOOL_FLAGS_MOST     8 /* of a command's own */
 
 struct tool;
 
@@ -42,8 +43,9 @@ enum { FLAG_JSON, FLAG_QUIET, FLAG_LOG_LEVEL, FLAG_CONFIG, FLAG_HELP, FLAG_VERSI
 struct tool {
     aios_context *context;
     const struct command *command;
-    aios_options *options; /* of command->scope; NULL where that is 0 */
-    uint32_t global, own;  /* flags that were given */
+    aios_options *options;               /* of command->scope; NULL where that is 0 */
+    uint32_t global, own;                /* flags that were given */
+    const char *values[TOOL_FLAGS_MOST]; /* of the command's own flags; NULL where not given */
     int32_t log_level;
     const char *config;
     const char *arguments[TOOL_ARGUMENTS_MOST];
@@ -80,6 +82,7 @@ int tool_fail_open(struct tool *tool, aios_status status);
 const struct command *command_find(const char *name);
 
 int run_completion(struct tool *tool);
+int run_data(struct tool *tool);
 int run_devices(struct tool *tool);
 int run_doctor(struct tool *tool);
 int run_eval(struct tool *tool);
@@ -87,6 +90,7 @@ int run_generate(struct tool *tool);
 int run_help(struct tool *tool);
 int run_list_gpus(struct tool *tool);
 int run_options(struct tool *tool);
+int run_resolve(struct tool *tool);
 int run_train(struct tool *tool);
 int run_version(struct tool *tool);
 

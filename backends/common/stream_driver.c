@@ -55,19 +55,21 @@ aios_status stream_check(int code, const char *call)
     return plugin_fail(classify(code), code, "%s: %s (error %d)", call, words && *words ? words : "an error without a name", code);
 }
 
-/* For what can't fail: the failure is at least in the log. */
+/* For what can't fail: the failure is at least in the log.  A device that is lost says it at every call. */
 static void check_quietly(int code, enum call_index call)
 {
     if (code == 0) return;
     const char *words = VENDOR.describe(code);
-    plugin_log(AIOS_LOG_WARNING, "%s: %s (error %d)", VENDOR.names[call], words && *words ? words : "an error without a name", code);
+    plugin_log(classify(code) == AIOS_DEVICE_LOST ? AIOS_LOG_DEBUG : AIOS_LOG_WARNING, "%s: %s (error %d)", VENDOR.names[call],
+               words && *words ? words : "an error without a name", code);
 }
 #define QUIETLY(member, ...) check_quietly(VENDOR.calls->member(__VA_ARGS__), INDEX_##member)
-
-static int make_current_quietly(void *device)
-{
-    return VENDOR.set_device(device) == AIOS_OK;
-}
+/* Gives back what the device has, also where it can't become current any more: the driver may still free its own memory. */
+#define GIVE_BACK(device, member, ...)                                                                                                     \
+    do {                                                                                                                                   \
+        (void)VENDOR.set_device(device);                                                                                                   \
+        QUIETLY(member, __VA_ARGS__);                                                                                                      \
+    } while (0)
 
 /* ---- device, streams, events ------------------------------------------------------------------------------------- */
 
@@ -96,7 +98,7 @@ aios_status stream_create(void *device, void **stream)
 
 void stream_destroy(void *device, void *stream)
 {
-    if (make_current_quietly(device)) QUIETLY(stream_destroy, stream);
+    GIVE_BACK(device, stream_destroy, stream);
 }
 
 aios_status stream_synchronize(void *device, void *stream)
@@ -114,7 +116,7 @@ aios_status stream_create_event(void *device, void **event)
 
 void stream_destroy_event(void *device, void *event)
 {
-    if (make_current_quietly(device)) QUIETLY(event_destroy, event);
+    GIVE_BACK(device, event_destroy, event);
 }
 
 aios_status stream_record_event(void *device, void *event, void *stream)
@@ -151,7 +153,7 @@ aios_status stream_alloc(void *device, uint64_t size, void **pointer)
 
 void stream_free(void *device, void *pointer)
 {
-    if (make_current_quietly(device)) QUIETLY(memory_free, pointer);
+    GIVE_BACK(device, memory_free, pointer);
 }
 
 aios_status stream_host_alloc(void *device, uint64_t size, void **pointer)
@@ -163,7 +165,7 @@ aios_status stream_host_alloc(void *device, uint64_t size, void **pointer)
 
 void stream_host_free(void *device, void *pointer)
 {
-    if (make_current_quietly(device)) QUIETLY(host_free, pointer);
+    GIVE_BACK(device, host_free, pointer);
 }
 
 aios_status stream_copy(void *device, void *stream, void *to, const void *from, uint64_t size, int32_t kind)
@@ -202,6 +204,7 @@ static aios_status open_end(struct peer_end *end, void *device)
 
 static void close_end(const struct peer_end *end)
 {
+    if (end->stream && VENDOR.set_device(end->device) == AIOS_OK) QUIETLY(stream_synchronize, end->stream);
     if (end->memory) stream_free(end->device, end->memory);
     if (end->stream) stream_destroy(end->device, end->stream);
 }
@@ -283,7 +286,7 @@ aios_status stream_load_kernels(void *device, const aios_kernel *kernels, uint32
 
 void stream_device_end(stream_device *device)
 {
-    if (device->module && make_current_quietly(device)) QUIETLY(module_unload, device->module);
+    if (device->module) GIVE_BACK(device, module_unload, device->module);
     plugin_free(device->functions);
     device->module = NULL;
     device->functions = NULL;
@@ -324,7 +327,7 @@ static aios_status replay(void *device, void *stream, void *recording)
 
 static void destroy_recording(void *device, void *recording)
 {
-    if (make_current_quietly(device)) QUIETLY(executable_free, recording);
+    GIVE_BACK(device, executable_free, recording);
 }
 
 const aios_capture_group *stream_capture_group(void)

@@ -8,9 +8,11 @@
 #include <aios/dataset.h>
 #include <aios/device.h>
 #include <aios/graph.h>
+#include <aios/hardware.h>
 #include <aios/model.h>
 #include <aios/options.h>
 #include <aios/plan.h>
+#include <aios/puzzles.h>
 #include <aios/status.h>
 #include <aios/tokenizer.h>
 #include <aios/trainer.h>

@@ -12,7 +12,8 @@
 #define T            AIOS_SCOPE_TRAIN
 #define E            AIOS_SCOPE_EVAL
 #define G            AIOS_SCOPE_GENERATE
-#define ALL_SCOPES   (T | E | G)
+#define D            AIOS_SCOPE_DATA
+#define ALL_SCOPES   (T | E | G | D)
 #define NAME_MOST    64
 #define SHOWN_MOST   160 /* characters of a wrong value that an error repeats */
 #define SEGMENT_MOST 128
@@ -61,11 +62,21 @@ struct aios_options {
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static const char *scope_text(uint32_t scopes)
+#define SCOPE_TEXT 64
+
+/* "train, eval and generate" */
+static const char *scope_text(uint32_t scopes, char text[SCOPE_TEXT])
 {
-    static const char *const names[] = {
-        "nothing", "train", "eval", "train and eval", "generate", "train and generate", "eval and generate", "train, eval and generate"};
-    return names[scopes & ALL_SCOPES];
+    static const char *const names[] = {"train", "eval", "generate", "data"}; /* in the order of their bits */
+    size_t used = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < COUNT_OF(names) && used < SCOPE_TEXT; i++) {
+        uint32_t later = scopes & ALL_SCOPES & ~((2u << i) - 1);
+        if (!(scopes >> i & 1)) continue;
+        const char *join = !later ? "" : later & (later - 1) ? ", " : " and ";
+        used += (size_t)snprintf(text + used, SCOPE_TEXT - used, "%s%s", names[i], join);
+    }
+    return text;
 }
 
 uint32_t aios_option_count(void)
@@ -114,6 +125,7 @@ static const struct row *find_row(const char *spelled)
 
 static aios_status find(const aios_options *options, const char *name, size_t *index)
 {
+    char belongs[SCOPE_TEXT], has[SCOPE_TEXT];
     char spelled[NAME_MOST];
     const struct row *row = spell(name, spelled) ? find_row(spelled) : NULL;
     if (row && row->scopes & options->scopes) {
@@ -121,8 +133,8 @@ static aios_status find(const aios_options *options, const char *name, size_t *i
         return AIOS_OK;
     }
     if (row)
-        return FAIL(AIOS_NOT_FOUND, "option \"%s\" belongs to %s, not to %s", row->name, scope_text(row->scopes),
-                    scope_text(options->scopes));
+        return FAIL(AIOS_NOT_FOUND, "option \"%s\" belongs to %s, not to %s", row->name, scope_text(row->scopes, belongs),
+                    scope_text(options->scopes, has));
     name_search search;
     name_search_init(&search, spell(name, spelled) ? spelled : name);
     for (size_t i = 0; i < COUNT; i++)
@@ -280,7 +292,8 @@ aios_status aios_options_create(aios_context *context, uint32_t scopes, aios_opt
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_options_create: context and options must not be NULL");
     *options = NULL;
     if (!scopes || scopes & ~(uint32_t)ALL_SCOPES)
-        return FAIL(AIOS_INVALID_ARGUMENT, "scopes are 0x%x: they must be one or more of AIOS_SCOPE_TRAIN, _EVAL and _GENERATE", scopes);
+        return FAIL(AIOS_INVALID_ARGUMENT, "scopes are 0x%x: they must be one or more of AIOS_SCOPE_TRAIN, _EVAL, _GENERATE and _DATA",
+                    scopes);
     aios_options *made = aios_new(context, aios_options);
     if (!made) return AIOS_OUT_OF_MEMORY;
     made->context = aios_context_retain(context);
@@ -315,11 +328,12 @@ static aios_status copy_values(aios_options *to, const aios_options *from)
 
 aios_status aios_options_copy(aios_context *context, const aios_options *options, uint32_t scopes, aios_options **copy)
 {
+    char has[SCOPE_TEXT], needed[SCOPE_TEXT];
     if (!context || !options || !copy) return FAIL(AIOS_INVALID_ARGUMENT, "options must not be NULL");
     *copy = NULL;
     if (scopes & ~options->scopes)
-        return FAIL(AIOS_INVALID_ARGUMENT, "these options are for %s: options for %s are needed", scope_text(options->scopes),
-                    scope_text(scopes));
+        return FAIL(AIOS_INVALID_ARGUMENT, "these options are for %s: options for %s are needed", scope_text(options->scopes, has),
+                    scope_text(scopes, needed));
     aios_status status = aios_options_create(context, scopes, copy);
     if (*copy) status = copy_values(*copy, options);
     if (status == AIOS_OK) return AIOS_OK;

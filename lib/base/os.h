@@ -125,5 +125,6 @@ void *os_library_symbol(void *library, const char *name); /* NULL where it has n
 void os_library_close(void *library);
 const char *os_environment(const char *name); /* NULL where unset or empty */
 int os_process_id(void);
+const char *os_name(void); /* "linux", "macos" */
 
 #endif

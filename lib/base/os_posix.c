@@ -621,6 +621,15 @@ const char *os_environment(const char *name)
     return value && *value ? value : NULL;
 }
 
+const char *os_name(void)
+{
+#if defined(__APPLE__)
+    return "macos";
+#else
+    return "linux";
+#endif
+}
+
 int os_process_id(void)
 {
     return (int)getpid();

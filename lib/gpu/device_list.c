@@ -143,9 +143,20 @@ void device_list_say_masks(char *text, size_t size)
     }
 }
 
+void device_list_say(const aios_device_list *list, char *text, size_t size)
+{
+    text[0] = 0;
+    for (size_t i = 0; i < list->count && i < NAMED_MOST; i++) {
+        const aios_device_entry *entry = &list->entries[i];
+        add_text(text, size, "%s%s", text[0] ? ", " : "", entry->spec);
+        if (entry->id >= 0) add_text(text, size, " (gpu:%d, %.40s)", (int)entry->id, entry->info.name);
+    }
+    if (list->count > NAMED_MOST) add_text(text, size, " and %zu more", list->count - NAMED_MOST);
+}
+
 aios_status device_list_missing(const aios_device_list *list, const char *text, const device_word *word)
 {
-    char there[400] = "", masks[200];
+    char there[400], masks[200];
     const hidden_device *hidden = device_list_find_hidden(list, word);
     if (hidden) return FAIL(hidden->status, "device %s can't be used: %s", text, hidden->reason);
     for (size_t i = 0; i < list->backend_count; i++) {
@@ -154,12 +165,7 @@ aios_status device_list_missing(const aios_device_list *list, const char *text, 
             backend->status != AIOS_ALREADY_EXISTS)
             return FAIL(AIOS_UNAVAILABLE, "device %s can't be used: %s", text, backend->reason);
     }
-    for (size_t i = 0; i < list->count && i < NAMED_MOST; i++) {
-        const aios_device_entry *entry = &list->entries[i];
-        add_text(there, sizeof there, "%s%s", there[0] ? ", " : "", entry->spec);
-        if (entry->id >= 0) add_text(there, sizeof there, " (gpu:%d, %.40s)", (int)entry->id, entry->info.name);
-    }
-    if (list->count > NAMED_MOST) add_text(there, sizeof there, " and %zu more", list->count - NAMED_MOST);
+    device_list_say(list, there, sizeof there);
     device_list_say_masks(masks, sizeof masks);
     return FAIL(AIOS_NOT_FOUND, "there is no device %s; there are %s%s", text, there, masks);
 }

@@ -33,6 +33,8 @@ aios_status device_list_make(aios_context *context, const aios_device_info *devi
 /* NULL where none is meant. */
 const aios_device_entry *device_list_find(const aios_device_list *list, const device_word *word);
 const hidden_device *device_list_find_hidden(const aios_device_list *list, const device_word *word);
+/* "cpu:0, cuda:0 (gpu:0, NVIDIA H200) and 3 more" */
+void device_list_say(const aios_device_list *list, char *text, size_t size);
 /* Why there is no such device: NOT_FOUND with what exists, or the reason of a hidden one. */
 aios_status device_list_missing(const aios_device_list *list, const char *text, const device_word *word);
 /* "; CUDA_VISIBLE_DEVICES is "0" and hides others" for each visibility mask that is set. */

@@ -94,7 +94,7 @@ aios_status device_word_read(const char *text, device_word *word)
     size_t length = strcspn(text, ":");
     if (length == 0 || length >= sizeof word->backend) return refuse(text);
     for (size_t i = 0; i < length; i++) /* as registry_check wants the names of backends */
-        if (!islower((unsigned char)text[i]) && !(i && isdigit((unsigned char)text[i]))) return refuse(text);
+        if (!(text[i] >= 'a' && text[i] <= 'z') && !(i && text[i] >= '0' && text[i] <= '9')) return refuse(text);
     if (text[length] && !read_index(text + length + 1, &word->index)) return refuse(text);
     memcpy(word->backend, text, length);
     word->backend[length] = 0;

@@ -26,9 +26,11 @@ void aios_stream_destroy(aios_stream *stream)
 {
     if (!stream) return;
     aios_device *device = stream->device;
-    if (!atomic_load(&device->failed) && aios_stream_synchronize(stream) != AIOS_OK)
+    int failed = atomic_load(&device->failed);
+    if (!failed && aios_stream_synchronize(stream) != AIOS_OK)
         aios_log(device->context, AIOS_LOG_ERROR, "%s: a stream failed as it was destroyed: %s", device->spec, aios_error_message());
     host_enter(device->context);
+    if (failed) (void)device->table->synchronize_stream(device->handle, stream->handle); /* copies may still use the host's memory */
     device->table->destroy_stream(device->handle, stream->handle);
     (void)host_leave(device->backend, AIOS_OK);
     aios_memory_free(device->context, stream);

@@ -1,8 +1,12 @@
 #include "replica.h"
 
+#include "balance.h"
 #include "graph/parameters.h"
 #include "optim/optimizer.h"
 #include "setup.h"
+
+#include "base/checksum.h"
+#include "base/os.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,12 +88,39 @@ static aios_status make_plan(struct replica *r, const aios_graph *graph)
     return make_optimizer(r);
 }
 
+/* Cuts the step's samples into the replicas' shares, in their order. */
+static void set_shares(struct replicas *all, const int64_t *micro_batches)
+{
+    int64_t first = 0;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        r->first = first;
+        r->count = micro_batches[i] * all->settings->batch_size;
+        first += r->count;
+    }
+}
+
+static aios_status choose_shares(struct replicas *all)
+{
+    const struct settings *s = all->settings;
+    double weights[REPLICAS_MOST];
+    int64_t shares[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) weights[i] = 1;
+    if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->count, weights));
+    if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
+        return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",
+                    s->device_weights);
+    balance_deal(weights, all->count, s->accumulation * all->count, shares);
+    set_shares(all, shares);
+    for (int i = 0; i < all->count; i++) /* what measuring may give it: all but one for each of the others */
+        all->list[i].room = s->balance == BALANCE_MEASURED ? all->step_samples - (all->count - 1) * s->batch_size : all->list[i].count;
+    return AIOS_OK;
+}
+
 static aios_status make_share(struct replica *r)
 {
     struct replicas *all = r->all;
-    r->count = all->settings->batch_size * all->settings->accumulation;
-    r->first = r->rank * r->count;
-    size_t count = (size_t)r->count * (size_t)all->sequence; /* below 2^53 */
+    size_t count = (size_t)r->room * (size_t)all->sequence; /* below 2^53 */
     r->tokens = aios_memory_array(all->context, count, sizeof *r->tokens);
     r->labels = aios_memory_array(all->context, count, sizeof *r->labels);
     if (r->tokens && r->labels) return AIOS_OK;
@@ -119,6 +150,7 @@ aios_status replicas_prepare(struct replicas *all, const aios_model *model, cons
     all->batches = batches;
     all->sequence = sequence;
     all->step_samples = s->batch_size * s->accumulation * all->count;
+    TRY_QUIET(choose_shares(all));
     TRY_QUIET(setup_graph(all->context, model, AIOS_MODEL_TRAIN, s->batch_size, sequence, &graph));
     for (int i = 0; i < all->count; i++) {
         struct replica *r = &all->list[i];
@@ -213,9 +245,51 @@ static aios_status spread_one(struct replica *r)
     return parameters_refresh(p, 0, p->padded);
 }
 
+#define VERIFY_BYTES ((uint64_t)4 << 20) /* that come to the host at a time */
+
+static aios_status checksum_weights(struct replica *r, checksum *weights)
+{
+    const aios_parameters *p = r->parameters;
+    uint64_t bytes = p->padded * sizeof(float);
+    aios_status status = AIOS_OK;
+    void *piece;
+    TRY_QUIET(aios_device_host_alloc(r->device, VERIFY_BYTES, &piece));
+    for (uint64_t at = 0; at < bytes; at += VERIFY_BYTES) {
+        uint64_t size = bytes - at < VERIFY_BYTES ? bytes - at : VERIFY_BYTES;
+        ATTEMPT_QUIET(aios_stream_copy(p->stream, piece, (const char *)p->master + at, size, AIOS_COPY_DEVICE_TO_HOST));
+        ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+        checksum_add(weights, piece, size);
+    }
+done:
+    aios_device_host_free(r->device, piece);
+    return status;
+}
+
+static aios_status verify_one(struct replica *r)
+{
+    double crcs[REPLICAS_MOST] = {0};
+    checksum own = CHECKSUM_INIT;
+    TRY_QUIET(checksum_weights(r, &own));
+    crcs[r->rank] = own.crc;
+    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count));
+    for (int i = 1; i < r->all->count; i++)
+        if (crcs[i] != crcs[0])
+            return FAIL(AIOS_DEVICE_ERROR, "the weights of replica %d (%s) are no longer those of replica 0 (%s): checksums %08x and %08x",
+                        i, aios_device_spec(r->all->list[i].device), aios_device_spec(r->all->list[0].device), (unsigned)crcs[i],
+                        (unsigned)crcs[0]);
+    return AIOS_OK;
+}
+
+aios_status replicas_verify(struct replicas *all)
+{
+    return all->count == 1 ? AIOS_OK : run_together(all, verify_one);
+}
+
 aios_status replicas_spread(struct replicas *all)
 {
-    return all->count == 1 ? AIOS_OK : run_together(all, spread_one);
+    if (all->count == 1) return AIOS_OK;
+    TRY_QUIET(run_together(all, spread_one));
+    return run_together(all, verify_one);
 }
 
 static aios_status gather_one(struct replica *r)
@@ -236,10 +310,11 @@ aios_status replicas_gather_moments(struct replicas *all)
 static aios_status read_share(struct replica *r, int64_t step_first)
 {
     int64_t first = step_first + r->first;
-    if (r->held == first) return AIOS_OK;
+    if (r->held == first && r->held_count == r->count) return AIOS_OK;
     r->held = -1;
     TRY_QUIET(batches_read_train(r->all->batches, first, r->count, r->tokens, r->labels));
     r->held = first;
+    r->held_count = r->count;
     return AIOS_OK;
 }
 
@@ -255,12 +330,15 @@ static aios_status run_micro_batches(struct replica *r)
     const struct step_job *job = &all->job;
     int64_t samples = all->settings->batch_size, count = samples * all->sequence, batches = r->count / samples;
     uint64_t size = (uint64_t)count * sizeof *r->tokens;
+    double began = os_now();
     for (int64_t m = 0; m < batches && !atomic_load(&all->abandon); m++) {
         TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * count, size));
         TRY_QUIET(aios_plan_write(r->plan, "labels", r->labels + m * count, size));
         TRY_QUIET(aios_plan_run(r->plan));
         if (r->rank == 0 && m + 1 < batches && job->stop && job->stop(job->user)) atomic_store(&all->abandon, 1);
     }
+    if (all->settings->balance == BALANCE_MEASURED && r->comm) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    r->seconds = os_now() - began;
     return AIOS_OK;
 }
 
@@ -305,11 +383,33 @@ static aios_status step_one(struct replica *r)
     return AIOS_OK;
 }
 
+/* Shares for the speeds that the devices have shown, where that saves a twentieth of the step. */
+static void rebalance(struct replicas *all)
+{
+    double speeds[REPLICAS_MOST];
+    int64_t now[REPLICAS_MOST], better[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        now[i] = r->count / all->settings->batch_size;
+        if (now[i] == 0 || !(r->seconds > 0)) return; /* fewer micro-batches than devices: nothing to deal */
+        double speed = (double)now[i] / r->seconds;
+        r->speed = r->speed > 0 ? 0.5 * r->speed + 0.5 * speed : speed;
+        speeds[i] = r->speed;
+    }
+    balance_deal(speeds, all->count, all->settings->accumulation * all->count, better);
+    if (balance_time(speeds, better, all->count) >= 0.95 * balance_time(speeds, now, all->count)) return;
+    set_shares(all, better);
+    all->rebalanced = 1;
+}
+
 aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome)
 {
     all->job = *job;
+    all->rebalanced = 0;
     atomic_store(&all->abandon, 0);
     TRY_QUIET(run_together(all, step_one));
     *outcome = all->outcome;
+    /* The first step pays for what is made at first use. */
+    if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->count > 1) rebalance(all);
     return AIOS_OK;
 }

@@ -27,7 +27,10 @@ struct replica {
     communicator *comm;       /* NULL where there is one replica */
     int32_t *tokens, *labels; /* of its share of a step */
     int64_t first, count;     /* its share: samples from the step's first on */
-    int64_t held;             /* the sample that the share in memory begins with, -1: none */
+    int64_t room;             /* samples that tokens and labels hold at the most */
+    int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
+    double seconds;           /* that its micro-batches of the last step took */
+    double speed;             /* micro-batches per second, smoothed; 0 before the first step */
     aios_status status;       /* of the last call, with its record */
     aios_error_record error;
 };
@@ -60,6 +63,8 @@ struct replicas {
     struct step_job job;
     struct step_outcome outcome; /* written by replica 0 */
     atomic_int abandon;
+    int64_t steps;  /* done since they were prepared */
+    int rebalanced; /* 1: the last step changed the shares of the next */
 };
 
 /* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
@@ -74,6 +79,8 @@ static inline struct replica *replicas_leader(const struct replicas *all)
 
 /* The leader's weights, moments and optimizer's state to all others. */
 aios_status replicas_spread(struct replicas *all);
+/* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */
+aios_status replicas_verify(struct replicas *all);
 /* The moments' parts to all, so that the leader can be saved. */
 aios_status replicas_gather_moments(struct replicas *all);
 /* One optimizer step.  Errors: the first failure of any replica, which names it. */

@@ -53,6 +53,24 @@ static void put_devices(const aios_trainer *t, struct fields *f)
     fields_text(f, "device", names);
 }
 
+/* The micro-batches of a step that each device computes from now on. */
+void report_balance(aios_trainer *t)
+{
+    struct fields f;
+    char shares[REPLICAS_MOST * 24] = "[";
+    size_t used = 1;
+    for (int i = 0; i < t->replicas.count; i++)
+        used += (size_t)snprintf(shares + used, sizeof shares - used, "%s%lld", i ? ", " : "",
+                                 (long long)(t->replicas.list[i].count / t->settings.batch_size));
+    (void)snprintf(shares + used, sizeof shares - used, "]");
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    put_devices(t, &f);
+    fields_json(&f, "micro_batches", shares);
+    report_event(t, "balance", &f);
+    fields_free(&f);
+}
+
 void report_start(aios_trainer *t)
 {
     struct fields f;

@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include "balance.h"
 #include "schedule.h"
 #include <aios/plan.h>
 
@@ -50,6 +51,9 @@ static const struct {
     ROW(T, "grad-clip", FLOAT, grad_clip),
     ROW(T | E | G, "device", TEXT, device),
     ROW(T, "devices", TEXT, devices),
+    ROW(T, "balance", CHOICE, balance),
+    ROW(T, "device-weights", TEXT, device_weights),
+    ROW(T, "verify-interval", INT, verify_interval),
     ROW(T, "step-deadline", FLOAT, step_deadline),
     ROW(T | E | G, "precision", CHOICE, precision),
     ROW(T, "gradient-checkpointing", INT, gradient_checkpointing),
@@ -83,6 +87,9 @@ static const struct {
     {"lr-schedule", "cosine", SCHEDULE_COSINE},
     {"lr-schedule", "linear", SCHEDULE_LINEAR},
     {"lr-schedule", "constant", SCHEDULE_CONSTANT},
+    {"balance", "even", BALANCE_EVEN},
+    {"balance", "measured", BALANCE_MEASURED},
+    {"balance", "weights", BALANCE_WEIGHTS},
     {"precision", "32", AIOS_PRECISION_32},
     {"precision", "16-mixed", AIOS_PRECISION_16_MIXED},
     {"precision", "bf16-mixed", AIOS_PRECISION_BF16_MIXED},

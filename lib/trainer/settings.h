@@ -7,12 +7,13 @@
 
 /* Texts are borrowed from the options.  What the scope has not stays 0. */
 struct settings {
-    const char *model, *model_type, *tokenizer, *dataset_file, *eval_file, *cache_dir, *device, *devices, *save_dir, *log_file, *stop_file;
+    const char *model, *model_type, *tokenizer, *dataset_file, *eval_file, *cache_dir, *device, *devices, *device_weights, *save_dir,
+        *log_file, *stop_file;
     int64_t n_layer, n_head, n_embd;
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
     int64_t max_tokens, top_k;
-    int64_t precision, optimizer, lr_schedule; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_… */
+    int64_t precision, optimizer, lr_schedule, balance, verify_interval; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_…, BALANCE_… */
     double eval_fraction, max_minutes, lr, lr_min_ratio, weight_decay, beta1, beta2, adam_eps, grad_clip, loss_scale, step_deadline;
     double temperature, top_p;
 };

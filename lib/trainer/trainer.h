@@ -71,6 +71,7 @@ void report_warning(aios_trainer *t, const char *format, ...) AIOS_PRINTF(2, 3);
 void report_start(aios_trainer *t);
 void report_run(aios_trainer *t); /* run.json of a run that goes on */
 void report_step(aios_trainer *t);
+void report_balance(aios_trainer *t);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);
 void report_end(aios_trainer *t, const char *outcome, const char *message);

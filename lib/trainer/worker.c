@@ -114,6 +114,8 @@ static aios_status after_step(aios_trainer *t, const aios_step_result *result)
     aios_status verdict = judge_gradient(t, result);
     if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t);
     if (verdict != AIOS_OK) return verdict;
+    if (t->replicas.rebalanced) report_balance(t);
+    if (is_due(s->verify_interval, step)) TRY(replicas_verify(&t->replicas), "after step %lld", (long long)step);
     if (is_due(s->eval_interval, step)) TRY_QUIET(evaluate(t));
     report_metrics(t, 0);
     if (is_due(s->checkpoint_interval, step)) TRY_QUIET(checkpoint_save(t));

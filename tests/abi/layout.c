@@ -7,9 +7,11 @@
 #include <aios/dataset.h>
 #include <aios/device.h>
 #include <aios/graph.h>
+#include <aios/hardware.h>
 #include <aios/model.h>
 #include <aios/options.h>
 #include <aios/plan.h>
+#include <aios/puzzles.h>
 #include <aios/status.h>
 #include <aios/tokenizer.h>
 #include <aios/trainer.h>
@@ -259,6 +261,15 @@ FIELD(aios_attention_options, rope_theta, 20);
 FIELD(aios_attention_options, cache, 24);
 FIELD(aios_attention_options, start, 28);
 
+SIZE(aios_hardware_options, 40);
+FIELD(aios_hardware_options, struct_size, 0);
+FIELD(aios_hardware_options, batch_size, 4);
+FIELD(aios_hardware_options, num_workers, 8);
+FIELD(aios_hardware_options, fallback, 12);
+FIELD(aios_hardware_options, precision, 16);
+FIELD(aios_hardware_options, strategy, 24);
+FIELD(aios_hardware_options, os, 32);
+
 SIZE(aios_model_functions, 56);
 FIELD(aios_model_functions, struct_size, 0);
 FIELD(aios_model_functions, vocabulary_size, 4);
@@ -336,6 +347,43 @@ FIELD(aios_step_result, norm, 8);
 FIELD(aios_step_result, loss_scale, 16);
 FIELD(aios_step_result, skipped, 24);
 FIELD(aios_step_result, skipped_in_a_row, 32);
+
+SIZE(aios_puzzles_info, 56);
+FIELD(aios_puzzles_info, struct_size, 0);
+FIELD(aios_puzzles_info, vocabulary_size, 4);
+FIELD(aios_puzzles_info, length, 8);
+FIELD(aios_puzzles_info, pad_id, 12);
+FIELD(aios_puzzles_info, ignore_label_id, 16);
+FIELD(aios_puzzles_info, blank_identifier_id, 20);
+FIELD(aios_puzzles_info, identifier_count, 24);
+FIELD(aios_puzzles_info, kind, 28);
+FIELD(aios_puzzles_info, examples, 32);
+FIELD(aios_puzzles_info, puzzles, 40);
+FIELD(aios_puzzles_info, groups, 48);
+
+SIZE(aios_puzzles_position, 16);
+FIELD(aios_puzzles_position, epoch, 0);
+FIELD(aios_puzzles_position, visit, 8);
+
+SIZE(aios_sudoku_options, 40);
+FIELD(aios_sudoku_options, struct_size, 0);
+FIELD(aios_sudoku_options, size, 4);
+FIELD(aios_sudoku_options, clues, 8);
+FIELD(aios_sudoku_options, min_backtracks, 12);
+FIELD(aios_sudoku_options, augmentations, 16);
+FIELD(aios_sudoku_options, reserved, 20);
+FIELD(aios_sudoku_options, count, 24);
+FIELD(aios_sudoku_options, seed, 32);
+
+SIZE(aios_maze_options, 40);
+FIELD(aios_maze_options, struct_size, 0);
+FIELD(aios_maze_options, size, 4);
+FIELD(aios_maze_options, min_length, 8);
+FIELD(aios_maze_options, openings, 12);
+FIELD(aios_maze_options, dihedral, 16);
+FIELD(aios_maze_options, reserved, 20);
+FIELD(aios_maze_options, count, 24);
+FIELD(aios_maze_options, seed, 32);
 
 SIZE(aios_trainer_metrics, 80);
 FIELD(aios_trainer_metrics, struct_size, 0);

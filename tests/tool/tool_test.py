@@ -17,7 +17,7 @@ import unittest
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "devices", "list-gpus", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "generate", "data", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -88,7 +88,7 @@ class Help(ToolTest):
 
     def test_help_has_exactly_the_options_of_the_command(self):
         options = json.loads(self.done("options", "--json"))["options"]
-        for command in ("train", "eval", "generate"):
+        for command in ("train", "eval", "generate", "data"):
             text = self.done(command, "--help")
             self.assertIn("\nExamples\n", text)
             for option in options:
@@ -192,7 +192,7 @@ class Reports(ToolTest):
     def test_devices_lists_the_cpu(self):
         devices = json.loads(self.done("devices", "--json"))["devices"]
         self.assertEqual([d["device"] for d in devices], ["cpu:0"])
-        self.assertGreater(devices[0]["memory_total"], 1 << 28)
+        self.assertGreater(devices[0]["vram_total"], 1 << 28)
         self.assertIn("f32", devices[0]["storage_types"])
         text = self.done("devices")
         self.assertRegex(text, r"(?m)^Device +Vendor +Model +Memory +Free +Architecture +Driver$")
@@ -208,8 +208,11 @@ class Reports(ToolTest):
         self.assertIn("No GPU", text)
         for backend in ("cuda", "hip", "xpu"):
             self.assertRegex(text, rf"(?m)^  {backend} +\S+ .*\S")
+        self.environment["CUDA_VISIBLE_DEVICES"] = "1"
+        self.assertIn('CUDA_VISIBLE_DEVICES is "1"', self.done("list-gpus"))
         report = json.loads(self.done("list-gpus", "--json"))
-        self.assertEqual(report["gpus"], [])
+        self.assertEqual((report["gpus"], report["visibility"]["CUDA_VISIBLE_DEVICES"]), ([], "1"))
+        self.assertEqual([cpu["id"] for cpu in report["cpus"]], [None])
         for backend in report["backends"]:
             self.assertEqual(backend["usable"], backend["reason"] == "")
 
@@ -243,7 +246,61 @@ class Reports(ToolTest):
         self.assertEqual(options["precision"]["alias"], "amp")
         self.assertIs(options["shuffle"]["default"], True)
         for option in options.values():
-            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate"} and option["commands"], option)
+            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data"} and option["commands"], option)
+
+
+class Resolve(ToolTest):
+    def test_the_cpu_in_json_and_in_words(self):
+        report = json.loads(self.done("resolve", "--json", "--batch-size", "32", "--num-workers=4", "--os", "linux", "cpu"))
+        self.assertEqual({k: report[k] for k in ("accelerator", "devices", "strategy", "precision", "effective_batch_size", "notes", "warnings")},
+                         {"accelerator": "cpu", "devices": "auto", "strategy": "auto", "precision": "32", "effective_batch_size": 32,
+                          "notes": [], "warnings": []})
+        self.assertEqual((report["specs"], report["loader_workers"], report["platform"]), (["cpu:0"], 4, "linux"))
+        text = self.done("resolve", "--precision", "bf16-mixed", "cpu")
+        self.assertRegex(text, r"(?m)^accelerator +cpu$")
+        self.assertRegex(text, r"(?m)^precision +bf16-mixed$")
+
+    def test_devices_come_as_arguments_lists_and_json(self):
+        self.environment["AIOS_CPU_DEVICES"] = "2"
+        for arguments in (["cpu:0", "cpu:1"], ["cpu:0,cpu:1"], ['{"hardware": {"selected_devices": ["cpu:0", "cpu:1"]}}'], ['["cpu:0", "cpu:1"]']):
+            report = json.loads(self.done("resolve", "--json", *arguments))
+            self.assertEqual((report["specs"], report["strategy"]), (["cpu:0", "cpu:1"], "ddp"), arguments)
+        report = json.loads(self.done("resolve", "--json", "--strategy", "parallel_independent", "cpu:0", "cpu:1"))
+        self.assertEqual(report["strategy"], "parallel_independent")
+        self.assertEqual(json.loads(self.done("resolve", "--json", "auto"))["specs"], ["cpu:0"])
+
+    def test_a_selection_that_makes_no_sense_is_exit_2_and_one_sentence(self):
+        for parts, *arguments in [
+            (["No device selected"],),
+            (["there is no device gpu:0; there are cpu:0"], "gpu:0"),
+            (["cuda:0", "libaios-cuda.so"], "cuda:0"),
+            (["cpu:0 is selected twice"], "cpu", "cpu:0"),
+            (["\"cpu;0\"", "a device is"], "cpu;0"),
+            (["precision is \"16\"", "32, 16-mixed or bf16-mixed"], "--precision", "16", "cpu"),
+            (["strategy is \"zero\""], "--strategy", "zero", "cpu"),
+            (["os is \"beos\"", "linux, windows or macos"], "--os", "beos", "cpu"),
+            (["--batch-size is \"0\"", "from 1"], "--batch-size", "0", "cpu"),
+            (["--num-workers is \"x\""], "--num-workers", "x", "cpu"),
+            (["--batch-size needs a value"], "cpu", "--batch-size"),
+            (["selection:1:"], '{"hardware"'),
+            (["one of them selects"], "--load", "x", "cpu"),
+            (["nowhere.json"], "--load", "nowhere.json"),
+        ]:
+            self.refused(2, parts, "resolve", *arguments)
+
+    def test_a_selection_is_kept_and_tells_what_changed(self):
+        self.environment["AIOS_CPU_DEVICES"] = "2"
+        self.done("resolve", "--os", "windows", "--save", "devices.json", "cpu:1")
+        self.environment["AIOS_CPU_DEVICES"] = "1"
+        result = self.run_tool("resolve", "--json", "--os", "linux", "--load", "devices.json")
+        report = json.loads(result.stdout)
+        self.assertEqual((report["requested"], report["specs"]), (["cpu:1"], ["cpu:0"]))
+        self.assertEqual(report["warnings"], ["empty_selection_defaulted", "selected_device_missing", "operating_system_changed"])
+        self.assertEqual(len(report["changes"]), 2)
+        for token in report["warnings"]:
+            self.assertIn(token, result.stderr)
+        with open(os.path.join(self.folder, "devices.json"), encoding="utf-8") as kept:
+            self.assertEqual(json.load(kept)["hardware"]["selected_devices"], ["cpu:1"])
 
 
 class Completion(ToolTest):
@@ -285,6 +342,11 @@ class Completion(ToolTest):
             (["devices", "--js"], ["--json"]),
             (["--log-level", "d"], ["debug"]),
             (["options", "--mark"], ["--markdown"]),
+            (["resolve", "--st"], ["--strategy"]),
+            (["resolve", "--os", "w"], ["windows"]),
+            (["resolve", "--precision", "b"], ["bf16-mixed"]),
+            (["resolve", "--save", "corp"], ["corpus one.txt"]),
+            (["resolve", "cu"], ["cuda:0"]),
             (["help", "gen"], ["generate"]),
             (["completion", "b"], ["bash"]),
         ]:
@@ -297,6 +359,26 @@ class Completion(ToolTest):
         result = subprocess.run(["bash", "--norc", "-c", f'source <("{AIOS}" completion bash); complete -p aios'], env=self.environment,
                                 text=True, capture_output=True, timeout=60, check=True)
         self.assertIn("-F _aios aios", result.stdout)
+
+
+class Puzzles(ToolTest):
+    def test_data_makes_sets_and_says_what_they_hold(self):
+        made = json.loads(self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "50", "--test-count", "20", "--augmentations",
+                                    "2", "--output-dir", "s", "--json"))
+        self.assertEqual((made["train"]["groups"], made["test"]["examples"], made["train"]["length"]), (50, 20, 16))
+        for name in ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices"):
+            for split in ("train", "test"):
+                with open(os.path.join(self.folder, "s", split, f"all__{name}.npy"), "rb") as file:
+                    self.assertEqual(file.read(6), b"\x93NUMPY")
+        maze = self.done("data", "maze", "--puzzle-size", "9", "--train-count", "5", "--test-count", "0", "--output-dir", "m")
+        self.assertIn("5 examples of 81 tokens", maze)
+
+    def test_what_a_kind_does_not_know_is_refused(self):
+        self.refused(2, ["sudoku, maze or arc", "chess"], "data", "chess", "--output-dir", "x")
+        self.refused(2, ["--clues", "not for maze"], "data", "maze", "--clues", "3", "--output-dir", "x")
+        self.refused(2, ["--output-dir is missing"], "data", "sudoku")
+        self.refused(2, ["size is 5", "4, 6 or 9"], "data", "sudoku", "--puzzle-size", "5", "--output-dir", "x")
+        self.refused(2, ["nowhere"], "data", "arc", "--training-dir", "nowhere", "--output-dir", "x")
 
 
 class Training(ToolTest):

@@ -47,6 +47,34 @@ static void any_split_is_the_whole_batch(void **state)
     run_close(&whole);
 }
 
+static void unequal_shares_change_nothing(void **state)
+{
+    (void)state;
+    struct run whole, part;
+    train(&whole, "cpu:0", "12", "1");
+    prepare(&part, "cpu:0,cpu:1,cpu:2", "1", "4");
+    run_set(&part, "balance", "weights");
+    run_set(&part, "device-weights", "6,2,0.5");
+    assert_ok(run_train(&part));
+    static const int64_t shares[] = {9, 2, 1};
+    for (int i = 0; i < 3; i++) assert_int_equal(part.trainer->replicas.list[i].count, shares[i]);
+    assert_same_losses(&whole, &part, 1e-6);
+    run_close(&part);
+
+    prepare(&part, "cpu:0,cpu:1,cpu:2", "1", "4");
+    run_set(&part, "balance", "measured");
+    assert_ok(run_train(&part));
+    int64_t sum = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_true(part.trainer->replicas.list[i].speed > 0);
+        sum += part.trainer->replicas.list[i].count;
+    }
+    assert_int_equal(sum, 12);
+    assert_same_losses(&whole, &part, 1e-6);
+    run_close(&part);
+    run_close(&whole);
+}
+
 static void assert_equal_buffers(const struct replica *a, const struct replica *b, int moments)
 {
     uint64_t bytes = a->parameters->padded * sizeof(float); /* a CPU device's memory is the host's */
@@ -189,6 +217,16 @@ static void devices_that_make_no_sense_are_refused(void **state)
     } cases[] = {{"cpu:0,cpu:0", AIOS_INVALID_ARGUMENT, "twice"}, {"cpu:0,,cpu:1", AIOS_INVALID_ARGUMENT, "comma"},
                  {"cpu:0,", AIOS_INVALID_ARGUMENT, "comma"},      {",", AIOS_INVALID_ARGUMENT, "comma"},
                  {"cpu:0,cpu:99", AIOS_NOT_FOUND, "cpu:99"},      {"cpu:0,tpu:0", AIOS_NOT_FOUND, "tpu"}};
+    static const char *const weights[] = {"", "1", "1,", "1,2,3", "1,0", "1,x", "1 2", "1,-2", "1,inf"};
+    for (size_t i = 0; i < COUNT_OF(weights); i++) {
+        struct run r;
+        prepare(&r, "cpu:0,cpu:1", "1", "1");
+        run_set(&r, "balance", "weights");
+        run_set(&r, "device-weights", weights[i]);
+        assert_int_equal(run_train(&r), AIOS_INVALID_ARGUMENT);
+        assert_non_null(strstr(aios_error_message(), "2 numbers above 0"));
+        run_close(&r);
+    }
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct run r;
         prepare(&r, cases[i].devices, "1", "1");
@@ -197,6 +235,20 @@ static void devices_that_make_no_sense_are_refused(void **state)
             fail_msg("%s: status %d, %s", cases[i].devices, (int)status, aios_error_message());
         run_close(&r);
     }
+}
+
+static void a_replica_that_went_astray_is_named(void **state)
+{
+    (void)state;
+    struct run r;
+    prepare(&r, "cpu:0,cpu:1,cpu:2", "4", "1");
+    assert_ok(run_train(&r));
+    assert_ok(replicas_verify(&r.trainer->replicas));
+    uint32_t *bits = (uint32_t *)(void *)&r.trainer->replicas.list[2].parameters->master[77];
+    *bits ^= 1; /* the smallest difference there can be */
+    assert_int_equal(replicas_verify(&r.trainer->replicas), AIOS_DEVICE_ERROR);
+    assert_non_null(strstr(aios_error_message(), "replica 2 (cpu:2)"));
+    run_close(&r);
 }
 
 static void a_device_that_fails_is_named_by_all(void **state)
@@ -224,6 +276,7 @@ int main(void)
     (void)setenv("AIOS_CPU_THREADS", "4", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_split_is_the_whole_batch),
+        cmocka_unit_test(unequal_shares_change_nothing),
         cmocka_unit_test(replicas_are_the_same_bit_by_bit),
         cmocka_unit_test(a_layout_gives_the_same_bits_each_time),
         cmocka_unit_test(an_overflow_anywhere_skips_the_step_everywhere),
@@ -231,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_run_goes_on_with_other_devices),
         cmocka_unit_test(an_immediate_stop_leaves_the_step_out_on_all),
         cmocka_unit_test(devices_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_replica_that_went_astray_is_named),
         cmocka_unit_test(a_device_that_fails_is_named_by_all),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALL (AIOS_SCOPE_TRAIN | AIOS_SCOPE_EVAL | AIOS_SCOPE_GENERATE)
+#define ALL (AIOS_SCOPE_TRAIN | AIOS_SCOPE_EVAL | AIOS_SCOPE_GENERATE | AIOS_SCOPE_DATA)
 
 static aios_options *make(aios_context *context, uint32_t scopes)
 {

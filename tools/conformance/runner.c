@@ -218,10 +218,10 @@ double *bench_doubles(struct bench *bench, size_t count)
     return bench->scratch[bench->scratch_count++] = p;
 }
 
-static int is_written(const struct buffer *buffer, struct buffer *const *pointers, const char *kinds, int count)
+static int is_written(const struct buffer *buffer, struct buffer *const *written, int count)
 {
     for (int i = 0; i < count; i++)
-        if (pointers[i] == buffer && kinds[i] == 'o') return 1;
+        if (written[i] == buffer) return 1;
     return 0;
 }
 
@@ -251,49 +251,46 @@ static int is_wanted(const struct runner *r, const char *kernel)
     return !r->only || strstr(kernel, r->only) != NULL;
 }
 
-/* 1: the memory is there and holds what the case wants. */
-static int upload(struct bench *bench)
+int bench_upload(struct bench *bench, int id, const char *kernel)
 {
     struct runner *r = bench->runner;
-    for (int i = 0; i < bench->count; i++) {
+    bench->id = id;
+    bench->kernel = kernel;
+    bench->unjudged = !is_wanted(r, kernel);
+    for (int i = 0; i < bench->count && !bench->unjudged; i++) {
         struct buffer *b = &bench->buffers[i];
         size_t size = b->count * element_size(b->type) + (size_t)2 * GUARD;
         memcpy(b->before, b->host, size);
         for (size_t k = 0; k < b->count; k++) b->values[k] = bench_get(b, k);
-        if (!b->device || r->upload(r, b->device, b->host, size)) return 0;
+        bench->unjudged = !b->device || r->upload(r, b->device, b->host, size);
+        if (bench->unjudged) bench_fail(bench, "%s (%s): copying to the device: %s", kernel, bench->text, r->error);
     }
-    return 1;
+    return !bench->unjudged;
 }
 
-static int download(struct bench *bench, struct buffer *const *pointers, const char *kinds, int count)
+void bench_download(struct bench *bench, int storage, int failed, struct buffer *const *written, int count)
 {
     struct runner *r = bench->runner;
-    for (int i = 0; i < bench->count; i++) {
+    for (int i = 0; i < bench->count && !failed; i++) {
         struct buffer *b = &bench->buffers[i];
-        if (r->download(r, b->host, b->device, b->count * element_size(b->type) + (size_t)2 * GUARD)) return 0;
-        check_memory(bench, b, is_written(b, pointers, kinds, count), i);
+        failed = r->download(r, b->host, b->device, b->count * element_size(b->type) + (size_t)2 * GUARD);
+        if (!failed) check_memory(bench, b, is_written(b, written, count), i);
     }
-    return 1;
+    bench->unjudged = failed;
+    if (failed) bench_fail(bench, "%s, %s (%s): %s", bench->kernel, storage_name(storage), bench->text, r->error);
+    r->kernels[bench->id].runs[storage] += !failed;
 }
 
 void bench_run(struct bench *bench, enum kernel_id kernel, int storage, uint32_t teams, const void *const *arguments,
                struct buffer *const *pointers, const char *kinds, int count)
 {
-    struct runner *r = bench->runner;
-    bench->id = kernel;
-    bench->unjudged = !is_wanted(r, bench->kernel);
-    if (!upload(bench)) {
-        bench->unjudged = 1;
-        bench_fail(bench, "%s (%s): copying to the device: %s", bench->kernel, bench->text, r->error);
-    }
-    if (bench->unjudged) return;
-    int failed = r->launch(r, kernel_index(kernel, storage), teams, arguments);
-    if (failed || !download(bench, pointers, kinds, count)) {
-        bench->unjudged = 1;
-        bench_fail(bench, "%s_%s (%s): %s", bench->kernel, storage_name(storage), bench->text, r->error);
-        return;
-    }
-    r->kernels[kernel].runs[storage]++;
+    struct buffer *written[BENCH_BUFFERS];
+    int outputs = 0;
+    for (int i = 0; i < count; i++)
+        if (pointers[i] && kinds[i] == 'o') written[outputs++] = pointers[i];
+    if (!bench_upload(bench, kernel, bench->kernel)) return;
+    int failed = bench->runner->launch(bench->runner, kernel_index(kernel, storage), teams, arguments);
+    bench_download(bench, storage, failed, written, outputs);
 }
 
 void bench_expect_at(struct bench *bench, const struct buffer *buffer, size_t i, double want, double relative, double absolute)
@@ -316,7 +313,7 @@ void bench_expect(struct bench *bench, const struct buffer *buffer, const double
 
 const char *runner_failure(const struct runner *runner)
 {
-    for (int i = 0; i < KERNEL_COUNT; i++)
+    for (int i = 0; i < VERDICT_COUNT; i++)
         if (runner->kernels[i].failures) return runner->kernels[i].failure;
     return NULL;
 }

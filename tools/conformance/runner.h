@@ -10,6 +10,9 @@
 #include "base/error.h"
 #include "kernels/kernels.h"
 
+/* Beside the kernels: groups of a backend that are judged in the same way. */
+enum { VERDICT_GEMM = KERNEL_COUNT, VERDICT_ATTENTION_FORWARD, VERDICT_ATTENTION_BACKWARD, VERDICT_COUNT };
+
 struct kernel_verdict {
     long runs[KERNEL_STORAGE_TYPES];
     long failures;
@@ -31,7 +34,7 @@ struct runner {
     int (*upload)(struct runner *runner, void *to, const void *from, size_t size);
     int (*download)(struct runner *runner, void *to, const void *from, size_t size);
     char error[256];
-    struct kernel_verdict kernels[KERNEL_COUNT];
+    struct kernel_verdict kernels[VERDICT_COUNT];
 };
 
 /* Hooks for a runner that shares the host's memory. */
@@ -54,8 +57,8 @@ struct bench {
     const char *kernel;
     char text[160]; /* sizes of the case, for messages */
     uint64_t seed;  /* its random numbers */
-    enum kernel_id id;
-    int unjudged; /* 1: the kernel didn't run, so there is nothing to expect */
+    int id;         /* of its verdict */
+    int unjudged;   /* 1: the kernel didn't run, so there is nothing to expect */
     int count;
     struct buffer buffers[BENCH_BUFFERS];
     double *scratch[32];
@@ -85,6 +88,11 @@ void bench_fail(struct bench *bench, const char *format, ...) AIOS_PRINTF(2, 3);
     do {                                                                                                                                   \
         if (!(bench)->unjudged && !(condition)) bench_fail(bench, "%s (%s): not so: %s", (bench)->kernel, (bench)->text, #condition);      \
     } while (0)
+
+/* What runs between the two is judged as the verdict `id`: upload says whether to go on; download takes what came of it, and checks
+ * guards and all buffers but the `count` written ones.  failed: runner->error says why. */
+int bench_upload(struct bench *bench, int id, const char *kernel);
+void bench_download(struct bench *bench, int storage, int failed, struct buffer *const *written, int count);
 
 /* ---- run_<kernel> ------------------------------------------------------------------------------------------------ */
 

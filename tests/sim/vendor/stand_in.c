@@ -102,7 +102,20 @@ int stand_in_begin(vendor_device *device, const char *call)
 #define OF_STREAM(device, stream, member)                                                                                                  \
     NEED(stream, member);                                                                                                                  \
     vendor_device *device = vendor_stream_device(stream);                                                                                  \
+    NEED_CONTEXT(device, member);                                                                                                          \
     BEGIN(device, member)
+/* NVIDIA's driver takes a stream in its own context alone. */
+#if defined(STAND_IN_CUDA)
+#define NEED_CONTEXT(device, member)                                                                                                       \
+    do {                                                                                                                                   \
+        if (stand_in_current() != (device)) {                                                                                              \
+            vendor_complain(device, "%s: the context of another device is current", names[INDEX_##member]);                                \
+            return CODE_INVALID_CONTEXT;                                                                                                   \
+        }                                                                                                                                  \
+    } while (0)
+#else
+#define NEED_CONTEXT(device, member) (void)0
+#endif
 
 /* Says whether this is a failure that the call itself was given, before giving back what it was to give back anyway. */
 #define END(device, member, give_back)                                                                                                     \

@@ -356,7 +356,7 @@ void vendor_stream_destroy(vendor_stream *stream)
     (void)pthread_mutex_lock(&core.mutex);
     if (stream->capture) vendor_complain(stream->device, "a stream is destroyed while it is recorded");
     if (stream->recording) clear(stream);
-    if (stream->first && stream->device->state == VENDOR_OK)
+    if (stream->first && stream->device->state == VENDOR_OK && !stream->device->faulted)
         vendor_complain(stream->device, "a stream is destroyed while its work is pending (first: %s)", stream->first->op->what);
     stream->destroyed = 1;
     stream_free_if_done(stream);

@@ -11,6 +11,7 @@ struct core core = {.mutex = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_IN
 
 static _Thread_local char reason_text[256];
 static _Thread_local int fault_code;
+static char misunderstood[256];
 static pthread_once_t configured = PTHREAD_ONCE_INIT;
 static pthread_mutex_t report_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -196,6 +197,7 @@ static void configure(void)
     int first = 1;
     for (char *field = strtok_r(copy, ";", &rest); field; field = strtok_r(NULL, ";", &rest), first = 0) {
         if (first ? read_devices(field) : read_field(field)) continue;
+        (void)snprintf(misunderstood, sizeof misunderstood, "%s", field);
         vendor_complain(NULL, "AIOS_SIM has \"%s\", which is nothing that vendor.h describes: there are no devices", field);
         core.device_count = 0;
         break;
@@ -236,6 +238,12 @@ int vendor_count(const char *vendor, const char *visible)
 vendor_device *vendor_get(const char *vendor, const char *visible, int index)
 {
     return pick(vendor, visible, index);
+}
+
+const char *vendor_misconfigured(void)
+{
+    (void)pthread_once(&configured, configure);
+    return misunderstood[0] ? misunderstood : NULL;
 }
 
 int vendor_index(const vendor_device *device)
@@ -315,6 +323,7 @@ vendor_status inject(const char *vendor, vendor_device *device, const char *call
         if (fault->index >= 0 && (!device || device->index != fault->index)) continue;
         fault->seen++;
         if (fault->mode == FAULT_FOREVER ? fault->seen < fault->at : fault->seen != fault->at) continue;
+        if (device) device->faulted = 1;
         if (fault->mode == FAULT_HANG) hang();
         if (fault->mode == FAULT_LOST && device) {
             fail_device(device, VENDOR_LOST, "the device was lost, as AIOS_SIM asked");

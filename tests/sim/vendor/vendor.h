@@ -58,6 +58,8 @@ typedef struct vendor_event vendor_event;
 /* How many devices of "cuda", "hip" or "xpu" there are, and one of them.  visible: the value of the vendor's mask variable, comma-separated
  * numbers that also order them, where the first wrong number ends the list; NULL: all. */
 VENDOR_API int vendor_count(const char *vendor, const char *visible);
+/* The part of AIOS_SIM that is not understood, or NULL. */
+VENDOR_API const char *vendor_misconfigured(void);
 VENDOR_API vendor_device *vendor_get(const char *vendor, const char *visible, int index);
 VENDOR_API int vendor_index(const vendor_device *device); /* without a mask: what "cuda:1" of AIOS_SIM counts */
 VENDOR_API void vendor_memory(vendor_device *device, uint64_t *free_bytes, uint64_t *total_bytes);
