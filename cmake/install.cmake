@@ -1,7 +1,13 @@
 install(TARGETS aios EXPORT aios-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development)
 install(DIRECTORY include/aios DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN "*.def")
+# What an author of a backend needs beside the headers: backends/README.md.
+set(AIOS_BACKEND_KIT ${CMAKE_INSTALL_DATADIR}/aios/backend)
+install(DIRECTORY lib/kernels DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development FILES_MATCHING PATTERN "*.kc" PATTERN "*.h" PATTERN "*.def")
+install(DIRECTORY backends/common backends/template DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development)
+install(FILES backends/README.md DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development)
 install(EXPORT aios-targets NAMESPACE aios:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios COMPONENT development)
-configure_package_config_file(cmake/aiosConfig.cmake.in ${CMAKE_BINARY_DIR}/aiosConfig.cmake INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios)
+configure_package_config_file(cmake/aiosConfig.cmake.in ${CMAKE_BINARY_DIR}/aiosConfig.cmake INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios
+                              PATH_VARS AIOS_BACKEND_KIT)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/aiosConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/aiosConfig.cmake ${CMAKE_BINARY_DIR}/aiosConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios COMPONENT development)

@@ -82,6 +82,14 @@ static const char data_examples[] =
     "The tasks of ARC-AGI:\n"
     "  aios data arc --training-dir arc/training --evaluation-dir arc/evaluation --augmentations 300 --output-dir data/arc\n";
 
+static const char chunks_examples[] = "How far is a run, and who works on what?\n"
+                                      "  aios chunks runs/notes\n"
+                                      "A state of an earlier program, as JSON:\n"
+                                      "  aios chunks artifacts/brains/actv1/notes/chunk_tracker_state.json --json\n";
+
+static const char chunks_notes[] =
+    "STATE is a run's folder, or its chunk_tracker.sqlite or chunk_tracker_state.json.  Nothing is changed.\n";
+
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
@@ -92,6 +100,7 @@ const struct command commands[] = {
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
      COUNT_OF(resolve_flags), resolve_examples, resolve_notes, run_resolve},
     {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
+    {"chunks", "tell how far a dataset is trained", "STATE", 1, 0, 0, NULL, 0, chunks_examples, chunks_notes, run_chunks},
     {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},
     {"version", "print the version", "", 0, 0, 0, NULL, 0, NULL, NULL, run_version},

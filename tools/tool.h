@@ -81,6 +81,7 @@ int tool_fail_open(struct tool *tool, aios_status status);
 
 const struct command *command_find(const char *name);
 
+int run_chunks(struct tool *tool);
 int run_completion(struct tool *tool);
 int run_data(struct tool *tool);
 int run_devices(struct tool *tool);

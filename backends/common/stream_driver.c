@@ -1,5 +1,6 @@
 #include "stream_driver.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum call_index {
@@ -306,6 +307,7 @@ static aios_status begin_capture(void *device, void *stream)
 {
     enum { THREAD_LOCAL = 1 }; /* what other threads do meanwhile, to this or other devices, is their business */
     TRY_CURRENT(device);
+    PLUGIN_TRY(VENDOR.before_capture(device, stream));
     return CALLED(capture_begin, stream, THREAD_LOCAL);
 }
 
@@ -330,7 +332,7 @@ static void destroy_recording(void *device, void *recording)
     GIVE_BACK(device, executable_free, recording);
 }
 
-const aios_capture_group *stream_capture_group(void)
+static const aios_capture_group *capture_group(void)
 {
     static const aios_capture_group group = {
         .struct_size = sizeof group, .begin = begin_capture, .end = end_capture, .replay = replay, .destroy = destroy_recording};
@@ -338,4 +340,36 @@ const aios_capture_group *stream_capture_group(void)
     int whole = calls->capture_begin && calls->capture_end && calls->graph_instantiate && calls->graph_launch && calls->graph_free &&
                 calls->executable_free;
     return whole ? &group : NULL;
+}
+
+/* ---- counting ---------------------------------------------------------------------------------------------------- */
+
+static aios_status count_devices(int *count)
+{
+    enum { NO_DEVICE = 100, INVALID_DEVICE = 101 };
+    char text[160];
+    const char *call = "";
+    int code = VENDOR.count_devices(count, &call);
+    if (code == 0 && *count > 0) return AIOS_OK;
+    if (code == 0 || code == NO_DEVICE || code == INVALID_DEVICE)
+        return plugin_fail(AIOS_UNAVAILABLE, code, "the driver sees no device: %s", VENDOR.explain_absence(text, sizeof text));
+    return stream_check(code, call);
+}
+
+aios_status stream_device_count(int32_t *count)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static int open;
+    aios_status status = AIOS_OK;
+    int devices = 0;
+    (void)pthread_mutex_lock(&mutex);
+    if (!open) {
+        status = VENDOR.open_driver();
+        open = status == AIOS_OK;
+        if (open) VENDOR.table->capture = capture_group();
+    }
+    if (status == AIOS_OK) status = count_devices(&devices);
+    (void)pthread_mutex_unlock(&mutex);
+    *count = status == AIOS_OK ? devices : 0;
+    return status;
 }

@@ -24,8 +24,14 @@ typedef struct stream_device {
 } stream_device;
 
 typedef struct stream_vendor {
-    const stream_calls *calls; /* filled before the first device opens */
+    const stream_calls *calls; /* filled by open_driver */
     const char *const *names;  /* of the calls, in the order of the list */
+    aios_gpu_device *table;    /* gets its capture group where the driver has graphs */
+    aios_status (*open_driver)(void);
+    /* Starts the driver, which may be done again, and counts; the code, and the call that gave it. */
+    int (*count_devices)(int *count, const char **call);
+    /* Why the driver sees no device, as far as one can see from here; text of `size` bytes may be used for it. */
+    const char *(*explain_absence)(char *text, size_t size);
     const char *(*describe)(int code);
     aios_status (*set_device)(void *device);
     /* The embedded kernels that this device runs.  Errors: UNSUPPORTED, which lists what there is. */
@@ -34,6 +40,8 @@ typedef struct stream_vendor {
     void (*enable_peer)(void *device, void *other);
     int (*copy_peer)(void *device, void *stream, void *to, void *other, const void *from, uint64_t size);
     const char *copy_peer_name;
+    /* Makes what products on this stream need: nothing may be made while it is recorded. */
+    aios_status (*before_capture)(void *device, void *stream);
 } stream_vendor;
 
 /* The one of this plugin. */
@@ -82,7 +90,7 @@ aios_status stream_copy_peer(void *device, void *stream, void *to, void *other, 
     .host_free = stream_host_free, .copy = stream_copy, .fill = stream_fill, .copy_peer = stream_copy_peer,                                \
     .load_kernels = stream_load_kernels, .launch = stream_launch
 
-/* Recordings; NULL where the driver lacks graphs. */
-const aios_capture_group *stream_capture_group(void);
+/* The backend's device_count.  Opens the driver in the first call that can.  Errors: UNAVAILABLE, with the reason. */
+aios_status stream_device_count(int32_t *count);
 
 #endif

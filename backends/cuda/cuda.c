@@ -2,7 +2,6 @@
 #include "cuda.h"
 
 #include <ctype.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -41,11 +40,12 @@ static aios_status open_driver(void)
 #undef SYMBOL
     };
     static const plugin_library library = {"NVIDIA driver", names, symbols, COUNT_OF(symbols), NULL};
-    return plugin_library_open(&library, &cuda);
+    PLUGIN_TRY(plugin_library_open(&library, &cuda));
+    return stream_check(cuda.cuDriverGetVersion(&cuda_version), "cuDriverGetVersion");
 }
 
 /* Why the driver sees no device, as far as one can see from here. */
-static const char *say_absence(char *text, size_t size)
+static const char *explain_absence(char *text, size_t size)
 {
     const char *mask = getenv("CUDA_VISIBLE_DEVICES");
     if (mask) {
@@ -58,16 +58,13 @@ static const char *say_absence(char *text, size_t size)
     return "its kernel module is there, though";
 }
 
-static aios_status count_devices(int *count)
+static int count_devices(int *count, const char **call)
 {
-    enum { NO_DEVICE = 100 };
-    char text[160];
-    const char *call = "cuInit";
+    *call = "cuInit";
     int code = cuda.cuInit(0);
-    if (code == 0) code = cuda.cuDeviceGetCount(count), call = "cuDeviceGetCount";
-    if (code == 0 && *count > 0) return AIOS_OK;
-    if (code == 0 || code == NO_DEVICE) return plugin_fail(AIOS_UNAVAILABLE, code, "no NVIDIA GPU: %s", say_absence(text, sizeof text));
-    return stream_check(code, call);
+    if (code) return code;
+    *call = "cuDeviceGetCount";
+    return cuda.cuDeviceGetCount(count);
 }
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
@@ -197,23 +194,9 @@ static int copy_peer(void *device, void *stream, void *to, void *other, const vo
     return cuda.cuMemcpyPeerAsync(to, ((cuda_device *)device)->context, from, ((cuda_device *)other)->context, (size_t)size, stream);
 }
 
-const stream_vendor stream_vendor_calls = {.calls = &cuda.calls,
-                                           .names = call_names,
-                                           .describe = describe,
-                                           .set_device = set_device,
-                                           .choose_code = choose_code,
-                                           .enable_peer = enable_peer,
-                                           .copy_peer = copy_peer,
-                                           .copy_peer_name = "cuMemcpyPeerAsync"};
-
-/* ---- the plugin -------------------------------------------------------------------------------------------------- */
-
-static aios_capture_group capture;
-
-static aios_status begin_capture(void *device, void *stream)
+static aios_status before_capture(void *device, void *stream)
 {
-    PLUGIN_TRY(cuda_gemm_prepare(device, stream));
-    return stream_capture_group()->begin(device, stream);
+    return cuda_gemm_prepare(device, stream);
 }
 
 static aios_gpu_device table = {.struct_size = sizeof table,
@@ -226,32 +209,21 @@ static aios_gpu_device table = {.struct_size = sizeof table,
                                 .gemm = &cuda_gemm_group,
                                 .telemetry = &cuda_telemetry_group};
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static int driver_open;
+const stream_vendor stream_vendor_calls = {.calls = &cuda.calls,
+                                           .names = call_names,
+                                           .table = &table,
+                                           .open_driver = open_driver,
+                                           .count_devices = count_devices,
+                                           .explain_absence = explain_absence,
+                                           .describe = describe,
+                                           .set_device = set_device,
+                                           .choose_code = choose_code,
+                                           .enable_peer = enable_peer,
+                                           .copy_peer = copy_peer,
+                                           .copy_peer_name = "cuMemcpyPeerAsync",
+                                           .before_capture = before_capture};
 
-static aios_status start(void)
-{
-    PLUGIN_TRY(open_driver());
-    if (stream_capture_group()) {
-        capture = *stream_capture_group();
-        capture.begin = begin_capture;
-        table.capture = &capture;
-    }
-    (void)cuda.cuDriverGetVersion(&cuda_version);
-    driver_open = 1;
-    return AIOS_OK;
-}
-
-static aios_status device_count(int32_t *count)
-{
-    int devices = 0;
-    (void)pthread_mutex_lock(&mutex);
-    aios_status status = driver_open ? AIOS_OK : start();
-    if (status == AIOS_OK) status = count_devices(&devices);
-    (void)pthread_mutex_unlock(&mutex);
-    *count = status == AIOS_OK ? devices : 0;
-    return status;
-}
+/* ---- the plugin -------------------------------------------------------------------------------------------------- */
 
 aios_status aios_backend_query(uint32_t host_abi, const aios_host_services *host, const aios_backend **backend);
 
@@ -263,7 +235,7 @@ __attribute__((visibility("default"))) aios_status aios_backend_query(uint32_t h
                                               .name = "cuda",
                                               .vendor = "NVIDIA",
                                               .version = PLUGIN_VERSION,
-                                              .device_count = device_count,
+                                              .device_count = stream_device_count,
                                               .device = &table};
     PLUGIN_TRY(plugin_begin(host_abi, host));
     *backend = &cuda_backend;

@@ -132,6 +132,13 @@ void hip_gemm_destroy(struct hip_gemm *gemm)
     plugin_free(gemm);
 }
 
+aios_status hip_gemm_prepare(void *device, void *stream)
+{
+    void *handle;
+    (void)pthread_once(&once, open_rocblas);
+    return usable ? find_handle(((hip_device *)device)->gemm, stream, &handle) : AIOS_OK;
+}
+
 static int operation(int32_t transpose)
 {
     return transpose ? OPERATION_TRANSPOSE : OPERATION_NONE;

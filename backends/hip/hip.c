@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +43,12 @@ static aios_status open_driver(void)
 #undef SYMBOL
     };
     static const plugin_library library = {"AMD driver", names, symbols, COUNT_OF(symbols), NULL};
-    return plugin_library_open(&library, &hip);
+    PLUGIN_TRY(plugin_library_open(&library, &hip));
+    return stream_check(hip.hipRuntimeGetVersion(&hip_version), "hipRuntimeGetVersion");
 }
 
 /* Why the runtime sees no device, as far as one can see from here. */
-static const char *say_absence(char *text, size_t size)
+static const char *explain_absence(char *text, size_t size)
 {
     static const char *const masks[] = {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"};
     int node = open("/dev/kfd", O_RDWR | O_CLOEXEC), reason = errno;
@@ -67,17 +67,13 @@ static const char *say_absence(char *text, size_t size)
     return "its kernel driver is there, though";
 }
 
-static aios_status count_devices(int *count)
+static int count_devices(int *count, const char **call)
 {
-    enum { NO_DEVICE = 100, INVALID_DEVICE = 101 };
-    char text[160];
-    const char *call = "hipInit";
+    *call = "hipInit";
     int code = hip.hipInit(0);
-    if (code == 0) code = hip.hipGetDeviceCount(count), call = "hipGetDeviceCount";
-    if (code == 0 && *count > 0) return AIOS_OK;
-    if (code == 0 || code == NO_DEVICE || code == INVALID_DEVICE)
-        return plugin_fail(AIOS_UNAVAILABLE, code, "no AMD GPU: %s", say_absence(text, sizeof text));
-    return stream_check(code, call);
+    if (code) return code;
+    *call = "hipGetDeviceCount";
+    return hip.hipGetDeviceCount(count);
 }
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
@@ -222,17 +218,6 @@ static int copy_peer(void *device, void *stream, void *to, void *other, const vo
     return hip.hipMemcpyPeerAsync(to, ((stream_device *)device)->index, from, ((stream_device *)other)->index, (size_t)size, stream);
 }
 
-const stream_vendor stream_vendor_calls = {.calls = &hip.calls,
-                                           .names = call_names,
-                                           .describe = describe,
-                                           .set_device = set_device,
-                                           .choose_code = choose_code,
-                                           .enable_peer = enable_peer,
-                                           .copy_peer = copy_peer,
-                                           .copy_peer_name = "hipMemcpyPeerAsync"};
-
-/* ---- the plugin -------------------------------------------------------------------------------------------------- */
-
 static aios_gpu_device table = {.struct_size = sizeof table,
                                 STREAM_DEVICE_TABLE,
                                 .open = open_device,
@@ -243,27 +228,21 @@ static aios_gpu_device table = {.struct_size = sizeof table,
                                 .gemm = &hip_gemm_group,
                                 .telemetry = &hip_telemetry_group};
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static int driver_open;
+const stream_vendor stream_vendor_calls = {.calls = &hip.calls,
+                                           .names = call_names,
+                                           .table = &table,
+                                           .open_driver = open_driver,
+                                           .count_devices = count_devices,
+                                           .explain_absence = explain_absence,
+                                           .describe = describe,
+                                           .set_device = set_device,
+                                           .choose_code = choose_code,
+                                           .enable_peer = enable_peer,
+                                           .copy_peer = copy_peer,
+                                           .copy_peer_name = "hipMemcpyPeerAsync",
+                                           .before_capture = hip_gemm_prepare};
 
-static aios_status device_count(int32_t *count)
-{
-    aios_status status = AIOS_OK;
-    int devices = 0;
-    (void)pthread_mutex_lock(&mutex);
-    if (!driver_open) {
-        status = open_driver();
-        driver_open = status == AIOS_OK;
-        if (driver_open) {
-            table.capture = stream_capture_group();
-            (void)hip.hipRuntimeGetVersion(&hip_version);
-        }
-    }
-    if (status == AIOS_OK) status = count_devices(&devices);
-    (void)pthread_mutex_unlock(&mutex);
-    *count = status == AIOS_OK ? devices : 0;
-    return status;
-}
+/* ---- the plugin -------------------------------------------------------------------------------------------------- */
 
 aios_status aios_backend_query(uint32_t host_abi, const aios_host_services *host, const aios_backend **backend);
 
@@ -275,7 +254,7 @@ __attribute__((visibility("default"))) aios_status aios_backend_query(uint32_t h
                                              .name = "hip",
                                              .vendor = "AMD",
                                              .version = PLUGIN_VERSION,
-                                             .device_count = device_count,
+                                             .device_count = stream_device_count,
                                              .device = &table};
     PLUGIN_TRY(plugin_begin(host_abi, host));
     *backend = &hip_backend;

@@ -26,6 +26,8 @@ aios_status hip_find_code(const char *architecture, const void **code);
 
 extern const aios_gemm_group hip_gemm_group;
 aios_status hip_gemm_create(struct hip_gemm **gemm);
+/* Makes the handle of a stream. */
+aios_status hip_gemm_prepare(void *device, void *stream);
 void hip_gemm_forget_stream(struct hip_gemm *gemm, void *stream);
 void hip_gemm_destroy(struct hip_gemm *gemm);
 

@@ -4,6 +4,7 @@
 
 #include <aios/api.h>
 #include <aios/backend.h>
+#include <aios/chunk_tracker.h>
 #include <aios/context.h>
 #include <aios/dataset.h>
 #include <aios/device.h>

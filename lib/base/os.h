@@ -62,6 +62,8 @@ void os_time_text(double wall, char text[32]);
 /* Whether something is there, and what. */
 enum { OS_NOTHING = 0, OS_FILE = 1, OS_FOLDER = 2, OS_OTHER = 3 };
 int os_path_kind(const char *path);
+/* The kind of a network file system that path lies on ("nfs"); NULL: of this machine, or not known. */
+const char *os_path_network(const char *path);
 /* Without links, "." and "..".  Errors: NOT_FOUND, IO, OUT_OF_RANGE. */
 aios_status os_path_absolute(const char *path, char *absolute, size_t size);
 aios_status os_file_size(const char *path, uint64_t *size);
@@ -126,5 +128,16 @@ void os_library_close(void *library);
 const char *os_environment(const char *name); /* NULL where unset or empty */
 int os_process_id(void);
 const char *os_name(void); /* "linux", "macos" */
+
+/* What tells a process from every other: its id, when it started, the boot, and the name space that its id counts in.  What the
+ * system does not tell is "" or 0. */
+typedef struct os_process {
+    int64_t id;
+    uint64_t started;
+    char boot[64], space[64];
+} os_process;
+void os_process_self(os_process *self);
+/* 1 where that process is surely no more (a zombie is none); 0 where it lives or can't be seen from here. */
+int os_process_is_gone(const os_process *process);
 
 #endif

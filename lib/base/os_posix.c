@@ -14,6 +14,9 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#if defined(__linux__)
+#include <sys/vfs.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -260,6 +263,25 @@ int os_path_kind(const char *path)
     struct stat info;
     if (stat(path, &info) != 0) return OS_NOTHING;
     return S_ISREG(info.st_mode) ? OS_FILE : S_ISDIR(info.st_mode) ? OS_FOLDER : OS_OTHER;
+}
+
+const char *os_path_network(const char *path)
+{
+#if defined(__linux__)
+    static const struct {
+        unsigned long magic;
+        const char *name;
+    } kinds[] = {{0x6969, "nfs"},       {0xff534d42, "cifs"}, {0xfe534d42, "smb2"},   {0x517b, "smb"},
+                 {0x5346414f, "afs"},   {0x00c36400, "ceph"}, {0x0bd00bd0, "lustre"}, {0x47504653, "gpfs"},
+                 {0x7461636f, "ocfs2"}, {0x01161970, "gfs2"}, {0x19830326, "fhgfs"}};
+    struct statfs info;
+    if (statfs(path, &info) != 0) return NULL;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (((unsigned long)info.f_type & 0xffffffffUL) == kinds[i].magic) return kinds[i].name;
+#else
+    (void)path;
+#endif
+    return NULL;
 }
 
 aios_status os_path_absolute(const char *path, char *absolute, size_t size)
@@ -633,4 +655,58 @@ const char *os_name(void)
 int os_process_id(void)
 {
     return (int)getpid();
+}
+
+/* The first line of a file of /proc; "" where it can't be read. */
+static void read_line(const char *path, char *line, size_t size)
+{
+    FILE *file = fopen(path, "re");
+    *line = 0;
+    if (!file) return;
+    if (!fgets(line, (int)size, file)) *line = 0;
+    (void)fclose(file);
+    line[strcspn(line, "\n")] = 0;
+}
+
+/* State letter and start time of a process, from /proc/ID/stat; 0 where it does not tell.  The name, the second field, may hold anything,
+ * so what is wanted is counted from its closing bracket. */
+static int read_process(int64_t id, char *letter, uint64_t *started)
+{
+    char path[64], line[1024];
+    (void)snprintf(path, sizeof path, "/proc/%lld/stat", (long long)id);
+    read_line(path, line, sizeof line);
+    const char *field = strrchr(line, ')');
+    if (!field || field[1] != ' ') return 0;
+    *letter = field[2];
+    for (int i = 2; i < 22; i++) {
+        field = strchr(field + 1, ' ');
+        if (!field) return 0;
+    }
+    *started = strtoull(field, NULL, 10);
+    return 1;
+}
+
+void os_process_self(os_process *self)
+{
+    char letter;
+    memset(self, 0, sizeof *self);
+    self->id = (int64_t)getpid();
+    if (!read_process(self->id, &letter, &self->started)) self->started = 0;
+    read_line("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
+    ssize_t size = readlink("/proc/self/ns/pid", self->space, sizeof self->space - 1);
+    self->space[size > 0 ? size : 0] = 0;
+}
+
+int os_process_is_gone(const os_process *process)
+{
+    os_process self;
+    char letter;
+    uint64_t started;
+    os_process_self(&self);
+    if (!*self.boot || !*process->boot) return 0;
+    if (strcmp(self.boot, process->boot) != 0) return 1;
+    if (!*self.space || strcmp(self.space, process->space) != 0) return 0;
+    if (kill((pid_t)process->id, 0) != 0 && errno == ESRCH) return 1;
+    if (!read_process(process->id, &letter, &started)) return 0;
+    return letter == 'Z' || letter == 'X' || (process->started && started != process->started);
 }

@@ -3,6 +3,7 @@
 /* clang-format off */
 #include <aios/api.h>
 #include <aios/backend.h>
+#include <aios/chunk_tracker.h>
 #include <aios/context.h>
 #include <aios/dataset.h>
 #include <aios/device.h>
@@ -202,6 +203,99 @@ FIELD(aios_backend, vendor, 16);
 FIELD(aios_backend, version, 24);
 FIELD(aios_backend, device_count, 32);
 FIELD(aios_backend, device, 40);
+
+SIZE(aios_chunk_tracker_options, 88);
+FIELD(aios_chunk_tracker_options, struct_size, 0);
+FIELD(aios_chunk_tracker_options, durability, 4);
+FIELD(aios_chunk_tracker_options, folder, 8);
+FIELD(aios_chunk_tracker_options, brain_id, 16);
+FIELD(aios_chunk_tracker_options, dataset_name, 24);
+FIELD(aios_chunk_tracker_options, dataset_identity, 32);
+FIELD(aios_chunk_tracker_options, block_samples, 40);
+FIELD(aios_chunk_tracker_options, chunk_samples, 48);
+FIELD(aios_chunk_tracker_options, total_samples, 56);
+FIELD(aios_chunk_tracker_options, lease_seconds, 64);
+FIELD(aios_chunk_tracker_options, busy_seconds, 72);
+FIELD(aios_chunk_tracker_options, recover, 80);
+FIELD(aios_chunk_tracker_options, read_only, 84);
+
+SIZE(aios_chunk_claim_options, 48);
+FIELD(aios_chunk_claim_options, struct_size, 0);
+FIELD(aios_chunk_claim_options, gpu_id, 4);
+FIELD(aios_chunk_claim_options, owner, 8);
+FIELD(aios_chunk_claim_options, device, 16);
+FIELD(aios_chunk_claim_options, start_block, 24);
+FIELD(aios_chunk_claim_options, start_chunk, 32);
+FIELD(aios_chunk_claim_options, last_epoch, 40);
+
+SIZE(aios_chunk_claim, 72);
+FIELD(aios_chunk_claim, struct_size, 0);
+FIELD(aios_chunk_claim, outcome, 4);
+FIELD(aios_chunk_claim, token, 8);
+FIELD(aios_chunk_claim, epoch, 16);
+FIELD(aios_chunk_claim, block, 24);
+FIELD(aios_chunk_claim, chunk, 32);
+FIELD(aios_chunk_claim, offset, 40);
+FIELD(aios_chunk_claim, first, 48);
+FIELD(aios_chunk_claim, end, 56);
+FIELD(aios_chunk_claim, wait_seconds, 64);
+
+SIZE(aios_chunk_tracker_info, 128);
+FIELD(aios_chunk_tracker_info, struct_size, 0);
+FIELD(aios_chunk_tracker_info, needs_resume, 4);
+FIELD(aios_chunk_tracker_info, block_samples, 8);
+FIELD(aios_chunk_tracker_info, chunk_samples, 16);
+FIELD(aios_chunk_tracker_info, total_samples, 24);
+FIELD(aios_chunk_tracker_info, total_blocks, 32);
+FIELD(aios_chunk_tracker_info, epochs, 40);
+FIELD(aios_chunk_tracker_info, current_epoch, 48);
+FIELD(aios_chunk_tracker_info, sealed, 56);
+FIELD(aios_chunk_tracker_info, committed, 64);
+FIELD(aios_chunk_tracker_info, forgotten, 72);
+FIELD(aios_chunk_tracker_info, claims, 80);
+FIELD(aios_chunk_tracker_info, steps, 88);
+FIELD(aios_chunk_tracker_info, brain_id, 96);
+FIELD(aios_chunk_tracker_info, dataset_name, 104);
+FIELD(aios_chunk_tracker_info, dataset_identity, 112);
+FIELD(aios_chunk_tracker_info, path, 120);
+
+SIZE(aios_chunk_progress, 88);
+FIELD(aios_chunk_progress, struct_size, 0);
+FIELD(aios_chunk_progress, complete, 4);
+FIELD(aios_chunk_progress, samples, 8);
+FIELD(aios_chunk_progress, trained, 16);
+FIELD(aios_chunk_progress, committed, 24);
+FIELD(aios_chunk_progress, claimed, 32);
+FIELD(aios_chunk_progress, chunks, 40);
+FIELD(aios_chunk_progress, chunks_trained, 48);
+FIELD(aios_chunk_progress, chunks_committed, 56);
+FIELD(aios_chunk_progress, blocks, 64);
+FIELD(aios_chunk_progress, blocks_trained, 72);
+FIELD(aios_chunk_progress, blocks_committed, 80);
+
+SIZE(aios_chunk_share, 96);
+FIELD(aios_chunk_share, struct_size, 0);
+FIELD(aios_chunk_share, gpu_id, 4);
+FIELD(aios_chunk_share, device, 8);
+FIELD(aios_chunk_share, committed, 72);
+FIELD(aios_chunk_share, pending, 80);
+FIELD(aios_chunk_share, steps, 88);
+
+SIZE(aios_chunk_holder, 216);
+FIELD(aios_chunk_holder, struct_size, 0);
+FIELD(aios_chunk_holder, gpu_id, 4);
+FIELD(aios_chunk_holder, device, 8);
+FIELD(aios_chunk_holder, owner, 72);
+FIELD(aios_chunk_holder, process, 136);
+FIELD(aios_chunk_holder, token, 144);
+FIELD(aios_chunk_holder, epoch, 152);
+FIELD(aios_chunk_holder, block, 160);
+FIELD(aios_chunk_holder, chunk, 168);
+FIELD(aios_chunk_holder, first, 176);
+FIELD(aios_chunk_holder, end, 184);
+FIELD(aios_chunk_holder, trained, 192);
+FIELD(aios_chunk_holder, lease_seconds, 200);
+FIELD(aios_chunk_holder, claimed_at, 208);
 
 SIZE(aios_allocator, 40);
 FIELD(aios_allocator, struct_size, 0);

@@ -1,6 +1,9 @@
 /* Whichever allocation fails, the call says so, gives back what it took, and leaves what was there. */
 #include "folder.h"
+#include "gpu/device_list.h"
 #include "saves.h"
+
+#include <aios/hardware.h>
 
 static long blocks, asked, fail_at;
 
@@ -121,6 +124,36 @@ static aios_status find_and_prune(aios_context *context, const char *folder)
     return status != AIOS_OK ? status : checkpoint_prune(context, folder, 1);
 }
 
+static aios_status resolve_devices(aios_context *context, const char *folder)
+{
+    static const aios_device_info devices[] = {
+        {.kind = AIOS_DEVICE_CPU, .backend = "cpu", .storage_types = 7, .name = "processor"},
+        {.backend = "cuda", .storage_types = 7, .name = "one", .vendor = "NVIDIA", .pci_address = "0000:01:00.0"},
+        {.backend = "hip", .storage_types = 7, .name = "other", .vendor = "AMD", .pci_address = "0000:02:00.0"},
+    };
+    aios_device_list *list;
+    aios_hardware *hardware = NULL;
+    aios_status status = device_list_make(context, devices, COUNT_OF(devices), &list);
+    if (status != AIOS_OK) return status;
+    status = aios_hardware_resolve(context, list, "{\"selected_devices\": [\"gpu:0\", \"cpu\", \"hip:0\"]}", NULL, &hardware);
+    if (status == AIOS_OK) status = aios_hardware_save(hardware, test_path(folder, "devices.json"));
+    aios_hardware_destroy(hardware);
+    hardware = NULL;
+    if (status == AIOS_OK) status = aios_hardware_load(context, list, test_path(folder, "devices.json"), NULL, &hardware);
+    if (status != AIOS_OK) assert_null(hardware);
+    aios_hardware_destroy(hardware);
+    aios_device_list_destroy(list);
+    return status;
+}
+
+static void resolving_and_keeping_a_selection(void **state)
+{
+    (void)state;
+    char *folder = test_folder_make();
+    fail_each(resolve_devices, folder);
+    test_folder_remove(folder);
+}
+
 static void opening_a_file(void **state)
 {
     (void)state;
@@ -163,8 +196,12 @@ static void finding_and_pruning(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opening_a_file),      cmocka_unit_test(opening_shards),      cmocka_unit_test(writing_shards),
-        cmocka_unit_test(saving_a_checkpoint), cmocka_unit_test(finding_and_pruning),
+        cmocka_unit_test(resolving_and_keeping_a_selection),
+        cmocka_unit_test(opening_a_file),
+        cmocka_unit_test(opening_shards),
+        cmocka_unit_test(writing_shards),
+        cmocka_unit_test(saving_a_checkpoint),
+        cmocka_unit_test(finding_and_pruning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ import unittest
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "data", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "generate", "data", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -130,6 +130,8 @@ class WrongUse(ToolTest):
             (["1 argument", "\"two\""], "help", "train", "two"),
             (["no command \"trian\"", "train"], "help", "trian"),
             (["needs a shell"], "completion"),
+            (["needs a STATE", "chunk_tracker_state.json"], "chunks"),
+            (["neither chunk_tracker.sqlite", "nowhere"], "chunks", "nowhere"),
             (["\"tcsh\"", "bash"], "completion", "tcsh"),
             (["no JSON form"], "help", "--json"),
             (["--markdown and --json"], "options", "--markdown", "--json"),
@@ -379,6 +381,31 @@ class Puzzles(ToolTest):
         self.refused(2, ["--output-dir is missing"], "data", "sudoku")
         self.refused(2, ["size is 5", "4, 6 or 9"], "data", "sudoku", "--puzzle-size", "5", "--output-dir", "x")
         self.refused(2, ["nowhere"], "data", "arc", "--training-dir", "nowhere", "--output-dir", "x")
+
+
+class Chunks(ToolTest):
+    STATE = {"brain_id": "old", "dataset_name": "tiny", "current_epoch": 0, "total_blocks_in_dataset": 3, "total_true_steps": 9,
+             "completed_chunks": [{"block_id": 0, "chunk_id": chunk, "gpu_id": chunk % 2, "step": 7, "samples_trained": 2}
+                                  for chunk in range(3)]}
+
+    def test_a_state_is_told_by_epoch_block_and_device_and_left_alone(self):
+        path = self.write("chunk_tracker_state.json", json.dumps(self.STATE))
+        for state in (self.folder, path, "chunk_tracker_state.json"):
+            text = self.done("chunks", state)
+            for part in ("tiny", "300,000 in 3 blocks", "3 of 75", "3 of 25", "66.7 %", "9"):
+                self.assertIn(part, text)
+        report = json.loads(self.done("chunks", path, "--json"))
+        self.assertEqual(report["total_blocks_in_dataset"], 3)
+        self.assertEqual(report["total_steps"], 9)
+        self.assertEqual([(e["epoch"], e["chunks"], e["chunks_committed"], e["complete"]) for e in report["epochs"]], [(0, 75, 3, False)])
+        self.assertEqual([(d["gpu_id"], d["samples_committed"]) for d in report["epochs"][0]["devices"]][-2:], [(0, 8000), (1, 4000)])
+        self.assertEqual([(b["block_id"], b["samples_trained"]) for b in report["blocks_this_epoch"]], [(0, 12000)])
+        self.assertEqual(report["in_progress_chunks"], [])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["chunk_tracker_state.json", "plugins"])
+
+    def test_a_damaged_state_is_named(self):
+        path = self.write("chunk_tracker_state.json", json.dumps(self.STATE)[:100])
+        self.refused(1, ["chunk_tracker_state.json:1:", "left as it is"], "chunks", path)
 
 
 class Training(ToolTest):

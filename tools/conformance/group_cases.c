@@ -73,11 +73,13 @@ static void expect_gemm(struct bench *bench, const struct gemm_case *x)
         0x1p-24 * x->shape.k * 1.2; /* k products below 1: half a rounding of each partial sum; gelu's slope is at most 1.13 */
     for (size_t i = 0; i < x->c->count; i++) {
         int real = (int64_t)i % x->g.ldc < x->shape.n;
-        /* gelu may read the sum as it was stored */
-        double before = real && x->shape.epilogue == AIOS_EPILOGUE_BIAS_GELU ? 1.2 * storage_epsilon(x->c->type) * fabs(x->want_aux[i]) : 0;
+        /* bias, of size 1, and gelu may be taken of what was stored before */
+        double before = real && x->bias ? 1.2 * storage_epsilon(x->c->type) *
+                                              (fabs(x->shape.epilogue == AIOS_EPILOGUE_BIAS ? x->want[i] : x->want_aux[i]) + 1)
+                                        : 0;
         bench_expect_at(bench, x->c, i, real ? x->want[i] : x->c->values[i], real ? 1e-6 : 0, real ? rounding + before : 0);
         if (x->shape.epilogue == AIOS_EPILOGUE_BIAS_GELU)
-            bench_expect_at(bench, x->aux, i, real ? x->want_aux[i] : x->aux->values[i], real ? 1e-6 : 0, real ? rounding : 0);
+            bench_expect_at(bench, x->aux, i, real ? x->want_aux[i] : x->aux->values[i], real ? 1e-6 : 0, real ? rounding + before : 0);
     }
     for (size_t i = 0; is_bias_gradient(x->shape.epilogue) && i < x->aux->count; i++)
         bench_expect_at(bench, x->aux, i, x->want_aux[i], 1e-6, rounding);
@@ -417,8 +419,6 @@ void telemetry_ranges(struct judge *judge)
     EXPECT(t.utilisation <= 100, "utilisation is %g %%", (double)t.utilisation);
     EXPECT(t.temperature <= 150, "temperature is %g degrees", (double)t.temperature);
     EXPECT(t.power <= 5000 && t.power_limit <= 5000, "power is %g of %g watts", (double)t.power, (double)t.power_limit);
-    EXPECT(t.utilisation == t.utilisation && t.temperature == t.temperature && t.power == t.power && t.power_limit == t.power_limit,
-           "a value is not a number: what a device can't tell is negative");
 }
 
 void collectives_one_rank(struct judge *judge)

@@ -116,8 +116,13 @@ void judge_give_back(struct judge *judge, void *pointer)
 
 void judge_end_case(struct judge *judge)
 {
-    for (int i = 0; i < judge->kept_count; i++)
-        if (judge->kept[i].kind == JUDGE_STREAM) (void)CALL(judge->table->synchronize_stream(judge->handle, judge->kept[i].pointer));
+    /* Streams first: their work may still use the rest, where waiting for them is what is broken. */
+    for (int i = judge->kept_count; i-- > 0;) {
+        if (judge->kept[i].kind != JUDGE_STREAM) continue;
+        (void)CALL(judge->table->synchronize_stream(judge->handle, judge->kept[i].pointer));
+        judge_give_back(judge, judge->kept[i].pointer);
+        i = judge->kept_count;
+    }
     while (judge->kept_count > 0) {
         judge->kept_count--;
         give_back(judge, judge->kept[judge->kept_count].kind, judge->kept[judge->kept_count].pointer);

@@ -195,7 +195,7 @@ static void log_line(void *user, int32_t level, const char *message)
 }
 
 /* The name of the only plugin that was named, or the sentence why it can't be used. */
-static int find_backend(struct judge *judge, const struct arguments *a, char name[48])
+static int find_backend(struct judge *judge, const struct arguments *a, const char *path, char name[48])
 {
     backend_table table;
     const backend_slot *found = NULL;
@@ -204,9 +204,12 @@ static int find_backend(struct judge *judge, const struct arguments *a, char nam
         return 0;
     }
     for (size_t i = 0; i < table.count; i++)
-        if (a->builtin ? strcmp(table.slots[i].entry.name, a->builtin) == 0 : i > 0) found = &table.slots[i];
+        if (a->builtin ? strcmp(table.slots[i].entry.name, a->builtin) == 0
+                       : strncmp(table.slots[i].entry.path, path, sizeof table.slots[i].entry.path - 1) == 0)
+            found = &table.slots[i];
     if (!found)
-        judge_fail(judge, "there is no built-in backend %s: there is cpu", a->builtin ? a->builtin : "");
+        judge_fail(judge, a->builtin ? "there is no built-in backend %s: there is cpu" : "%s is no file that could be a plugin",
+                   a->builtin ? a->builtin : path);
     else if (!found->backend)
         judge_fail(judge, "%s", found->entry.reason);
     else if (a->device >= found->entry.device_count)
@@ -225,7 +228,7 @@ static int open_backend(struct judge *judge, const struct arguments *a)
     if (a->path && os_path_absolute(a->path, path, sizeof path) != AIOS_OK) judge_fail(judge, "%s", aios_error_message());
     if (setenv("AIOS_BACKEND_PATH", a->path ? path : "/nonexistent", 1) || aios_context_create(&options, &judge->context) != AIOS_OK)
         judge_fail(judge, "%s", aios_error_message());
-    if (judge->failed || !find_backend(judge, a, spec)) return 0;
+    if (judge->failed || !find_backend(judge, a, path, spec)) return 0;
     if (aios_device_open(judge->context, spec, &judge->device) != AIOS_OK) {
         judge_fail(judge, "opening %s: %s", spec, aios_error_message());
         return 0;

@@ -16,10 +16,10 @@ static void copy_round(struct judge *judge, void *stream, unsigned char *host[3]
     uint32_t other = (offset * 5 + 1) % 17, whole = size + 2 * GUARD + 17;
     unsigned char *a = device[0], *b = device[1];
     judge_pattern(judge, size + offset, host[0], whole);
-    memset(host[1], 0x77, whole);
-    MUST(judge->table->copy(judge->handle, stream, a, host[1], whole, AIOS_COPY_HOST_TO_DEVICE));
-    MUST(judge->table->copy(judge->handle, stream, b, host[1], whole, AIOS_COPY_HOST_TO_DEVICE));
-    NEED(judge_wait(judge, stream));
+    for (int which = 0; which < 2; which++) { /* another byte for each, so that copying too much shows */
+        memset(host[1], which ? 0x77 : 0x33, whole);
+        NEED(judge_upload(judge, stream, device[which], host[1], whole));
+    }
     MUST(judge->table->copy(judge->handle, stream, a + GUARD + offset, host[0] + offset, size, AIOS_COPY_HOST_TO_DEVICE));
     MUST(judge->table->copy(judge->handle, stream, b + GUARD + other, a + GUARD + offset, size, AIOS_COPY_DEVICE_TO_DEVICE));
     NEED(judge_download(judge, stream, host[2] + other, b + GUARD + other, size));
@@ -27,6 +27,7 @@ static void copy_round(struct judge *judge, void *stream, unsigned char *host[3]
     EXPECT(at == size, "a copy of %u bytes to offset %u, on to offset %u and back: byte %zu is wrong", size, offset, other, at);
     for (int which = 0; which < 2; which++) {
         uint32_t start = GUARD + (which ? other : offset);
+        memset(host[1], which ? 0x77 : 0x33, whole);
         NEED(judge_download(judge, stream, host[2], device[which], whole));
         at = judge_differs(host[2], host[1], start);
         EXPECT(at == start, "a copy of %u bytes to offset %u also wrote %zu bytes before it", size, start, start - at);

@@ -144,7 +144,8 @@ VENDOR_API vendor_status vendor_launch(vendor_stream *stream, int kernel, uint32
  * destroyed as a stream is.  It can't be synchronised. */
 VENDOR_API vendor_status vendor_record_create(vendor_device *device, vendor_stream **recording);
 VENDOR_API void vendor_record_clear(vendor_stream *recording);
-/* From begin to end, what the stream is given is kept; waiting for the stream is refused, and so is taking memory on the same thread. */
+/* From begin to end, what the stream is given is kept; waiting for the stream is refused, and so are taking memory on the same thread and
+ * copies of host memory that is not vendor_host_alloc's. */
 VENDOR_API vendor_status vendor_capture_begin(vendor_stream *stream);
 VENDOR_API vendor_status vendor_capture_end(vendor_stream *stream, vendor_stream **recording);
 VENDOR_API int vendor_capturing(const vendor_stream *stream);

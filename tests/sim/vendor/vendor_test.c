@@ -212,14 +212,17 @@ static void flags_are_set_by_work_and_a_wait_for_nothing_is_told(void **state)
 static void recordings_replay(void **state)
 {
     vendor_stream *stream, *recording;
-    void *p;
+    void *p, *memory;
+    int host = 0;
     (void)state;
     happened[0] = 0;
+    assert_int_equal(vendor_alloc(cuda(0), 4, 0, &memory), VENDOR_OK);
     assert_int_equal(vendor_stream_create(cuda(0), &stream), VENDOR_OK);
     assert_int_equal(vendor_capture_begin(stream), VENDOR_OK);
     submit(stream, "ab");
     assert_int_equal(vendor_stream_synchronize(stream), VENDOR_UNSUPPORTED);
     assert_int_equal(vendor_alloc(cuda(0), 10, 0, &p), VENDOR_UNSUPPORTED);
+    assert_int_equal(vendor_copy(stream, memory, cuda(0), &host, NULL, 4), VENDOR_UNSUPPORTED);
     assert_int_equal(vendor_capture_end(stream, &recording), VENDOR_OK);
     assert_int_equal(vendor_stream_synchronize(stream), VENDOR_OK);
     assert_string_equal(happened, "");
@@ -229,7 +232,8 @@ static void recordings_replay(void **state)
     assert_int_equal(vendor_stream_synchronize(stream), VENDOR_OK);
     assert_string_equal(happened, "abab");
     vendor_stream_destroy(stream);
-    assert_int_equal(complaints(""), 2);
+    assert_int_equal(vendor_free(cuda(0), memory), VENDOR_OK);
+    assert_int_equal(complaints(""), 3);
 }
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */

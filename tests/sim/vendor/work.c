@@ -60,12 +60,21 @@ static vendor_status refuse_copy(vendor_device *device, const struct copy *copy)
     return error ? REFUSE(device, VENDOR_INVALID, "copy: %s", error) : VENDOR_OK;
 }
 
+/* Such memory is gone or another's when the recording is replayed. */
+static int is_pageable(const void *pointer, const vendor_device *device)
+{
+    return !device && vendor_pointer(pointer, NULL, NULL, NULL) != VENDOR_HOST_MEMORY;
+}
+
 vendor_status vendor_copy(vendor_stream *stream, void *to, vendor_device *to_device, const void *from, vendor_device *from_device,
                           uint64_t size)
 {
     struct copy *copy = malloc(sizeof *copy);
     *copy = (struct copy){to, from, to_device, from_device, size};
-    vendor_status status = refuse_copy(vendor_stream_device(stream), copy);
+    vendor_device *device = vendor_stream_device(stream);
+    vendor_status status = refuse_copy(device, copy);
+    if (status == VENDOR_OK && vendor_capturing(stream) && (is_pageable(to, to_device) || is_pageable(from, from_device)))
+        status = REFUSE(device, VENDOR_UNSUPPORTED, "copy: a recording can't hold a copy of host memory that is not pinned");
     if (status == VENDOR_OK) return vendor_submit(stream, "copy", run_copy, free, copy);
     free(copy);
     return status;

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The command on simulated devices of every vendor whose plugin is built (arguments): `aios list-gpus` and `aios resolve`."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SIM, AIOS = os.environ["AIOS_SIM"], os.environ["AIOS_TOOL"]
+NAMES = {"cuda": "NVIDIA", "xpu": "Intel", "hip": "AMD"}
+BUILT = [backend for backend in NAMES if backend in sys.argv[1:]]  # in the order of the global ids
+
+
+class OnSimulatedDevices(unittest.TestCase):
+    def run_on(self, devices, *arguments, **more):
+        environment = {key: value for key, value in os.environ.items() if not key.endswith(("_VISIBLE_DEVICES", "_AFFINITY_MASK"))}
+        return subprocess.run([SIM, "--devices", devices, "--", AIOS, *arguments], env={**environment, **more}, encoding="utf-8",
+                              capture_output=True, timeout=120, check=False)
+
+    def done(self, devices, *arguments, **more):
+        result = self.run_on(devices, *arguments, **more)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return result.stdout
+
+    def setUp(self):
+        # Two of the first vendor and one of each other one.
+        self.counts = {backend: 1 + (backend == BUILT[0]) for backend in BUILT}
+        self.devices = ",".join(f"{backend}:{count}" for backend, count in self.counts.items())
+        self.specs = [f"{backend}:{i}" for backend, count in self.counts.items() for i in range(count)]
+
+    def test_list_gpus_prints_the_table_in_the_order_of_ids(self):
+        lines = self.done(self.devices, "list-gpus").splitlines()
+        self.assertEqual(lines[0].split(), ["ID", "Vendor", "Model", "VRAM", "Backend"])
+        self.assertEqual(len(lines), 1 + len(self.specs))
+        for i, (line, spec) in enumerate(zip(lines[1:], self.specs)):
+            backend = spec.split(":")[0]
+            self.assertRegex(line, rf"^{i} +{NAMES[backend]} +\S.* +2 GiB +{backend}$")
+
+    def test_list_gpus_has_full_records(self):
+        gpus = json.loads(self.done(self.devices, "list-gpus", "--json"))["gpus"]
+        self.assertEqual([gpu["device"] for gpu in gpus], self.specs)
+        self.assertEqual([gpu["id"] for gpu in gpus], list(range(len(gpus))))
+        for gpu in gpus:
+            self.assertEqual(gpu["vendor"], NAMES[gpu["backend"]])
+            self.assertEqual(gpu["vram_total"], 2 << 30)
+            self.assertLessEqual(gpu["vram_available"], gpu["vram_total"])
+            self.assertRegex(gpu["pci_address"], r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$")
+            for key in ("name", "uuid", "driver_version", "compute_capability"):
+                self.assertTrue(gpu[key], (key, gpu))
+        self.assertEqual(len({gpu["uuid"] for gpu in gpus}), len(gpus))
+
+    def test_each_name_of_a_device_resolves_to_it(self):
+        for gpu in json.loads(self.done(self.devices, "list-gpus", "--json"))["gpus"]:
+            for word in (str(gpu["id"]), f"gpu:{gpu['id']}", gpu["device"], gpu["pci_address"], gpu["uuid"]):
+                report = json.loads(self.done(self.devices, "resolve", "--json", word))
+                self.assertEqual((report["specs"], report["devices"], report["strategy"]), ([gpu["device"]], [gpu["id"]], "auto"), word)
+
+    def test_one_vendor_is_ddp_and_several_are_independent(self):
+        report = json.loads(self.done(self.devices, "resolve", "--json", "--os", "linux", "--batch-size", "32", "gpu:0", "gpu:1"))
+        self.assertEqual((report["strategy"], report["effective_batch_size"]), ("ddp", 64))
+        self.assertIn("Effective batch size: 64 (32 × 2 GPUs)", report["notes"])
+        if len(BUILT) > 1:
+            report = json.loads(self.done(self.devices, "resolve", "--json", "--os", "linux", *self.specs))
+            self.assertEqual((report["strategy"], report["devices"]), ("parallel_independent", list(range(len(self.specs)))))
+
+    @unittest.skipUnless("cuda" in BUILT, "no CUDA plugin")
+    def test_names_compose_with_a_visibility_mask(self):
+        hidden = json.loads(self.done("cuda:3", "list-gpus", "--json"))["gpus"]
+        shown = json.loads(self.done("cuda:3", "list-gpus", "--json", CUDA_VISIBLE_DEVICES="2,1"))["gpus"]
+        self.assertEqual([gpu["device"] for gpu in shown], ["cuda:0", "cuda:1"])
+        self.assertEqual([gpu["uuid"] for gpu in shown], [hidden[2]["uuid"], hidden[1]["uuid"]])
+        report = json.loads(self.done("cuda:3", "resolve", "--json", hidden[1]["uuid"], CUDA_VISIBLE_DEVICES="2,1"))
+        self.assertEqual(report["specs"], ["cuda:1"])
+        result = self.run_on("cuda:3", "resolve", "cuda:2", CUDA_VISIBLE_DEVICES="2,1")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn('CUDA_VISIBLE_DEVICES is "2,1"', result.stderr)
+
+    def test_a_missing_device_is_exit_2_and_lists_what_is_there(self):
+        result = self.run_on(self.devices, "resolve", "gpu:77")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        for spec in self.specs:
+            self.assertIn(spec, result.stderr)
+
+    def test_a_kept_selection_knows_what_is_gone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "devices.json")
+            self.done(self.devices, "resolve", "--save", path, *self.specs)
+            fewer = f"{BUILT[0]}:1"
+            report = json.loads(self.done(fewer, "resolve", "--json", "--load", path))
+            self.assertEqual((report["requested"], report["specs"]), (self.specs, self.specs[:1]))
+            self.assertEqual(report["warnings"], ["selected_device_missing"])
+            self.assertEqual(len(report["changes"]), len(self.specs) - 1)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
