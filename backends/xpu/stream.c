@@ -64,6 +64,8 @@ void xpu_destroy_stream(void *handle, void *stream_handle)
 {
     xpu_device *device = handle;
     xpu_stream *stream = stream_handle;
+    if (xpu_synchronize_stream(device, stream) != AIOS_OK) /* a list must not be destroyed while the device uses it */
+        plugin_log(AIOS_LOG_DEBUG, "xpu:%d: a stream failed before it was destroyed", (int)device->index);
     (void)pthread_mutex_lock(&device->mutex);
     xpu_stream **link = &device->streams;
     while (*link != stream) link = &(*link)->next;

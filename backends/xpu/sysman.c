@@ -32,6 +32,8 @@ static zes_device_handle_t search(const ze_device_uuid_t *uuid)
     return NULL;
 }
 
+static void take_baseline(xpu_sysman *sysman);
+
 static zes_device_handle_t find(xpu_device *device)
 {
     const char *enabled = getenv("ZES_ENABLE_SYSMAN");
@@ -41,6 +43,7 @@ static zes_device_handle_t find(xpu_device *device)
     if (ze.zesInit && ze.zesDriverGet && ze.zesDeviceGet && ze.zesDeviceGetProperties)
         device->sysman.device = search(&device->properties.uuid);
     if (!device->sysman.device && enabled && strcmp(enabled, "1") == 0) device->sysman.device = (zes_device_handle_t)device->place->device;
+    if (device->sysman.device) take_baseline(&device->sysman);
     return device->sysman.device;
 }
 
@@ -133,7 +136,14 @@ static void read_power(xpu_sysman *sysman, aios_telemetry *telemetry)
     }
 }
 
-/* Utilisation and power are means since the last reading: negative at the first. */
+/* Utilisation and power are means since the last reading; the first, since the device was opened. */
+static void take_baseline(xpu_sysman *sysman)
+{
+    aios_telemetry ignored;
+    read_utilisation(sysman, &ignored);
+    read_power(sysman, &ignored);
+}
+
 static aios_status read_telemetry(void *handle, aios_telemetry *telemetry)
 {
     xpu_device *device = handle;

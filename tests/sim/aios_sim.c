@@ -58,7 +58,10 @@ static void set_environment(void)
     const char *before = getenv("LD_LIBRARY_PATH");
     (void)snprintf(path, sizeof path, "%s%s%s", AIOS_SIM_FOLDER, before && *before ? ":" : "", before ? before : "");
     (void)setenv("LD_LIBRARY_PATH", path, 1);
-    if (vendor_count("xpu", NULL)) (void)setenv("ZE_ENABLE_ALT_DRIVERS", AIOS_SIM_FOLDER "/libze_sim.so", 1);
+    if (vendor_count("xpu", NULL)) {
+        (void)setenv("ZE_ENABLE_ALT_DRIVERS", AIOS_SIM_FOLDER "/libze_sim.so", 1);
+        (void)setenv("ZES_ENABLE_SYSMAN", "1", 1); /* telemetry and free memory, with loaders that lack zesInit */
+    }
 }
 
 /* Reads the flags into `settings`; returns where the command begins, or minus the exit code, less one. */

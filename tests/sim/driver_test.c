@@ -20,10 +20,14 @@ static const struct vendor {
     const char *alloc, *launch, *wait, *peer;
     const char *mask; /* the variable that hides devices */
     int has_graphs;
+    int no_memory; /* what alloc answers where there is none */
 } vendors[] = {
-    {"cuda", "NVIDIA", 0x10de, "9.", "cuMemAlloc", "cuLaunchKernel", "cuStreamSynchronize", "cuMemcpyPeerAsync", "CUDA_VISIBLE_DEVICES", 1},
+    {"cuda", "NVIDIA", 0x10de, "9.", "cuMemAlloc", "cuLaunchKernel", "cuStreamSynchronize", "cuMemcpyPeerAsync", "CUDA_VISIBLE_DEVICES", 1,
+     2},
     {"hip", "AMD", 0x1002, "gfx942", "hipMalloc", "hipModuleLaunchKernel", "hipStreamSynchronize", "hipMemcpyPeerAsync",
-     "HIP_VISIBLE_DEVICES", 1},
+     "HIP_VISIBLE_DEVICES", 1, 2},
+    {"xpu", "Intel", 0x8086, "dg2", "zeMemAllocDevice", "zeCommandListAppendLaunchKernel", "zeEventHostSynchronize",
+     "zeDeviceCanAccessPeer", "ZE_AFFINITY_MASK", 1, 0x70000003},
 };
 static const struct vendor *vendor;
 
@@ -513,7 +517,7 @@ int main(int count, char **arguments)
     for (size_t i = 0; count == 2 && i < sizeof vendors / sizeof vendors[0]; i++)
         if (strcmp(vendors[i].name, arguments[1]) == 0) vendor = &vendors[i];
     if (!vendor) {
-        (void)fprintf(stderr, "driver_test VENDOR: cuda or hip\n");
+        (void)fprintf(stderr, "driver_test VENDOR: cuda, hip or xpu\n");
         return 2;
     }
     int good = 1;
@@ -533,7 +537,9 @@ int main(int count, char **arguments)
     FAULT_TEST("2;fault=%s@0:1:lost", vendor->launch, a_lost_device_is_left_behind);
     FAULT_TEST("2;fault=%s@0:1:once", vendor->wait, a_failing_wait_is_named);
     FAULT_TEST("2;fault=%s@0:1:once", "work", work_that_fails_later_is_told_by_the_wait);
-    FAULT_TEST("2;fault=%s=2@0:1:once", vendor->alloc, memory_may_be_refused_once);
+    char refused[64];
+    (void)snprintf(refused, sizeof refused, "%s=%d", vendor->alloc, vendor->no_memory);
+    FAULT_TEST("2;fault=%s@0:1:once", refused, memory_may_be_refused_once);
     TEST("2", a_thread_per_device_and_two_on_one);
     return good ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-/* Sysman: 50 degrees and 120 of 225 watts, half busy, and memory as it is. */
+/* Sysman: 50 degrees, one more on each device; 120 of 225 watts, half busy, and memory as it is. */
 #include "ze_sim.h"
 
 /* The handles of a device's parts are its own. */
@@ -70,7 +70,7 @@ ze_result_t zesTemperatureGetProperties(zes_temp_handle_t part, zes_temp_propert
 ze_result_t zesTemperatureGetState(zes_temp_handle_t part, double *celsius)
 {
     ENTER(CORE(part));
-    *celsius = 50;
+    *celsius = 50 + vendor_index(CORE(part));
     return ZE_RESULT_SUCCESS;
 }
 
