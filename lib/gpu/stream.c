@@ -22,15 +22,23 @@ aios_status aios_stream_create(aios_device *device, aios_stream **stream)
     return AIOS_OK;
 }
 
+/* A device that failed may still copy from and to the host's memory: who waits in order to free that must not be told too early. */
+static void wait_quietly(aios_stream *stream)
+{
+    aios_device *device = stream->device;
+    host_enter(device->context);
+    (void)device->table->synchronize_stream(device->handle, stream->handle);
+    (void)host_leave(device->backend, AIOS_OK);
+}
+
 void aios_stream_destroy(aios_stream *stream)
 {
     if (!stream) return;
     aios_device *device = stream->device;
     int failed = atomic_load(&device->failed);
-    if (!failed && aios_stream_synchronize(stream) != AIOS_OK)
+    if (aios_stream_synchronize(stream) != AIOS_OK && !failed)
         aios_log(device->context, AIOS_LOG_ERROR, "%s: a stream failed as it was destroyed: %s", device->spec, aios_error_message());
     host_enter(device->context);
-    if (failed) (void)device->table->synchronize_stream(device->handle, stream->handle); /* copies may still use the host's memory */
     device->table->destroy_stream(device->handle, stream->handle);
     (void)host_leave(device->backend, AIOS_OK);
     aios_memory_free(device->context, stream);
@@ -41,6 +49,7 @@ aios_status aios_stream_synchronize(aios_stream *stream)
 {
     CHECK_HANDLE("aios_stream_synchronize", stream);
     aios_device *device = stream->device;
+    if (atomic_load(&device->failed)) wait_quietly(stream);
     TRY_QUIET(device_enter(device, "waiting for a stream"));
     return device_leave(device, device->table->synchronize_stream(device->handle, stream->handle), "waiting for a stream");
 }

@@ -182,6 +182,8 @@ static aios_status submit_instructions(void *user)
 aios_status aios_plan_run(aios_plan *plan)
 {
     if (!plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_run: plan is NULL");
+    if (plan->tables && plan->parameters->table_runs++)
+        return FAIL(AIOS_WRONG_STATE, "aios_plan_run: a table of rows has its gradient already: one run in a step (aios_optimizer_begin)");
     return stream_submit(&plan->recorder, plan->stream, submit_instructions, plan, "a plan");
 }
 
@@ -265,8 +267,8 @@ aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t rese
     float values[LOSS_COUNT];
     if (!plan || !sums) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_losses: plan and sums must not be NULL");
     TRY_QUIET(aios_stream_copy(plan->stream, values, plan->losses, sizeof values, AIOS_COPY_DEVICE_TO_HOST));
-    if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     TRY(aios_stream_synchronize(plan->stream), "reading the loss");
+    if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     *sums = (aios_loss_sums){sizeof *sums, 0, (double)values[LOSS_SUM], (double)values[LOSS_ROWS], (double)values[LOSS_HITS]};
     return AIOS_OK;
 }

@@ -168,6 +168,7 @@ static int read_fault(const char *text)
         rest = end;
     }
     if (!rest || fault->at == 0 || (*rest && *rest != ':')) return 0;
+    if (fault->index >= 0 && !find_device(fault->vendor, fault->index)) return 0;
     for (int mode = 0; *rest && mode < 4; mode++) {
         if (strcmp(rest + 1, modes[mode]) != 0) continue;
         fault->mode = mode;

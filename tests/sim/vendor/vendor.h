@@ -16,7 +16,7 @@
  *     memory=SIZE or memory=DEVICE=SIZE     what a device has (default 2GiB)
  *     speed=FACTOR or speed=DEVICE=FACTOR   below 1: slower by so much (default 1)
  *     peer=yes, no or broken                whether devices reach each other; broken: they say so and copy wrong bytes
- *     fault=CALL@DEVICE[:N][:MODE]          the N-th (default 1) CALL on DEVICE ("cuda:0", or "cuda": any) fails: once (default),
+ *     fault=CALL@DEVICE[:N][:MODE]          the N-th (default 1) CALL on DEVICE ("cuda:0"; "cuda" without N: any) fails: once (default),
  *                                           forever, hang (never returns) or lost (the device is gone from then on).
  *                                           A call is named without its version ("cuMemAlloc"); "work" is a piece of submitted work
  *     fault=CALL=N@…                        the same with the vendor's own code N as the call's answer, where it is a failure
