@@ -259,8 +259,8 @@ aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t rese
     float values[LOSS_COUNT];
     if (!plan || !sums) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_losses: plan and sums must not be NULL");
     TRY_QUIET(aios_stream_copy(plan->stream, values, plan->losses, sizeof values, AIOS_COPY_DEVICE_TO_HOST));
-    if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     TRY(aios_stream_synchronize(plan->stream), "reading the loss");
+    if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     *sums = (aios_loss_sums){sizeof *sums, 0, (double)values[LOSS_SUM], (double)values[LOSS_ROWS], (double)values[LOSS_HITS]};
     return AIOS_OK;
 }
