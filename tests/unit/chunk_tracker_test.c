@@ -233,6 +233,41 @@ static void a_lease_that_passed_gives_the_chunk_to_another_and_fences_the_first(
     aios_chunk_tracker_close(t);
 }
 
+/* What one open tracker wrote of itself becomes what another process would have written. */
+static void pretend(const char *folder, const char *sql)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(test_path(folder, "chunk_tracker.sqlite"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void owners_of_another_boot_are_dead_and_those_out_of_sight_are_not(void **state)
+{
+    static const struct {
+        const char *sql;
+        int32_t outcome;
+    } cases[] = {
+        {"UPDATE session SET boot = 'an earlier one'", AIOS_CHUNK_CLAIMED},
+        {"UPDATE session SET started = started + 1", AIOS_CHUNK_CLAIMED}, /* the process id was given to another */
+        {"UPDATE session SET space = 'pid:[1]', process = 4000000", AIOS_CHUNK_WAIT},
+        {"UPDATE session SET boot = ''", AIOS_CHUNK_WAIT}, /* a system that does not tell */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char folder[512];
+        (void)snprintf(folder, sizeof folder, "%.400s/%d", (char *)*state, (int)i);
+        aios_chunk_tracker_options o = small(folder, 8);
+        aios_chunk_tracker *t = open_tracker(&o), *other;
+        (void)claim(t);
+        pretend(folder, cases[i].sql);
+        other = open_tracker(&o);
+        aios_chunk_claim c = claim(other);
+        if (c.outcome != cases[i].outcome) fail_msg("%s: outcome %d", cases[i].sql, (int)c.outcome);
+        aios_chunk_tracker_close(other);
+        aios_chunk_tracker_close(t);
+    }
+}
+
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
 
 static void an_epoch_is_complete_when_every_chunk_of_every_block_is(void **state)
@@ -939,6 +974,7 @@ int main(void)
         TEST(a_released_chunk_goes_on_at_its_offset),
         TEST(reports_that_cant_be_are_refused),
         TEST(a_lease_that_passed_gives_the_chunk_to_another_and_fences_the_first),
+        TEST(owners_of_another_boot_are_dead_and_those_out_of_sight_are_not),
         TEST(an_epoch_is_complete_when_every_chunk_of_every_block_is),
         TEST(iterating_rolls_and_trains_every_epoch_whole),
         TEST(the_next_epoch_begins_while_the_last_chunks_are_trained_but_not_the_one_after),
