@@ -193,13 +193,15 @@ AIOS_API aios_status aios_chunk_tracker_resume(aios_chunk_tracker *tracker, uint
 /* No checkpoint before this one will be resumed from: who trained what in epochs that are complete and committed by then is kept in sums
  * alone. Without this call the database keeps 30 bytes per trained chunk for ever.  Errors: INVALID_ARGUMENT for a number not committed. */
 AIOS_API aios_status aios_chunk_tracker_forget(aios_chunk_tracker *tracker, uint64_t checkpoint);
-/* Writes what is committed as JSON to path; NULL: FOLDER/chunk_tracker_state.json.  The object has
- *   brain_id, dataset_name, current_epoch, total_steps, total_blocks_in_dataset (null while not known),
- *   completed_chunks [{block_id, chunk_id, gpu_id, optimizer_step, steps}] of the current epoch; from 20,000 on, of unfinished blocks
- * alone, completed_blocks [], started_blocks [], blocks_this_epoch [] of the current epoch, in_progress_chunks [{block_id, chunk_id,
- * gpu_id, timestamp}], timestamp: Unix seconds of the claim, libaios {version, block_samples, chunk_samples, total_samples,
- * dataset_identity, checkpoint, epochs, epochs_open [{epoch, completed [[first, end], …]}]}: what an import goes by, exact to the sample.
- * gpu_id is -1 where it is not known.  The file is replaced atomically.  Errors: IO, OUT_OF_MEMORY. */
+/* Writes what is committed as JSON to path; NULL: FOLDER/chunk_tracker_state.json.  The file is replaced atomically.  It is an object of
+ * - brain_id, dataset_name, current_epoch, total_steps, total_blocks_in_dataset (null while not known)
+ * - completed_chunks [{block_id, chunk_id, gpu_id, optimizer_step, steps}] of the current epoch, gpu_id -1 where it is not known.  Where
+ *   they are more than 20,000: of unfinished blocks alone, and at most so many
+ * - completed_blocks [], started_blocks [], blocks_this_epoch [] of the current epoch
+ * - in_progress_chunks [{block_id, chunk_id, gpu_id, timestamp}], timestamp in Unix seconds of the claim
+ * - libaios {version, block_samples, chunk_samples, total_samples, dataset_identity, checkpoint, epochs, epochs_open [{epoch, completed
+ *   [[first, end], ...]}]}, what an import goes by: exact to the sample
+ * Errors: IO, OUT_OF_MEMORY, WRONG_STATE (read_only without a path). */
 AIOS_API aios_status aios_chunk_tracker_export(aios_chunk_tracker *tracker, const char *path);
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */

@@ -293,8 +293,8 @@ aios_status aios_options_create(aios_context *context, uint32_t scopes, aios_opt
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_options_create: context and options must not be NULL");
     *options = NULL;
     if (!scopes || scopes & ~(uint32_t)ALL_SCOPES)
-        return FAIL(AIOS_INVALID_ARGUMENT, "scopes are 0x%x: they must be one or more of AIOS_SCOPE_TRAIN, _EVAL, _GENERATE, _DATA and _HRM",
-                    scopes);
+        return FAIL(AIOS_INVALID_ARGUMENT,
+                    "scopes are 0x%x: they must be one or more of AIOS_SCOPE_TRAIN, _EVAL, _GENERATE, _DATA and _HRM", scopes);
     aios_options *made = aios_new(context, aios_options);
     if (!made) return AIOS_OUT_OF_MEMORY;
     made->context = aios_context_retain(context);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define DETAIL_MOST 20000 /* chunks that are listed one by one */
+#define DETAIL_MOST 20000 /* chunks that are listed one by one: the file is written at every checkpoint */
 
 /* What is committed of one epoch. */
 struct epoch {
@@ -26,7 +26,7 @@ struct writer {
     aios_chunk_tracker *tracker;
     json_text *out;
     int64_t epoch, next; /* next: the lowest block that is not listed yet */
-    int64_t chunks;
+    int64_t chunks, listed;
     int is_all, is_first;
 };
 
@@ -120,6 +120,7 @@ static aios_status put_chunk(struct writer *w, int64_t first, int64_t end, struc
         if (row->end > end) break;
         TRY_QUIET(next_row(&w->tracker->db, row));
     }
+    w->listed++;
     comma(w);
     json_text_format(w->out, "\n    {\"block_id\": %lld, \"chunk_id\": %lld, \"gpu_id\": %lld, \"optimizer_step\": %lld, \"steps\": %lld}",
                      (long long)(first / grid->block), (long long)(first % grid->block / grid->chunk), (long long)gpu_id,
@@ -135,11 +136,11 @@ static aios_status put_chunks_within(struct writer *w, int64_t from, int64_t end
     struct row row = {0};
     int64_t before;
     int found;
-    if (end <= from) return AIOS_OK;
+    if (end <= from || w->listed == DETAIL_MOST) return AIOS_OK;
     TRY_QUIET(db_get(db, DB_DONE_BEFORE, DB_VALUES(INT(w->epoch), INT(from)), &before, 1, &found));
     TRY_QUIET(db_start(db, DB_DONE_WITHIN, DB_VALUES(INT(w->epoch), INT(before), INT(end))));
     aios_status status = next_row(db, &row);
-    for (int64_t chunk = grid_chunks_before(grid, from); status == AIOS_OK; chunk++) {
+    for (int64_t chunk = grid_chunks_before(grid, from); status == AIOS_OK && w->listed < DETAIL_MOST; chunk++) {
         int64_t first = grid_chunk_first(grid, chunk);
         if (first >= end || grid_chunk_end(grid, first) > end) break;
         status = put_chunk(w, first, grid_chunk_end(grid, first), &row);

@@ -678,6 +678,9 @@ static void the_json_lists_the_chunks_of_unfinished_blocks_alone_where_there_are
     assert_json(*state, "49995, 49996]");
     assert_json(*state, "49995, 49996, 49997]");
     assert_json(*state, "\"completed\": [[0, 999950]]");
+    o.block_samples = 1000000; /* and if even those are too many, the first of them */
+    aios_chunk_tracker_close(open_tracker(&o));
+    assert_json(*state, "\"chunk_id\": 19999, \"gpu_id\": 2, \"optimizer_step\": 10, \"steps\": 0}\n  ]");
 }
 
 static int warnings;

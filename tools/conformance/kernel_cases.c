@@ -85,18 +85,13 @@ int kernels_run(struct judge *judge, void (*theme)(const char *name))
     static const struct {
         const char *name;
         void (*run)(struct runner *runner);
-    } themes[] = {{"kernels: elementwise", elementwise_cases},
-                  {"kernels: activation", activation_cases},
-                  {"kernels: reduce", reduce_cases},
-                  {"kernels: embedding", embedding_cases},
-                  {"kernels: norm", norm_cases},
-                  {"kernels: rope", rope_cases},
-                  {"kernels: attention", attention_cases},
-                  {"kernels: loss", loss_cases},
-                  {"kernels: optimizer", optimizer_cases},
-                  {"kernels: gemm", gemm_cases},
-                  {"gemm", gemm_group},
-                  {"attention", attention_group}};
+    } themes[] = {
+#define THEME(name) {"kernels: " #name, name##_cases},
+        RUNNER_THEMES(THEME)
+#undef THEME
+            {"gemm", gemm_group},
+        {"attention", attention_group},
+    };
     open_runner(judge);
     if (device_load_kernels(judge->device) != AIOS_OK) {
         judge_fail(judge, "load_kernels failed: %s", aios_error_message());

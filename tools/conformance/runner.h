@@ -140,17 +140,13 @@ double storage_epsilon(int storage);
 
 /* ---- the cases, by theme: every one runs every storage type and several sizes and team counts --------------------- */
 
-void elementwise_cases(struct runner *runner);
-void activation_cases(struct runner *runner);
-void reduce_cases(struct runner *runner);
-void embedding_cases(struct runner *runner);
-void norm_cases(struct runner *runner);
-void rope_cases(struct runner *runner);
-void attention_cases(struct runner *runner);
-void halting_cases(struct runner *runner);
-void loss_cases(struct runner *runner);
-void optimizer_cases(struct runner *runner);
-void gemm_cases(struct runner *runner);
+#define RUNNER_THEMES(THEME)                                                                                                               \
+    THEME(elementwise)                                                                                                                     \
+    THEME(activation) THEME(reduce) THEME(embedding) THEME(norm) THEME(rope) THEME(attention) THEME(halting) THEME(loss) THEME(optimizer)  \
+        THEME(gemm)
+#define RUNNER_THEME_(name) void name##_cases(struct runner *runner);
+RUNNER_THEMES(RUNNER_THEME_)
+#undef RUNNER_THEME_
 
 /* What is wrong with the first wrong kernel, and the first kernel that no case ran; NULL where all is well. */
 const char *runner_failure(const struct runner *runner);

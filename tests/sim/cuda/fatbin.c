@@ -120,7 +120,13 @@ struct attribute {
     uint8_t format, name;
     uint16_t value;
 };
-enum { FORMAT_BYTES = 4, ATTRIBUTE_MAX_THREADS = 0x05, ATTRIBUTE_PARAMETER = 0x17 };
+enum {
+    FORMAT_BYTES = 4,
+    ATTRIBUTE_MAX_THREADS = 0x05,
+    ATTRIBUTE_FRAME_SIZE = 0x11,
+    ATTRIBUTE_PARAMETER = 0x17,
+    ATTRIBUTE_REGISTERS = 0x2f
+};
 
 /* A parameter: an index, its number, its offset, its size in bits 18 and up. */
 static void read_parameter(const unsigned char *from, fatbin_kernel *kernel)
@@ -132,6 +138,30 @@ static void read_parameter(const unsigned char *from, fatbin_kernel *kernel)
     if (number >= FATBIN_ARGUMENTS) return;
     kernel->sizes[number] = word >> 18;
     if (number >= kernel->argument_count) kernel->argument_count = number + 1u;
+}
+
+/* ".nv.info" has frame and registers of every function, by the number of its symbol. */
+static uint32_t attribute_of(const fatbin *code, const char *name, int wanted)
+{
+    Elf64_Shdr info, symbols, names;
+    if (!find_section(code, ".nv.info", &info) || !find_section(code, ".symtab", &symbols) || !find_section(code, ".strtab", &names))
+        return 0;
+    const unsigned char *at = code->elf + info.sh_offset, *end = at + info.sh_size;
+    while (at + sizeof(struct attribute) <= end) {
+        struct attribute attribute;
+        uint32_t value[2];
+        memcpy(&attribute, at, sizeof attribute);
+        at += sizeof attribute;
+        if (attribute.format != FORMAT_BYTES) continue;
+        if (attribute.name == wanted && attribute.value == sizeof value) {
+            Elf64_Sym symbol;
+            memcpy(value, at, sizeof value);
+            memcpy(&symbol, code->elf + symbols.sh_offset + value[0] * sizeof symbol, sizeof symbol);
+            if (strcmp((const char *)code->elf + names.sh_offset + symbol.st_name, name) == 0) return value[1];
+        }
+        at += attribute.value;
+    }
+    return 0;
 }
 
 int fatbin_find(const fatbin *code, const char *name, fatbin_kernel *kernel)
@@ -151,5 +181,7 @@ int fatbin_find(const fatbin *code, const char *name, fatbin_kernel *kernel)
         if (attribute.name == ATTRIBUTE_MAX_THREADS) memcpy(&kernel->threads, at, sizeof kernel->threads);
         at += attribute.value;
     }
+    kernel->registers = attribute_of(code, name, ATTRIBUTE_REGISTERS);
+    kernel->stack = attribute_of(code, name, ATTRIBUTE_FRAME_SIZE);
     return 1;
 }

@@ -16,6 +16,8 @@ typedef struct fatbin {
 typedef struct fatbin_kernel {
     uint32_t argument_count, threads; /* threads: the most of one block */
     uint64_t sizes[FATBIN_ARGUMENTS];
+    uint32_t registers; /* of one thread */
+    uint32_t stack;     /* bytes of one thread in device memory: spilled registers, arrays that are not in registers */
 } fatbin_kernel;
 
 /* capability: 90 is 9.0.  NULL, or what is wrong with the image; then there is nothing to close. */
