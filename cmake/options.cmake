@@ -2,7 +2,7 @@
 option(AIOS_TOOLS "build the aios command" ON)
 option(AIOS_EXAMPLES "build the examples" ON)
 option(AIOS_BENCHMARKS "build the benchmarks" ON)
-option(AIOS_BACKENDS "build the plugins whose kernel compilers are there" ON)
+set(AIOS_BACKENDS "cuda;hip;xpu" CACHE STRING "plugins to build where their kernels' compilers are there; OFF: none")
 option(AIOS_TESTS "build the tests (needs cmocka)" ON)
 option(AIOS_WERROR "warnings are errors" OFF)
 set(AIOS_SANITIZE "" CACHE STRING "sanitizers for everything: address,undefined or thread")

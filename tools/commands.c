@@ -82,6 +82,24 @@ static const char data_examples[] =
     "The tasks of ARC-AGI:\n"
     "  aios data arc --training-dir arc/training --evaluation-dir arc/evaluation --augmentations 300 --output-dir data/arc\n";
 
+static const struct flag hrm_flags[] = {
+    {"watch", NULL, "", "solve: show the grid after every segment"},
+};
+
+static const char hrm_examples[] =
+    "Teach a small model to solve 4x4 Sudokus, on two CPU cores in minutes:\n"
+    "  aios data sudoku --puzzle-size 4 --train-count 3000 --output-dir data/sudoku-4x4\n"
+    "  aios hrm train --data-path data/sudoku-4x4 --hidden-size 128 --num-heads 4 --h-layers 1 --l-layers 1 --halt-max-steps 8\n"
+    "      --global-batch-size 128 --lr 5e-4 --lr-warmup-steps 100 --steps 2000 --save-dir runs/sudoku\n"
+    "Ask it:\n"
+    "  aios hrm solve --model runs/sudoku/checkpoints/step-00002000 1..4..1.2..14..2\n"
+    "How many of the test puzzles does it solve?\n"
+    "  aios hrm eval --model runs/sudoku/checkpoints/step-00002000 --data-path data/sudoku-4x4\n";
+
+static const char hrm_notes[] = "A grid is its cells row by row: digits, and . or 0 for a blank (mazes: # space S G); blanks and line ends "
+                                "between are fine, and - reads\n"
+                                "it from standard input.  Ctrl-C ends training after its step and saves.\n";
+
 static const char chunks_examples[] = "How far is a run, and who works on what?\n"
                                       "  aios chunks runs/notes\n"
                                       "A state of an earlier program, as JSON:\n"
@@ -95,6 +113,8 @@ const struct command commands[] = {
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
     {"data", "make or convert puzzles", "sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
+    {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
+     COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,

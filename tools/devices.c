@@ -133,6 +133,15 @@ static void print_masks(void)
         if (getenv(masks[i])) (void)printf("%s is \"%s\": numbers count what it shows.\n", masks[i], getenv(masks[i]));
 }
 
+/* Devices of a usable backend that are not listed, and why. */
+static void print_left_out(const aios_device_list *list)
+{
+    for (uint32_t i = 0; i < aios_device_list_backend_count(list); i++) {
+        const aios_backend_entry *b = aios_device_list_get_backend(list, i);
+        if (b->status == AIOS_OK && b->reason[0]) (void)printf("Left out: %s\n", b->reason);
+    }
+}
+
 static void print_gpus(const aios_device_list *list)
 {
     struct grid grid = {0, 0, 0, NULL};
@@ -145,10 +154,12 @@ static void print_gpus(const aios_device_list *list)
         grid_add(&grid, id, device->info.vendor, model_name(&device->info), show_vram(device->info.memory_total, memory),
                  device->info.backend);
     }
-    if (grid.rows > 1)
+    if (grid.rows > 1) {
         grid_print(&grid, stdout);
-    else
+        print_left_out(list);
+    } else {
         print_no_gpu(list);
+    }
     grid_free(&grid);
 }
 

@@ -9,7 +9,7 @@
 static const struct {
     uint32_t scope;
     const char *command;
-} scopes[] = {{AIOS_SCOPE_TRAIN, "train"}, {AIOS_SCOPE_EVAL, "eval"}, {AIOS_SCOPE_GENERATE, "generate"}, {AIOS_SCOPE_DATA, "data"}};
+} scopes[] = {{AIOS_SCOPE_TRAIN, "train"}, {AIOS_SCOPE_EVAL, "eval"}, {AIOS_SCOPE_GENERATE, "generate"}, {AIOS_SCOPE_DATA, "data"}, {AIOS_SCOPE_HRM, "hrm"}};
 
 static aios_option_info option_at(uint32_t index)
 {

@@ -89,6 +89,7 @@ int run_doctor(struct tool *tool);
 int run_eval(struct tool *tool);
 int run_generate(struct tool *tool);
 int run_help(struct tool *tool);
+int run_hrm(struct tool *tool);
 int run_list_gpus(struct tool *tool);
 int run_options(struct tool *tool);
 int run_resolve(struct tool *tool);

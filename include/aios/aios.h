@@ -9,6 +9,7 @@
 #include <aios/dataset.h>
 #include <aios/device.h>
 #include <aios/graph.h>
+#include <aios/hrm.h>
 #include <aios/hardware.h>
 #include <aios/model.h>
 #include <aios/options.h>

@@ -26,8 +26,8 @@ typedef struct aios_allocator {
 /* One line without the newline; level is AIOS_LOG_….  Called from any thread, one call at a time per context. */
 typedef void (*aios_log_fn)(void *user, int32_t level, const char *message);
 
-/* Something happened: `name` says what ("step", "eval", "checkpoint_save"), `json` is an object with its fields (each
- * trainer's are listed in trainer.h).  Called from any thread, one call at a time per context; both strings live for
+/* Something happened: `name` says what ("step", "eval", "checkpoint_save"), `json` is an object with its fields (listed
+ * in trainer.h and hardware.h).  Called from any thread, one call at a time per context; both strings live for
  * the call.  The function must not call back into the handle that reports, except aios_trainer_stop. */
 typedef void (*aios_event_fn)(void *user, const char *name, const char *json);
 

@@ -38,12 +38,21 @@ AIOS_API aios_status aios_graph_finish(aios_graph *graph);
 AIOS_API aios_tensor aios_graph_input(aios_graph *graph, const char *name, int32_t type, const int32_t *shape, int32_t rank);
 
 enum { AIOS_INIT_ZERO = 0, AIOS_INIT_ONE = 1, AIOS_INIT_NORMAL = 2, AIOS_INIT_TRUNCATED_NORMAL = 3, AIOS_INIT_CONSTANT = 4 };
-enum { AIOS_GROUP_DECAY = 0, AIOS_GROUP_NO_DECAY = 1 }; /* weight decay applies to group 0 */
+enum {
+    AIOS_GROUP_DECAY = 0,
+    AIOS_GROUP_NO_DECAY = 1,
+    AIOS_GROUP_FROZEN = 2
+}; /* weight decay applies to group 0; FROZEN is never changed */
 
 /* A trained tensor.  init_scale: the deviation of NORMAL and TRUNCATED_NORMAL (cut at two deviations, deviation kept), the value of
  * CONSTANT. */
 AIOS_API aios_tensor aios_graph_parameter(aios_graph *graph, const char *name, const int32_t *shape, int32_t rank, int32_t init,
                                           float init_scale, int32_t group);
+
+/* (…, n): the rows `ids` (…) of a table (rows, n) f32, zero at first, that is too big for a gradient of its own size: an embedding of
+ * puzzles.  A step moves the rows that its run used by the sign of their summed gradient, with decay (rows_… of aios_optimizer_options):
+ * one run in a step.  The table is saved and loaded like a parameter of this name. */
+AIOS_API aios_tensor aios_graph_rows(aios_graph *graph, const char *name, int32_t rows, int32_t n, aios_tensor ids);
 
 /* A tensor (AIOS_I32, or AIOS_F32: then of the storage type of activations) that lives on the device from run to run, zero at first, shared
  * by the plans of one aios_parameters by its name: a key-value cache, a recurrent carry.  Never differentiated. */
@@ -92,9 +101,11 @@ AIOS_API aios_tensor aios_graph_attention(aios_graph *graph, aios_tensor qkv, co
 
 /* length entries of `axis` from `start`; and the same memory under another shape. */
 AIOS_API aios_tensor aios_graph_slice(aios_graph *graph, aios_tensor x, int32_t axis, int32_t start, int32_t length);
+/* b behind a along an axis; the other dimensions are the same. */
+AIOS_API aios_tensor aios_graph_concat(aios_graph *graph, aios_tensor a, aios_tensor b, int32_t axis);
 AIOS_API aios_tensor aios_graph_reshape(aios_graph *graph, aios_tensor x, const int32_t *shape, int32_t rank);
 /* Entry i of the first dimension is a's where mask[i] is not 0, else b's; mask (B) i32; b may have rank one less than a: one row for all.
- */
+ * Integers too, then a and b of one shape. */
 AIOS_API aios_tensor aios_graph_select(aios_graph *graph, aios_tensor mask, aios_tensor a, aios_tensor b);
 /* x as a constant: no gradient flows through. */
 AIOS_API aios_tensor aios_graph_detach(aios_graph *graph, aios_tensor x);
@@ -109,8 +120,23 @@ enum { AIOS_SOFTMAX = 0, AIOS_STABLEMAX = 1 };
  * Returns the losses of the rows (…) f32.  A run divides the whole loss by the step's weight (plan.h).  The plan counts
  * labels that are not ignored, and among them the rows whose largest logit is the label's. */
 AIOS_API aios_tensor aios_graph_cross_entropy(aios_graph *graph, aios_tensor logits, aios_tensor labels, int32_t kind, float weight);
+/* A sequence counts as much however many of its labels do: adds weight * sum over sequences of the mean loss of the labels that are not
+ * ignored; logits (B, …, V), labels (B, …).  Returns the means (B) f32.  The plan counts labels and hits as above. */
+AIOS_API aios_tensor aios_graph_sequence_cross_entropy(aios_graph *graph, aios_tensor logits, aios_tensor labels, int32_t kind,
+                                                       float weight);
+/* (B) f32 of what the call above returned: 1 where every label that counts is predicted right, else 0. */
+AIOS_API aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor means);
 /* The same for weight * sum of binary cross-entropy of logits x against targets in [0, 1] (f32), any equal shapes. */
 AIOS_API aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight);
+/* Adaptive computation time (Graves, 2016, as the HRM reference has it) for B sequences, of which each is run until it halts.
+ * running (B) i32: 0 where the sequence halted (or none was there yet).  steps (B) i32 = (running ? steps : 0) + 1. */
+AIOS_API aios_tensor aios_graph_count_steps(aios_graph *graph, aios_tensor steps, aios_tensor running);
+/* running (B) i32 after the step: 0 at step max_steps and, where min_steps (B) i32 is given, where q's halt > go on and steps >= min_steps;
+ * q (B, 2) = [halt, go on]. */
+AIOS_API aios_tensor aios_graph_halt(aios_graph *graph, aios_tensor steps, aios_tensor q, aios_tensor min_steps, int32_t max_steps);
+/* What "go on" ought to have said: (B) f32 = sigmoid of the next step's halt at the last step, else of the larger of its two. */
+AIOS_API aios_tensor aios_graph_halt_target(aios_graph *graph, aios_tensor steps, aios_tensor next_q, int32_t max_steps);
+
 /* Keeps a tensor so that aios_plan_read finds it under `name`. */
 AIOS_API void aios_graph_output(aios_graph *graph, const char *name, aios_tensor x);
 /* With gradient checkpointing, what was recorded between two marks is computed again in the backward pass instead of being

@@ -15,7 +15,7 @@ extern "C" {
 typedef struct aios_options aios_options;
 
 /* What an option is for; a handle accepts the options of its scopes. */
-enum { AIOS_SCOPE_TRAIN = 1, AIOS_SCOPE_EVAL = 2, AIOS_SCOPE_GENERATE = 4, AIOS_SCOPE_DATA = 8 };
+enum { AIOS_SCOPE_TRAIN = 1, AIOS_SCOPE_EVAL = 2, AIOS_SCOPE_GENERATE = 4, AIOS_SCOPE_DATA = 8, AIOS_SCOPE_HRM = 16 };
 enum { AIOS_OPTION_INT = 0, AIOS_OPTION_FLOAT = 1, AIOS_OPTION_BOOL = 2, AIOS_OPTION_STRING = 3, AIOS_OPTION_CHOICE = 4 };
 
 typedef struct aios_option_info {

@@ -51,7 +51,8 @@ AIOS_API aios_status aios_parameters_create(aios_device *device, const aios_grap
 AIOS_API void aios_parameters_destroy(aios_parameters *parameters);              /* after its plans and optimizers */
 AIOS_API aios_device *aios_parameters_device(const aios_parameters *parameters); /* borrowed */
 AIOS_API uint32_t aios_parameters_count(const aios_parameters *parameters);
-AIOS_API uint64_t aios_parameters_total(const aios_parameters *parameters); /* elements, without padding */
+AIOS_API uint64_t
+aios_parameters_total(const aios_parameters *parameters); /* trained elements, without padding; neither tables nor frozen ones */
 AIOS_API aios_status aios_parameters_info(const aios_parameters *parameters, uint32_t index, aios_parameter_info *info);
 /* Draws every parameter as the graph said, from its name and the seed: the same on every device and in any order. */
 AIOS_API aios_status aios_parameters_initialize(aios_parameters *parameters, uint64_t seed);
@@ -127,10 +128,12 @@ typedef struct aios_optimizer_options {
     double loss_scale;       /* initial; 1 without a scaler */
     int32_t growth_interval; /* steps without overflow before the scale doubles; 0: the scale stays */
     int32_t reserved;
+    double rows_lr_factor;    /* tables of rows (aios_graph_rows): their learning rate as a multiple of lr … */
+    double rows_weight_decay; /* … and their decay */
 } aios_optimizer_options;
 #define AIOS_OPTIMIZER_OPTIONS_INIT                                                                                                        \
     {                                                                                                                                      \
-        sizeof(aios_optimizer_options), AIOS_ADAMW, 0.9, 0.95, 1e-8, 0.1, 1.0, 1.0, 0, 0                                                   \
+        sizeof(aios_optimizer_options), AIOS_ADAMW, 0.9, 0.95, 1e-8, 0.1, 1.0, 1.0, 0, 0, 1.0, 0.1                                         \
     }
 
 AIOS_API aios_status aios_optimizer_create(aios_parameters *parameters, const aios_optimizer_options *options, aios_optimizer **optimizer);

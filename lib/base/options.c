@@ -13,7 +13,8 @@
 #define E            AIOS_SCOPE_EVAL
 #define G            AIOS_SCOPE_GENERATE
 #define D            AIOS_SCOPE_DATA
-#define ALL_SCOPES   (T | E | G | D)
+#define H            AIOS_SCOPE_HRM
+#define ALL_SCOPES   (T | E | G | D | H)
 #define NAME_MOST    64
 #define SHOWN_MOST   160 /* characters of a wrong value that an error repeats */
 #define SEGMENT_MOST 128
@@ -67,7 +68,7 @@ struct aios_options {
 /* "train, eval and generate" */
 static const char *scope_text(uint32_t scopes, char text[SCOPE_TEXT])
 {
-    static const char *const names[] = {"train", "eval", "generate", "data"}; /* in the order of their bits */
+    static const char *const names[] = {"train", "eval", "generate", "data", "hrm"}; /* in the order of their bits */
     size_t used = 0;
     text[0] = 0;
     for (size_t i = 0; i < COUNT_OF(names) && used < SCOPE_TEXT; i++) {
@@ -292,7 +293,7 @@ aios_status aios_options_create(aios_context *context, uint32_t scopes, aios_opt
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_options_create: context and options must not be NULL");
     *options = NULL;
     if (!scopes || scopes & ~(uint32_t)ALL_SCOPES)
-        return FAIL(AIOS_INVALID_ARGUMENT, "scopes are 0x%x: they must be one or more of AIOS_SCOPE_TRAIN, _EVAL, _GENERATE and _DATA",
+        return FAIL(AIOS_INVALID_ARGUMENT, "scopes are 0x%x: they must be one or more of AIOS_SCOPE_TRAIN, _EVAL, _GENERATE, _DATA and _HRM",
                     scopes);
     aios_options *made = aios_new(context, aios_options);
     if (!made) return AIOS_OUT_OF_MEMORY;

@@ -24,7 +24,7 @@ aios_status new_scratch(struct builder *b, uint64_t size, int32_t *buffer)
     return add_buffer(b->plan, &(struct buffer){.size = size ? size : 4, .first = -1, .last = -1, .scratch = 1}, buffer);
 }
 
-static aios_status fixed_buffer(struct builder *b, void *address, int32_t *buffer)
+aios_status fixed_buffer(struct builder *b, void *address, int32_t *buffer)
 {
     return add_buffer(b->plan, &(struct buffer){.fixed = address, .first = -1, .last = -1}, buffer);
 }
@@ -161,6 +161,7 @@ static aios_status place_leaf(struct builder *b, aios_tensor x)
         if (!found)
             return FAIL(AIOS_NOT_FOUND, "the graph's parameter '%s' is not among the %zu parameters on the device", t->name, p->count);
         TRY_QUIET(same_leaf(t, found->shape, found->rank, "parameter"));
+        if (found->table) return fixed_buffer(b, found->table, &b->value[x]);
         return fixed_buffer(b, (char *)p->weight + found->offset * storage_size(p->storage), &b->value[x]);
     }
     if (t->kind == TENSOR_STATE) {

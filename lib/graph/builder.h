@@ -42,6 +42,18 @@ aios_status pass_gradient(struct builder *b, aios_tensor x, int32_t buffer);
 /* The f32 gradient of a parameter (or rows of one). */
 aios_status parameter_sink(struct builder *b, aios_tensor x, int32_t *buffer, int64_t *offset);
 
+/* emit_sequence.c: forward and backward of the operations on whole sequences and tables, for emit.c's table. */
+#define SEQUENCE_OPS(OP) OP(rows) OP(concat) OP(sequence_correct) OP(halting_steps) OP(halting_running) OP(halting_target)
+#define DECLARE_OP_(name)                                                                                                                  \
+    aios_status forward_##name(struct builder *b, size_t index);                                                                           \
+    aios_status backward_##name(struct builder *b, size_t index, int32_t dy);
+SEQUENCE_OPS(DECLARE_OP_)
+#undef DECLARE_OP_
+aios_status emit_sequence_loss(struct builder *b, size_t index, struct instruction *loss);
+
+/* A buffer at an address that is not the arena's. */
+aios_status fixed_buffer(struct builder *b, void *address, int32_t *buffer);
+
 /* emit.c */
 aios_status emit_forward(struct builder *b, size_t node);
 aios_status emit_backward(struct builder *b, size_t node, int32_t dy);

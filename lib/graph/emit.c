@@ -394,6 +394,12 @@ static aios_status forward_select(struct builder *b, size_t index)
     int32_t y, n, rows;
     select_rows(b, x, &rows, &n);
     TRY_QUIET(output_buffer(b, node, &y));
+    if (T(x)->type == AIOS_I32)
+        return emit(b, &(struct instruction){.run = run_select_i32,
+                                             .label = "select",
+                                             .buffer = {y, VALUE(mask), VALUE(x), VALUE(z)},
+                                             .offset = {0, OFFSET(mask), OFFSET(x), OFFSET(z)},
+                                             .number = {T(x)->shape[0], T(x)->count / T(x)->shape[0]}});
     return emit(b, &(struct instruction){.run = run_select,
                                          .label = "select",
                                          .buffer = {y, VALUE(mask), VALUE(x), VALUE(z)},
@@ -717,7 +723,7 @@ static aios_status forward_cross_entropy(struct builder *b, size_t index)
                             .real = {node->weight},
                             .number = {rows, n, b->pitch[logits], node->kind, gradient}};
     TRY_QUIET(output_buffer(b, node, &i.buffer[0]));
-    TRY_QUIET(new_scratch(b, (uint64_t)rows * 4, &i.buffer[1]));
+    if (!node->length) TRY_QUIET(new_scratch(b, (uint64_t)rows * 4, &i.buffer[1]));
     i.buffer[2] = VALUE(logits);
     i.offset[2] = OFFSET(logits);
     if (gradient && !exclusive(b, logits)) {
@@ -735,7 +741,7 @@ static aios_status forward_cross_entropy(struct builder *b, size_t index)
     TRY_QUIET(new_scratch(b, (uint64_t)b->plan->parts * 4, &i.buffer[5]));
     i.buffer[6] = b->losses;
     b->aux[index][0] = gradient ? i.buffer[2] : 0;
-    return emit(b, &i);
+    return node->length ? emit_sequence_loss(b, index, &i) : emit(b, &i);
 }
 
 static aios_status backward_cross_entropy(struct builder *b, size_t index, int32_t dy)

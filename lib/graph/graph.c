@@ -164,14 +164,14 @@ aios_tensor aios_graph_parameter(aios_graph *graph, const char *name, const int3
                                  int32_t group)
 {
     if (!graph || !usable(graph, "aios_graph_parameter")) return 0;
-    if (init < AIOS_INIT_ZERO || init > AIOS_INIT_CONSTANT || group < AIOS_GROUP_DECAY || group > AIOS_GROUP_NO_DECAY)
+    if (init < AIOS_INIT_ZERO || init > AIOS_INIT_CONSTANT || group < AIOS_GROUP_DECAY || group > AIOS_GROUP_FROZEN)
         return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "aios_graph_parameter: '%s' has init %d, group %d: 0 to %d and 0 to %d are allowed",
-                       name ? name : "", init, group, AIOS_INIT_CONSTANT, AIOS_GROUP_NO_DECAY);
+                       name ? name : "", init, group, AIOS_INIT_CONSTANT, AIOS_GROUP_FROZEN);
     struct tensor t = {.kind = TENSOR_PARAMETER, .type = TYPE_ACTIVATION, .init = init, .init_scale = init_scale, .group = group};
     aios_tensor made = add_leaf(graph, "aios_graph_parameter", name, &t, shape, rank);
     if (made) {
         graph->tensors[made].root = made;
-        graph->tensors[made].differentiated = 1;
+        graph->tensors[made].differentiated = group != AIOS_GROUP_FROZEN;
     }
     return made;
 }
@@ -275,6 +275,24 @@ aios_tensor aios_graph_embedding(aios_graph *graph, aios_tensor table, aios_tens
     memcpy(shape, i->shape, sizeof shape);
     shape[rank - 1] = t->shape[1];
     struct node node = {.op = OP_embedding, .input = {table, ids}};
+    return add_node(graph, &node, TYPE_ACTIVATION, shape, rank);
+}
+
+aios_tensor aios_graph_rows(aios_graph *graph, const char *name, int32_t rows, int32_t n, aios_tensor ids)
+{
+    static const char call[] = "aios_graph_rows";
+    if (!graph || !usable(graph, call)) return 0;
+    const struct tensor *i = operand(graph, call, "ids", ids);
+    if (!i) return 0;
+    if (i->type != AIOS_I32 || i->rank >= AIOS_RANK_MAX)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: ids must be integers of rank 1 to %d", call, AIOS_RANK_MAX - 1);
+    int32_t shape[AIOS_RANK_MAX] = {0}, rank = i->rank + 1;
+    memcpy(shape, i->shape, sizeof i->shape);
+    shape[rank - 1] = n;
+    struct tensor t = {.kind = TENSOR_PARAMETER, .type = AIOS_F32, .is_table = 1, .differentiated = 1};
+    aios_tensor table = add_leaf(graph, call, name, &t, (int32_t[]){rows, n}, 2);
+    if (!table) return 0;
+    struct node node = {.op = OP_rows, .input = {table, ids}};
     return add_node(graph, &node, TYPE_ACTIVATION, shape, rank);
 }
 
@@ -478,6 +496,26 @@ aios_tensor aios_graph_slice(aios_graph *graph, aios_tensor x, int32_t axis, int
     return y;
 }
 
+aios_tensor aios_graph_concat(aios_graph *graph, aios_tensor a, aios_tensor b, int32_t axis)
+{
+    static const char call[] = "aios_graph_concat";
+    if (!graph || !usable(graph, call) || !(a = activation(graph, call, "a", a)) || !(b = activation(graph, call, "b", b))) return 0;
+    struct tensor ta = graph->tensors[a], tb = graph->tensors[b];
+    if (axis < 0) axis += ta.rank;
+    int fits = ta.rank == tb.rank && axis >= 0 && axis < ta.rank;
+    for (int32_t i = 0; fits && i < ta.rank; i++) fits = i == axis || ta.shape[i] == tb.shape[i];
+    if (!fits || ta.shape[axis] > INT32_MAX - tb.shape[axis]) {
+        char as[64], bs[64];
+        tensor_shape_text(&ta, as);
+        tensor_shape_text(&tb, bs);
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: a %s and b %s along axis %d: the other dimensions must be the same", call, as, bs,
+                       axis);
+    }
+    ta.shape[axis] += tb.shape[axis];
+    struct node node = {.op = OP_concat, .input = {a, b}, .axis = axis};
+    return add_node(graph, &node, TYPE_ACTIVATION, ta.shape, ta.rank);
+}
+
 aios_tensor aios_graph_reshape(aios_graph *graph, aios_tensor x, const int32_t *shape, int32_t rank)
 {
     static const char call[] = "aios_graph_reshape";
@@ -500,10 +538,30 @@ aios_tensor aios_graph_reshape(aios_graph *graph, aios_tensor x, const int32_t *
     return y;
 }
 
+static aios_tensor select_integers(aios_graph *graph, aios_tensor mask, aios_tensor a, aios_tensor b)
+{
+    static const char call[] = "aios_graph_select";
+    const struct tensor *m = operand(graph, call, "mask", mask), *tb = m ? operand(graph, call, "b", b) : NULL;
+    if (!m || !tb) return 0;
+    struct tensor ta = graph->tensors[a];
+    if (m->type != AIOS_I32 || m->count != ta.shape[0] || tb->type != AIOS_I32 || tb->count != ta.count)
+        return MISTAKE(
+            graph, AIOS_INVALID_ARGUMENT,
+            "%s: mask has %lld entries, a %d rows of %lld integers in all, b %lld: a and b must be integers of one shape, mask one for "
+            "each row",
+            call, (long long)m->count, ta.shape[0], (long long)ta.count, (long long)tb->count);
+    struct node node = {.op = OP_select, .input = {a, b, mask}};
+    return add_node(graph, &node, AIOS_I32, ta.shape, ta.rank);
+}
+
 aios_tensor aios_graph_select(aios_graph *graph, aios_tensor mask, aios_tensor a, aios_tensor b)
 {
     static const char call[] = "aios_graph_select";
-    if (!graph || !usable(graph, call) || !(a = activation(graph, call, "a", a)) || !(b = activation(graph, call, "b", b))) return 0;
+    if (!graph || !usable(graph, call)) return 0;
+    const struct tensor *first = operand(graph, call, "a", a);
+    if (!first) return 0;
+    if (first->type == AIOS_I32) return select_integers(graph, mask, a, b);
+    if (!(a = activation(graph, call, "a", a)) || !(b = activation(graph, call, "b", b))) return 0;
     const struct tensor *m = operand(graph, call, "mask", mask);
     if (!m) return 0;
     struct tensor ta = graph->tensors[a], tb = graph->tensors[b];
@@ -578,6 +636,30 @@ aios_tensor aios_graph_cross_entropy(aios_graph *graph, aios_tensor logits, aios
     return add_loss(graph, &node, &shape);
 }
 
+aios_tensor aios_graph_sequence_cross_entropy(aios_graph *graph, aios_tensor logits, aios_tensor labels, int32_t kind, float weight)
+{
+    aios_tensor losses = aios_graph_cross_entropy(graph, logits, labels, kind, weight);
+    if (!losses) return 0;
+    struct tensor *t = &graph->tensors[losses];
+    graph->nodes[t->node].length = (int32_t)(t->count / t->shape[0]);
+    t->rank = 1;
+    t->count = t->shape[0];
+    return losses;
+}
+
+aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor means)
+{
+    static const char call[] = "aios_graph_sequence_correct";
+    if (!graph || !usable(graph, call)) return 0;
+    const struct tensor *t = operand(graph, call, "means", means);
+    if (!t) return 0;
+    const struct node *loss = t->node >= 0 ? &graph->nodes[t->node] : NULL;
+    if (!loss || loss->op != OP_cross_entropy || !loss->length)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: means must be what aios_graph_sequence_cross_entropy returned", call);
+    struct node node = {.op = OP_sequence_correct, .input = {means, loss->input[1]}, .length = loss->length};
+    return add_node(graph, &node, AIOS_F32, (int32_t[]){t->shape[0]}, 1);
+}
+
 aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight)
 {
     static const char call[] = "aios_graph_bce_with_logits";
@@ -590,6 +672,63 @@ aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_te
     struct tensor shape = *t;
     struct node node = {.op = OP_bce, .input = {x, targets}, .weight = weight};
     return add_loss(graph, &node, &shape);
+}
+
+/* steps (B) i32, and q (B, 2) numbers where it is asked for. */
+static int check_halting(aios_graph *graph, const char *call, aios_tensor steps, aios_tensor *q, int32_t max_steps)
+{
+    const struct tensor *s = operand(graph, call, "steps", steps);
+    if (!s || !(*q = activation(graph, call, "q", *q))) return 0;
+    const struct tensor *v = &graph->tensors[*q];
+    s = &graph->tensors[steps];
+    if (s->type == AIOS_I32 && v->count == 2 * s->count && tensor_last(v) == 2 && max_steps > 0) return 1;
+    char shape[64];
+    tensor_shape_text(v, shape);
+    (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT,
+                  "%s: steps has %lld entries, q is %s, max_steps %d: steps must be integers, q two for each, max_steps at least 1", call,
+                  (long long)s->count, shape, max_steps);
+    return 0;
+}
+
+aios_tensor aios_graph_count_steps(aios_graph *graph, aios_tensor steps, aios_tensor running)
+{
+    static const char call[] = "aios_graph_count_steps";
+    if (!graph || !usable(graph, call)) return 0;
+    const struct tensor *s = operand(graph, call, "steps", steps), *r = s ? operand(graph, call, "running", running) : NULL;
+    if (!s || !r) return 0;
+    if (s->type != AIOS_I32 || r->type != AIOS_I32 || s->count != r->count)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: steps has %lld entries, running %lld: both must be integers, as many", call,
+                       (long long)s->count, (long long)r->count);
+    struct tensor copy = *s;
+    struct node node = {.op = OP_halting_steps, .input = {steps, running}};
+    return add_node(graph, &node, AIOS_I32, copy.shape, copy.rank);
+}
+
+aios_tensor aios_graph_halt(aios_graph *graph, aios_tensor steps, aios_tensor q, aios_tensor min_steps, int32_t max_steps)
+{
+    static const char call[] = "aios_graph_halt";
+    if (!graph || !usable(graph, call) || !check_halting(graph, call, steps, &q, max_steps)) return 0;
+    struct tensor s = graph->tensors[steps];
+    const struct tensor *m = min_steps ? operand(graph, call, "min_steps", min_steps) : NULL;
+    if (min_steps && (!m || m->type != AIOS_I32 || m->count != s.count))
+        return m ? MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: min_steps has %lld entries: %lld integers are wanted", call,
+                           (long long)m->count, (long long)s.count)
+                 : 0;
+    struct node node = {.op = OP_halting_running, .input = {steps, q, min_steps}, .limit = max_steps};
+    aios_tensor running = add_node(graph, &node, AIOS_I32, s.shape, s.rank);
+    if (running) graph->tensors[running].differentiated = 0;
+    return running;
+}
+
+aios_tensor aios_graph_halt_target(aios_graph *graph, aios_tensor steps, aios_tensor next_q, int32_t max_steps)
+{
+    static const char call[] = "aios_graph_halt_target";
+    if (!graph || !usable(graph, call) || !check_halting(graph, call, steps, &next_q, max_steps)) return 0;
+    struct tensor s = graph->tensors[steps];
+    struct node node = {.op = OP_halting_target, .input = {steps, next_q}, .limit = max_steps};
+    aios_tensor target = add_node(graph, &node, AIOS_F32, s.shape, s.rank);
+    if (target) graph->tensors[target].differentiated = 0;
+    return target;
 }
 
 void aios_graph_output(aios_graph *graph, const char *name, aios_tensor x)

@@ -23,6 +23,7 @@ struct tensor {
     int32_t consumers;      /* nodes that read it */
     int32_t root;           /* parameter that this is a run of whole rows of (itself for a parameter); 0 none */
     int64_t root_offset;    /* elements from the parameter's first */
+    int32_t is_table;       /* 1: rows of it are looked up and moved by their sign */
     int32_t differentiated; /* 1: a gradient is wanted */
     int32_t is_output;
     int32_t init, group; /* of a parameter */
@@ -47,6 +48,12 @@ struct tensor {
     OP(slice)                                                                                                                              \
     OP(alias)                                                                                                                              \
     OP(select)                                                                                                                             \
+    OP(rows)                                                                                                                               \
+    OP(concat)                                                                                                                             \
+    OP(sequence_correct)                                                                                                                   \
+    OP(halting_steps)                                                                                                                      \
+    OP(halting_running)                                                                                                                    \
+    OP(halting_target)                                                                                                                     \
     OP(cross_entropy)                                                                                                                      \
     OP(bce)
 
@@ -67,6 +74,8 @@ struct node {
     int32_t no_gradient;
     int32_t layout, activation;                 /* linear */
     int32_t kind;                               /* cross_entropy */
+    int32_t length;                             /* cross_entropy: labels of a sequence, 0: each for itself */
+    int32_t limit;                              /* halting: the last step */
     float weight;                               /* losses */
     float factor;                               /* scale; eps of norms */
     int32_t axis, start;                        /* slice */

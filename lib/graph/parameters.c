@@ -33,6 +33,18 @@ const struct state *parameters_find_state(const aios_parameters *p, const char *
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
+/* The most rows of a table that a node of the graph looks up. */
+static int32_t most_rows(const aios_graph *graph, aios_tensor table)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i].op == OP_rows && graph->nodes[i].input[0] == table) {
+            int64_t count = tensor_of(graph, graph->nodes[i].input[1])->count;
+            most = count > most ? count : most;
+        }
+    return (int32_t)most;
+}
+
 static aios_status list_leaves(aios_parameters *p, const aios_graph *graph)
 {
     size_t states = 0;
@@ -52,7 +64,12 @@ static aios_status list_leaves(aios_parameters *p, const aios_graph *graph)
                                     .offset = p->padded};
             memcpy(x->name, t->name, sizeof x->name);
             memcpy(x->shape, t->shape, sizeof x->shape);
-            p->total += x->count;
+            if (t->is_table) {
+                x->is_table = p->has_tables = 1;
+                x->rows_most = most_rows(graph, (aios_tensor)i);
+                continue;
+            }
+            p->total += t->group == AIOS_GROUP_FROZEN ? 0 : x->count;
             p->padded += (x->count + BLOCK - 1) / BLOCK * BLOCK;
         } else if (t->kind == TENSOR_STATE) {
             struct state *x = &p->states[p->state_count++];
@@ -73,6 +90,15 @@ static aios_status alloc_zero(aios_parameters *p, const char *what, uint64_t siz
     return aios_stream_fill(p->stream, memory, 0, size);
 }
 
+static aios_status alloc_table(aios_parameters *p, struct parameter *x)
+{
+    TRY_QUIET(alloc_zero(p, x->name, x->count * 4, &x->table));
+    if (!p->training) return AIOS_OK;
+    TRY_QUIET(alloc_zero(p, "the gradient of rows", (uint64_t)x->rows_most * (uint64_t)x->shape[1] * 4, &x->rows_gradient));
+    TRY_QUIET(alloc_zero(p, "the ids of rows", (uint64_t)x->rows_most * 4, &x->rows_ids));
+    return aios_stream_fill(p->stream, x->rows_ids, 0xff, (uint64_t)x->rows_most * 4);
+}
+
 static aios_status alloc_buffers(aios_parameters *p)
 {
     uint64_t n = p->padded ? p->padded : BLOCK;
@@ -85,6 +111,8 @@ static aios_status alloc_buffers(aios_parameters *p)
     if (p->training) TRY_QUIET(alloc_zero(p, "gradients", n * 4, &p->gradient));
     TRY_QUIET(alloc_zero(p, "parameter groups", n / BLOCK * 4, &p->group));
     TRY_QUIET(alloc_zero(p, "the loss scale", 256, &p->scale));
+    for (size_t i = 0; i < p->count; i++)
+        if (p->list[i].is_table) TRY_QUIET(alloc_table(p, &p->list[i]));
     for (size_t i = 0; i < p->state_count; i++) TRY_QUIET(alloc_zero(p, p->states[i].name, p->states[i].size, &p->states[i].memory));
     return AIOS_OK;
 }
@@ -98,7 +126,8 @@ static aios_status write_groups(aios_parameters *p)
     float one = 1.0f;
     if (!groups) return AIOS_OUT_OF_MEMORY;
     for (size_t i = 0; i < p->count; i++)
-        for (uint64_t b = p->list[i].offset / BLOCK; b < (p->list[i].offset + p->list[i].count + BLOCK - 1) / BLOCK; b++)
+        for (uint64_t b = p->list[i].offset / BLOCK; !p->list[i].is_table && b < (p->list[i].offset + p->list[i].count + BLOCK - 1) / BLOCK;
+             b++)
             groups[b] = p->list[i].group;
     ATTEMPT_QUIET(aios_stream_copy(p->stream, p->group, groups, blocks * 4, AIOS_COPY_HOST_TO_DEVICE));
     ATTEMPT_QUIET(aios_stream_copy(p->stream, p->scale, &one, 4, AIOS_COPY_HOST_TO_DEVICE));
@@ -149,6 +178,11 @@ void aios_parameters_destroy(aios_parameters *p)
     if (!p) return;
     if (p->stream) (void)aios_stream_synchronize(p->stream);
     for (size_t i = 0; i < p->state_count; i++) aios_device_free(p->device, p->states[i].memory);
+    for (size_t i = 0; i < p->count; i++) {
+        aios_device_free(p->device, p->list[i].table);
+        aios_device_free(p->device, p->list[i].rows_gradient);
+        aios_device_free(p->device, p->list[i].rows_ids);
+    }
     if (p->weight != p->master) aios_device_free(p->device, p->weight);
     aios_device_free(p->device, p->master);
     aios_device_free(p->device, p->gradient);
@@ -267,7 +301,8 @@ static aios_status send_all(aios_parameters *p, struct wave *w, thread_pool *poo
 {
     for (size_t i = 0; i < p->count; i++) {
         const struct parameter *x = &p->list[i];
-        for (uint64_t start = 0; start < x->count; start += PIECE) {
+        if (x->is_table) TRY_QUIET(aios_stream_fill(p->stream, x->table, 0, x->count * 4));
+        for (uint64_t start = 0; !x->is_table && start < x->count; start += PIECE) {
             uint64_t count = x->count - start < PIECE ? x->count - start : PIECE;
             w->pieces[w->count++] = (struct piece){x, start, count, hash_name(x->name)};
             if (w->count == pool_threads(pool)) TRY_QUIET(send_wave(p, w, pool));
@@ -301,40 +336,42 @@ done:
     return status;
 }
 
-static aios_status locate(aios_parameters *p, const char *name, int32_t kind, uint64_t count, float **flat, const struct parameter **found)
+static aios_status locate(aios_parameters *p, const char *name, int32_t kind, uint64_t count, float **at, const struct parameter **found)
 {
     if (!p || !name) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters: parameters and name must not be NULL");
     static const char *const what[] = {"values", "gradients: make the parameters with training 1",
                                        "moments: make an optimizer that has them first", "moments: make an optimizer that has them first"};
     if (kind < AIOS_VALUE || kind > AIOS_MOMENT2) return FAIL(AIOS_INVALID_ARGUMENT, "kind is %d: 0 to %d are allowed", kind, AIOS_MOMENT2);
-    *flat = kind == AIOS_VALUE ? p->master : kind == AIOS_GRADIENT ? p->gradient : kind == AIOS_MOMENT1 ? p->moment1 : p->moment2;
-    if (!*flat) return FAIL(AIOS_WRONG_STATE, "these parameters have no %s", what[kind]);
+    float *flat = kind == AIOS_VALUE ? p->master : kind == AIOS_GRADIENT ? p->gradient : kind == AIOS_MOMENT1 ? p->moment1 : p->moment2;
+    if (!flat) return FAIL(AIOS_WRONG_STATE, "these parameters have no %s", what[kind]);
     *found = parameters_find(p, name);
     if (!*found) return FAIL(AIOS_NOT_FOUND, "no parameter is called '%s'", name);
+    if ((*found)->is_table && kind != AIOS_VALUE) return FAIL(AIOS_WRONG_STATE, "'%s' is a table of rows: it has values alone", name);
     if ((*found)->count != count)
         return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count,
                     (unsigned long long)count);
+    *at = (*found)->is_table ? (*found)->table : flat + (*found)->offset;
     return AIOS_OK;
 }
 
 aios_status aios_parameters_read(aios_parameters *p, const char *name, int32_t kind, float *to, uint64_t count)
 {
-    float *flat;
+    float *at;
     const struct parameter *x;
     if (!to) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_read: to is NULL");
-    TRY_QUIET(locate(p, name, kind, count, &flat, &x));
-    TRY(aios_stream_copy(p->stream, to, flat + x->offset, count * 4, AIOS_COPY_DEVICE_TO_HOST), "reading %s", name);
+    TRY_QUIET(locate(p, name, kind, count, &at, &x));
+    TRY(aios_stream_copy(p->stream, to, at, count * 4, AIOS_COPY_DEVICE_TO_HOST), "reading %s", name);
     return aios_stream_synchronize(p->stream);
 }
 
 aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t kind, const float *from, uint64_t count)
 {
-    float *flat;
+    float *at;
     const struct parameter *x;
     if (!from) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_write: from is NULL");
-    TRY_QUIET(locate(p, name, kind, count, &flat, &x));
-    TRY(aios_stream_copy(p->stream, flat + x->offset, from, count * 4, AIOS_COPY_HOST_TO_DEVICE), "writing %s", name);
-    for (uint64_t done = 0; kind == AIOS_VALUE && done < count; done += PIECE)
+    TRY_QUIET(locate(p, name, kind, count, &at, &x));
+    TRY(aios_stream_copy(p->stream, at, from, count * 4, AIOS_COPY_HOST_TO_DEVICE), "writing %s", name);
+    for (uint64_t done = 0; kind == AIOS_VALUE && !x->is_table && done < count; done += PIECE)
         TRY_QUIET(parameters_refresh(p, x->offset + done, count - done < PIECE ? count - done : PIECE));
     return aios_stream_synchronize(p->stream);
 }

@@ -18,6 +18,11 @@ struct parameter {
     int32_t init, group;
     float init_scale;
     uint64_t count, offset; /* elements */
+    float *table;           /* device; of a table of rows (aios_graph_rows), which is in no flat buffer; else NULL */
+    float *rows_gradient;   /* device: (rows_most, n), of the step's run … */
+    int32_t *rows_ids;      /* … and (rows_most) the rows that it used, -1 for none */
+    int32_t rows_most;
+    int32_t is_table;
 };
 
 struct state {
@@ -40,10 +45,11 @@ struct aios_parameters {
     size_t count;
     struct state *states;
     size_t state_count;
-    uint64_t total;  /* elements without padding */
-    uint64_t padded; /* elements of a flat buffer */
-    float *master;   /* device memory, as all below */
-    void *weight;    /* what forward reads: master itself in f32 */
+    uint64_t total;                 /* trained elements without padding */
+    int32_t has_tables, table_runs; /* table_runs: that gave rows a gradient since the step began */
+    uint64_t padded;                /* elements of a flat buffer */
+    float *master;                  /* device memory, as all below */
+    void *weight;                   /* what forward reads: master itself in f32 */
     float *gradient;
     float *moment1, *moment2; /* of the optimizer, while there is one */
     int32_t *group;           /* per block */

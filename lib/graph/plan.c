@@ -168,6 +168,8 @@ aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data,
 aios_status aios_plan_run(aios_plan *plan)
 {
     if (!plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_run: plan is NULL");
+    if (plan->tables && plan->parameters->table_runs++)
+        return FAIL(AIOS_WRONG_STATE, "aios_plan_run: a table of rows has its gradient already: one run in a step (aios_optimizer_begin)");
     for (size_t i = 0; i < plan->instruction_count; i++) {
         const struct instruction *instruction = &plan->instructions[i];
         aios_status status = instruction->run(plan, instruction);

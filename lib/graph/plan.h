@@ -72,6 +72,7 @@ struct aios_plan {
     aios_parameters *parameters;
     aios_stream *stream;
     int32_t storage, training;
+    int32_t tables;         /* whose rows get a gradient */
     int32_t parts;          /* partial sums of a reduction */
     struct buffer *buffers; /* [0] is none */
     size_t buffer_count, buffer_capacity;
@@ -120,6 +121,14 @@ aios_status run_cache_append(const aios_plan *plan, const struct instruction *i)
 aios_status run_attention(const aios_plan *plan, const struct instruction *i);
 aios_status run_attention_backward(const aios_plan *plan, const struct instruction *i);
 aios_status run_cross_entropy(const aios_plan *plan, const struct instruction *i);
+aios_status run_sequence_cross_entropy(const aios_plan *plan, const struct instruction *i);
+aios_status run_sequence_correct(const aios_plan *plan, const struct instruction *i);
+aios_status run_rows(const aios_plan *plan, const struct instruction *i);
+aios_status run_rows_backward(const aios_plan *plan, const struct instruction *i);
+aios_status run_select_i32(const aios_plan *plan, const struct instruction *i);
+aios_status run_halting_steps(const aios_plan *plan, const struct instruction *i);
+aios_status run_halting_running(const aios_plan *plan, const struct instruction *i);
+aios_status run_halting_target(const aios_plan *plan, const struct instruction *i);
 aios_status run_bce(const aios_plan *plan, const struct instruction *i);
 
 /* builder.c */

@@ -221,3 +221,67 @@ aios_status run_bce(const aios_plan *plan, const struct instruction *i)
     TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), NUMBER(0), plan->parts));
     return launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]);
 }
+
+/* means, hit, logits, targets, scale of sequences, partial, sums, losses of rows, scale; rows, n, pitch, kind, gradient, length; weight */
+aios_status run_sequence_cross_entropy(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t rows = NUMBER(0), length = NUMBER(5), sequences = rows / length;
+    float *sums = AT(6);
+    TRY_QUIET(launch_sequence_scale(STREAM, AT(4), AT(3), AT(8), sequences, length));
+    if (NUMBER(3) == AIOS_STABLEMAX)
+        TRY_QUIET(launch_stablemax_cross_entropy(STREAM, AT(7), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), length, NUMBER(4)));
+    else
+        TRY_QUIET(launch_softmax_cross_entropy(STREAM, AT(7), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), length, NUMBER(4)));
+    TRY_QUIET(launch_sequence_mean(STREAM, AT(0), AT(7), AT(3), sequences, length));
+    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), sequences, plan->parts));
+    TRY_QUIET(launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]));
+    return launch_count_hits(STREAM, sums + LOSS_HITS, AT(1), AT(3), rows);
+}
+
+/* correct, hit, targets; sequences, length */
+aios_status run_sequence_correct(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_sequence_correct(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1));
+}
+
+/* y, table, ids, f32 scratch where y is narrower; rows, n */
+aios_status run_rows(const aios_plan *plan, const struct instruction *i)
+{
+    void *wide = i->buffer[3] ? AT(3) : AT(0);
+    TRY_QUIET(launch_embedding_forward(plan->stream, AIOS_F32, 0, wide, AT(1), AT(2), NUMBER(0), NUMBER(1)));
+    return i->buffer[3] ? launch_cast_from_f32(STREAM, AT(0), AT(3), NUMBER(0) * NUMBER(1)) : AIOS_OK;
+}
+
+/* gradient f32, ids of the gradient, dy, ids; rows, n, room.  Rows beyond `rows` get the id -1. */
+aios_status run_rows_backward(const aios_plan *plan, const struct instruction *i)
+{
+    uint64_t rows = (uint64_t)i->number[0], room = (uint64_t)i->number[2];
+    if (room > rows) TRY_QUIET(aios_stream_fill(plan->stream, (char *)AT(1) + rows * 4, 0xff, (room - rows) * 4));
+    TRY_QUIET(aios_stream_copy(plan->stream, AT(1), AT(3), rows * 4, AIOS_COPY_DEVICE_TO_DEVICE));
+    if (plan->storage != AIOS_F32) return launch_cast_to_f32(STREAM, AT(0), AT(2), NUMBER(0) * NUMBER(1));
+    return aios_stream_copy(plan->stream, AT(0), AT(2), rows * (uint64_t)i->number[1] * 4, AIOS_COPY_DEVICE_TO_DEVICE);
+}
+
+/* y, mask, a, b; rows, n */
+aios_status run_select_i32(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_select_rows_i32(STREAM, AT(0), AT(1), AT(2), AT(3), NUMBER(0), NUMBER(1));
+}
+
+/* y, steps, running; n */
+aios_status run_halting_steps(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_halting_steps(STREAM, AT(0), AT(1), AT(2), NUMBER(0));
+}
+
+/* running, steps, q, min_steps; n, max_steps, early */
+aios_status run_halting_running(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_halting_running(STREAM, AT(0), AT(1), AT(2), AT(3), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* target, steps, q; n, max_steps */
+aios_status run_halting_target(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_halting_target(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1));
+}

@@ -9,6 +9,7 @@
 #include "embedding.kc"
 #include "gemm.kc"
 #include "loss.kc"
+#include "halting.kc"
 #include "norm.kc"
 #include "optimizer.kc"
 #include "reduce.kc"

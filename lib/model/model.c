@@ -7,7 +7,7 @@
 
 #define CONFIG_MOST ((uint64_t)16 << 20)
 
-static const struct architecture *const architectures[] = {&gpt2_architecture};
+static const struct architecture *const architectures[] = {&gpt2_architecture, &hrm_actv1_architecture};
 
 static aios_status find_architecture(const json_t *config, const struct architecture **found)
 {
@@ -18,7 +18,7 @@ static aios_status find_architecture(const json_t *config, const struct architec
             *found = architectures[i];
             return AIOS_OK;
         }
-    return FAIL(AIOS_UNSUPPORTED, "model_type is '%s': libaios knows gpt2", type);
+    return FAIL(AIOS_UNSUPPORTED, "model_type is '%s': libaios knows gpt2 and hrm_actv1", type);
 }
 
 static aios_status make(aios_context *context, const aios_model_functions *functions, aios_model **model)

@@ -54,7 +54,7 @@ struct architecture {
     /* 1: a tensor of a folder that is none of the parameters but belongs to the format; fills in kind and source. */
     int (*extra)(const char *name, struct extra_tensor *extra);
 };
-extern const struct architecture gpt2_architecture;
+extern const struct architecture gpt2_architecture, hrm_actv1_architecture;
 
 /* What the folder spells differently; AIOS_OK where it has no weights. */
 aios_status layout_read(aios_model *model, const char *folder);

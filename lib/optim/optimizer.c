@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define GROUPS 2 /* AIOS_GROUP_DECAY, AIOS_GROUP_NO_DECAY */
+#define GROUPS     4 /* AIOS_GROUP_…, and the tables of rows: */
+#define GROUP_ROWS 3
 
 struct aios_optimizer {
     aios_parameters *parameters;
@@ -132,6 +133,11 @@ aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
         row[GROUP_BETA2] = (float)o->options.beta2;
         row[GROUP_EPS] = (float)o->options.eps;
         row[GROUP_WEIGHT_DECAY] = g == AIOS_GROUP_DECAY ? (float)o->options.weight_decay : 0.0f;
+        if (g == AIOS_GROUP_FROZEN) row[GROUP_LR_FACTOR] = 0.0f;
+        if (g == GROUP_ROWS) {
+            row[GROUP_LR_FACTOR] = (float)o->options.rows_lr_factor;
+            row[GROUP_WEIGHT_DECAY] = (float)o->options.rows_weight_decay;
+        }
         row[GROUP_ONE_MINUS_BETA1] = (float)(1.0 - o->options.beta1);
         row[GROUP_ONE_MINUS_BETA2] = (float)(1.0 - o->options.beta2);
     }
@@ -139,6 +145,7 @@ aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
     TRY_QUIET(aios_event_record(o->copied[slot], p->stream));
     o->in_use[slot] = 1;
     o->next = 1 - slot;
+    p->table_runs = 0;
     if (p->padded) TRY_QUIET(aios_stream_fill(p->stream, p->gradient, 0, p->padded * sizeof(float)));
     return launch_step_begin(p->stream, AIOS_F32, 1, p->scale, o->state, o->control);
 }
@@ -161,13 +168,27 @@ static aios_status update(aios_optimizer *o, int32_t parts, uint64_t first, int3
     }
 }
 
+/* The rows that the step's run used; no run, nothing to do. */
+static aios_status update_tables(aios_optimizer *o)
+{
+    aios_parameters *p = o->parameters;
+    for (size_t i = 0; i < p->count && p->table_runs; i++) {
+        const struct parameter *x = &p->list[i];
+        if (x->is_table)
+            TRY_QUIET(launch_sign_sgd_rows(p->stream, AIOS_F32, 0, x->table, x->rows_gradient, x->rows_ids,
+                                           o->hyper + GROUP_ROWS * HYPER_ROW, x->rows_most, x->shape[1]));
+    }
+    return AIOS_OK;
+}
+
 aios_status aios_optimizer_step(aios_optimizer *o)
 {
     if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_step: optimizer is NULL");
     aios_parameters *p = o->parameters;
     int32_t blocks = (int32_t)(p->padded / BLOCK);
     TRY_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient, blocks, o->parts));
-    return update(o, o->parts, 0, blocks);
+    TRY_QUIET(update(o, o->parts, 0, blocks));
+    return update_tables(o);
 }
 
 aios_status optimizer_sum_squares(aios_optimizer *o, uint64_t first, uint64_t count, double *squares)

@@ -9,6 +9,7 @@
 #include <aios/device.h>
 #include <aios/graph.h>
 #include <aios/hardware.h>
+#include <aios/hrm.h>
 #include <aios/model.h>
 #include <aios/options.h>
 #include <aios/plan.h>
@@ -364,6 +365,22 @@ FIELD(aios_hardware_options, precision, 16);
 FIELD(aios_hardware_options, strategy, 24);
 FIELD(aios_hardware_options, os, 32);
 
+SIZE(aios_hrm_scores, 48);
+FIELD(aios_hrm_scores, struct_size, 0);
+FIELD(aios_hrm_scores, reserved, 4);
+FIELD(aios_hrm_scores, examples, 8);
+FIELD(aios_hrm_scores, exact_accuracy, 16);
+FIELD(aios_hrm_scores, accuracy, 24);
+FIELD(aios_hrm_scores, halt_accuracy, 32);
+FIELD(aios_hrm_scores, loss, 40);
+
+SIZE(aios_hrm_segment, 32);
+FIELD(aios_hrm_segment, struct_size, 0);
+FIELD(aios_hrm_segment, step, 4);
+FIELD(aios_hrm_segment, halt, 8);
+FIELD(aios_hrm_segment, go_on, 16);
+FIELD(aios_hrm_segment, answers, 24);
+
 SIZE(aios_model_functions, 56);
 FIELD(aios_model_functions, struct_size, 0);
 FIELD(aios_model_functions, vocabulary_size, 4);
@@ -422,7 +439,7 @@ FIELD(aios_plan_memory, activations, 8);
 FIELD(aios_plan_memory, unshared, 16);
 FIELD(aios_plan_memory, workspace, 24);
 
-SIZE(aios_optimizer_options, 64);
+SIZE(aios_optimizer_options, 80);
 FIELD(aios_optimizer_options, struct_size, 0);
 FIELD(aios_optimizer_options, kind, 4);
 FIELD(aios_optimizer_options, beta1, 8);
@@ -433,6 +450,8 @@ FIELD(aios_optimizer_options, max_norm, 40);
 FIELD(aios_optimizer_options, loss_scale, 48);
 FIELD(aios_optimizer_options, growth_interval, 56);
 FIELD(aios_optimizer_options, reserved, 60);
+FIELD(aios_optimizer_options, rows_lr_factor, 64);
+FIELD(aios_optimizer_options, rows_weight_decay, 72);
 
 SIZE(aios_step_result, 40);
 FIELD(aios_step_result, struct_size, 0);

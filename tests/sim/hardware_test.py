@@ -13,9 +13,9 @@ BUILT = [backend for backend in NAMES if backend in sys.argv[1:]]  # in the orde
 
 
 class OnSimulatedDevices(unittest.TestCase):
-    def run_on(self, devices, *arguments, **more):
+    def run_on(self, devices, *arguments, fault=None, **more):
         environment = {key: value for key, value in os.environ.items() if not key.endswith(("_VISIBLE_DEVICES", "_AFFINITY_MASK"))}
-        return subprocess.run([SIM, "--devices", devices, "--", AIOS, *arguments], env={**environment, **more}, encoding="utf-8",
+        return subprocess.run([SIM, "--devices", devices, *(["--fault", fault] if fault else []), "--", AIOS, *arguments], env={**environment, **more}, encoding="utf-8",
                               capture_output=True, timeout=120, check=False)
 
     def done(self, devices, *arguments, **more):
@@ -81,6 +81,17 @@ class OnSimulatedDevices(unittest.TestCase):
         self.assertEqual(result.returncode, 2, result.stderr)
         for spec in self.specs:
             self.assertIn(spec, result.stderr)
+
+    @unittest.skipUnless("cuda" in BUILT, "no CUDA plugin")
+    def test_a_device_that_cannot_be_opened_is_left_out_with_its_reason_and_keeps_its_id(self):
+        broken = {"fault": "cuDevicePrimaryCtxRetain@cuda:0:1:forever"}
+        lines = self.run_on("cuda:2", "list-gpus", **broken).stdout.splitlines()
+        self.assertRegex(lines[1], r"^1 +NVIDIA ")
+        self.assertRegex(lines[2], r"^Left out: cuda:0: cuDevicePrimaryCtxRetain: \S")
+        result = self.run_on("cuda:2", "resolve", "gpu:0", **broken)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("device gpu:0 can't be used: cuda:0: cuDevicePrimaryCtxRetain", result.stderr)
+        self.assertEqual(json.loads(self.run_on("cuda:2", "resolve", "--json", "auto", **broken).stdout)["specs"], ["cuda:1"])
 
     def test_a_kept_selection_knows_what_is_gone(self):
         with tempfile.TemporaryDirectory() as folder:

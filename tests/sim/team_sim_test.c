@@ -38,6 +38,7 @@ CASES(embedding)
 CASES(norm)
 CASES(rope)
 CASES(attention)
+CASES(halting)
 CASES(loss)
 CASES(optimizer)
 CASES(gemm)
@@ -137,6 +138,7 @@ int main(void)
         cmocka_unit_test(norm_agrees_with_float64),
         cmocka_unit_test(rope_agrees_with_float64),
         cmocka_unit_test(attention_agrees_with_float64),
+        cmocka_unit_test(halting_agrees_with_float64),
         cmocka_unit_test(loss_agrees_with_float64),
         cmocka_unit_test(optimizer_agrees_with_float64),
         cmocka_unit_test(gemm_agrees_with_float64),

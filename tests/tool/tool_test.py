@@ -17,7 +17,7 @@ import unittest
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "data", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "generate", "data", "hrm", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -88,7 +88,7 @@ class Help(ToolTest):
 
     def test_help_has_exactly_the_options_of_the_command(self):
         options = json.loads(self.done("options", "--json"))["options"]
-        for command in ("train", "eval", "generate", "data"):
+        for command in ("train", "eval", "generate", "data", "hrm"):
             text = self.done(command, "--help")
             self.assertIn("\nExamples\n", text)
             for option in options:
@@ -248,7 +248,7 @@ class Reports(ToolTest):
         self.assertEqual(options["precision"]["alias"], "amp")
         self.assertIs(options["shuffle"]["default"], True)
         for option in options.values():
-            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data"} and option["commands"], option)
+            self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data", "hrm"} and option["commands"], option)
 
 
 class Resolve(ToolTest):
@@ -374,6 +374,51 @@ class Puzzles(ToolTest):
                     self.assertEqual(file.read(6), b"\x93NUMPY")
         maze = self.done("data", "maze", "--puzzle-size", "9", "--train-count", "5", "--test-count", "0", "--output-dir", "m")
         self.assertIn("5 examples of 81 tokens", maze)
+
+    SMALL = ["--hidden-size", "16", "--num-heads", "2", "--h-layers", "1", "--l-layers", "1", "--halt-max-steps", "3", "--expansion", "0.1",
+             "--global-batch-size", "8", "--lr", "1e-3", "--lr-warmup-steps", "5", "--device", "cpu"]
+
+    def test_hrm_trains_measures_and_solves(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "12", "--output-dir", "s")
+        events = [json.loads(line) for line in self.done("hrm", "train", "--data-path", "s", "--steps", "12", "--log-interval", "4",
+                                                         "--eval-interval", "6", "--save-dir", "run", "--json", *self.SMALL).splitlines()]
+        self.assertEqual([e["step"] for e in events if e["event"] == "step"], [4, 8, 12])
+        self.assertEqual([e["step"] for e in events if e["event"] == "eval"], [6, 12])
+        self.assertEqual(events[0]["event"], "run_start")
+        self.assertEqual(events[-1]["outcome"], "done")
+        last = [e for e in events if e["event"] == "eval"][-1]
+        model = os.path.join("run", "checkpoints", "step-00000012")
+        scores = json.loads(self.done("hrm", "eval", "--model", model, "--data-path", "s", "--global-batch-size", "5", "--json"))
+        self.assertEqual(scores["examples"], 12)
+        for name in ("exact_accuracy", "accuracy", "loss"):
+            self.assertAlmostEqual(scores[name], last[name], 5)
+        answer = json.loads(self.done("hrm", "solve", "--model", model, "1... ..2. .3.. ...4", "--json"))
+        self.assertEqual((len(answer["grid"]), len(answer["answer"])), (16, 16))
+        self.assertEqual(answer["grid"], "1.....2..3.....4")
+        self.assertTrue(1 <= answer["steps"] <= 3)
+        watched = self.done("hrm", "solve", "--model", model, "1.....2..3.....4", "--watch")
+        self.assertEqual(watched.count("segment "), answer["steps"] + watched.count("\n1 segment "))
+        with open(os.path.join(self.folder, model, "model.safetensors"), "rb") as file:
+            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        for name in ("embed_tokens.embedding_weight", "lm_head.weight", "q_head.bias", "puzzle_emb.weights", "H_init", "L_init",
+                     "H_level.layers.0.self_attn.qkv_proj.weight", "L_level.layers.0.mlp.gate_up_proj.weight"):
+            self.assertIn("model.inner." + name, header)
+
+    def test_hrm_says_what_it_can_not_do(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "9", "--test-count", "3", "--output-dir", "s")
+        self.done("data", "maze", "--puzzle-size", "5", "--train-count", "3", "--test-count", "3", "--output-dir", "m")
+        self.done("hrm", "train", "--data-path", "s", "--steps", "1", "--save-dir", "run", *self.SMALL)
+        model = os.path.join("run", "checkpoints", "step-00000001")
+        self.refused(2, ["train, eval and solve"], "hrm", "dance")
+        self.refused(2, ["data-path is empty"], "hrm", "train")
+        self.refused(2, ["nowhere"], "hrm", "train", "--data-path", "nowhere")
+        self.refused(2, ["--lr is not for hrm eval"], "hrm", "eval", "--model", model, "--data-path", "s", "--lr", "1")
+        self.refused(2, ["25 tokens", "made for others"], "hrm", "eval", "--model", model, "--data-path", "m", "--global-batch-size", "2")
+        self.refused(2, ["a puzzle of 4 cells", "takes 16"], "hrm", "solve", "--model", model, "1234")
+        self.refused(2, ["'x'"], "hrm", "solve", "--model", model, "12x4")
+        self.refused(2, ["cell 0 is 9"], "hrm", "solve", "--model", model, "8..............1")
+        self.refused(2, ["steps is 3 and epochs 2"], "hrm", "train", "--data-path", "s", "--steps", "3", "--epochs", "2", *self.SMALL)
+        self.refused(2, ["--watch"], "hrm", "eval", "--watch")
 
     def test_what_a_kind_does_not_know_is_refused(self):
         self.refused(2, ["sudoku, maze or arc", "chess"], "data", "chess", "--output-dir", "x")

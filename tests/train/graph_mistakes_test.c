@@ -87,7 +87,7 @@ static void leaves(void **state)
     MISTAKE(aios_graph_parameter(s.g, "x", SHAPE(2, 3, 6), AIOS_INIT_ONE, 0.0f, 0), AIOS_ALREADY_EXISTS, "'x'");
     MISTAKE(aios_graph_parameter(s.g, "gain", SHAPE(7), AIOS_INIT_ONE, 0.0f, 0), AIOS_ALREADY_EXISTS, "'gain'|(6)|(7)");
     MISTAKE(aios_graph_parameter(s.g, "p", SHAPE(7), 9, 0.0f, 0), AIOS_INVALID_ARGUMENT, "'p'|init 9");
-    MISTAKE(aios_graph_parameter(s.g, "p", SHAPE(7), AIOS_INIT_ONE, 0.0f, 2), AIOS_INVALID_ARGUMENT, "'p'|group 2");
+    MISTAKE(aios_graph_parameter(s.g, "p", SHAPE(7), AIOS_INIT_ONE, 0.0f, 3), AIOS_INVALID_ARGUMENT, "'p'|group 3");
     MISTAKE(aios_graph_state(s.g, "s", AIOS_U8, SHAPE(7)), AIOS_INVALID_ARGUMENT, "aios_graph_state|type is 4");
     MISTAKE_OF(aios_graph_assign(s.g, s.x, s.state), AIOS_INVALID_ARGUMENT, "aios_graph_assign|'x'|(2, 9, 4)");
     MISTAKE_OF(aios_graph_assign(s.g, s.state, s.table), AIOS_INVALID_ARGUMENT, "'state' (2, 9, 4)|(5, 6)");
@@ -238,6 +238,34 @@ static void regions_and_outputs(void **state)
     aios_context_destroy(s.context);
 }
 
+static aios_tensor integers(struct subject *s, int32_t count)
+{
+    return aios_graph_input(s->g, "n", AIOS_I32, SHAPE(count));
+}
+
+static aios_tensor numbers(struct subject *s, int32_t rows, int32_t columns)
+{
+    return aios_graph_input(s->g, "q", AIOS_F32, SHAPE(rows, columns));
+}
+
+static void sequences_and_halting(void **state)
+{
+    (void)state;
+    MISTAKE(aios_graph_concat(s.g, s.x, s.weight, 1), AIOS_INVALID_ARGUMENT, "concat|(2, 3, 6)|(4, 6)");
+    MISTAKE(aios_graph_concat(s.g, s.x, s.x, 3), AIOS_INVALID_ARGUMENT, "concat|axis 3");
+    MISTAKE(aios_graph_rows(s.g, "r", 5, 6, s.x), AIOS_INVALID_ARGUMENT, "rows|integers");
+    MISTAKE(aios_graph_rows(s.g, "table", 5, 6, s.ids), AIOS_ALREADY_EXISTS, "'table'");
+    MISTAKE(aios_graph_sequence_correct(s.g, s.x), AIOS_INVALID_ARGUMENT, "aios_graph_sequence_cross_entropy");
+    MISTAKE(aios_graph_sequence_correct(s.g, aios_graph_cross_entropy(s.g, s.x, s.ids, AIOS_SOFTMAX, 1.0f)), AIOS_INVALID_ARGUMENT,
+            "aios_graph_sequence_cross_entropy");
+    MISTAKE(aios_graph_select(s.g, integers(&s, 2), s.ids, integers(&s, 2)), AIOS_INVALID_ARGUMENT, "select|integers of one shape");
+    MISTAKE(aios_graph_count_steps(s.g, integers(&s, 2), s.ids), AIOS_INVALID_ARGUMENT, "count_steps|2 entries|6");
+    MISTAKE(aios_graph_halt(s.g, integers(&s, 2), numbers(&s, 3, 2), 0, 4), AIOS_INVALID_ARGUMENT, "halt|(3, 2)");
+    MISTAKE(aios_graph_halt(s.g, integers(&s, 2), numbers(&s, 2, 2), s.ids, 4), AIOS_INVALID_ARGUMENT, "min_steps has 6");
+    MISTAKE(aios_graph_halt(s.g, integers(&s, 2), numbers(&s, 2, 2), 0, 0), AIOS_INVALID_ARGUMENT, "max_steps 0");
+    MISTAKE(aios_graph_halt_target(s.g, s.x, numbers(&s, 2, 2), 4), AIOS_INVALID_ARGUMENT, "halt_target|integers");
+}
+
 static void nothing_happens_on_no_graph(void **state)
 {
     (void)state;
@@ -270,6 +298,7 @@ int main(void)
         cmocka_unit_test(sizes_that_do_not_fit),
         cmocka_unit_test(attention_that_can_not_be),
         cmocka_unit_test(regions_and_outputs),
+        cmocka_unit_test(sequences_and_halting),
         cmocka_unit_test(nothing_happens_on_no_graph),
     };
     return cmocka_run_group_tests_name("graph mistakes", tests, NULL, NULL);

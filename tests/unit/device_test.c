@@ -207,8 +207,17 @@ static void a_plugin_is_asked_once_per_process(void **state)
 static void a_device_is_opened_by_name_or_number(void **state)
 {
     (void)state;
-    static const char *const good[][2] = {{"cpu", "cpu:0"},     {"cpu:0", "cpu:0"}, {"null", "null:0"},
-                                          {"null:1", "null:1"}, {"0", "null:0"},    {"1", "null:1"}};
+    static const char *const good[][2] = {{"cpu", "cpu:0"},
+                                          {"cpu:0", "cpu:0"},
+                                          {"null", "null:0"},
+                                          {"null:1", "null:1"},
+                                          {"0", "null:0"},
+                                          {"1", "null:1"},
+                                          {"gpu:1", "null:1"},
+                                          {"gpu", "null:0"},
+                                          {"0000:fa:01.0", "null:1"},
+                                          {"FA:00.0", "null:0"},
+                                          {"GPU-00000000-0000-0000-0000-00000000FA01", "null:1"}};
     static const char *const malformed[] = {"",        ":", ":0", "cpu:", "cpu:x", "cpu:-1", "1:2", "cpu:0:0", "averyveryverylongname:0",
                                             "99999999"};
     aios_device *device;
@@ -227,6 +236,11 @@ static void a_device_is_opened_by_name_or_number(void **state)
     assert_fails(aios_device_open(context, "null:2", &device), AIOS_NOT_FOUND, "null:0 … null:1");
     assert_fails(aios_device_open(context, "2", &device), AIOS_NOT_FOUND, "cpu:0");
     assert_fails(aios_device_open(context, "tpu:0", &device), AIOS_NOT_FOUND, "tpu:0");
+    assert_fails(aios_device_open(context, "gpu:2", &device), AIOS_NOT_FOUND, "null:1 (gpu:1, Null 1000)");
+    assert_fails(aios_device_open(context, "0000:fa:02.0", &device), AIOS_NOT_FOUND, "no device 0000:fa:02.0");
+    null->fail_open_index = 1; /* and its number stays its own */
+    assert_fails(aios_device_open(context, "gpu:1", &device), AIOS_DEVICE_ERROR, "used exclusively");
+    null->fail_open_index = -1;
     assert_fails(aios_device_open(context, "xpu:0", &device), AIOS_UNAVAILABLE, "libaios-xpu.so");
     assert_fails(aios_device_open(NULL, "cpu", &device), AIOS_INVALID_ARGUMENT, "context is NULL");
     assert_fails(aios_device_open(context, NULL, &device), AIOS_INVALID_ARGUMENT, "spec is NULL");

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALL (AIOS_SCOPE_TRAIN | AIOS_SCOPE_EVAL | AIOS_SCOPE_GENERATE | AIOS_SCOPE_DATA)
+#define ALL (AIOS_SCOPE_TRAIN | AIOS_SCOPE_EVAL | AIOS_SCOPE_GENERATE | AIOS_SCOPE_DATA | AIOS_SCOPE_HRM)
 
 static aios_options *make(aios_context *context, uint32_t scopes)
 {
@@ -263,7 +263,7 @@ static void an_unknown_name_is_answered_with_the_nearest(void **state)
     memset(long_name, 'x', sizeof long_name - 1);
     long_name[sizeof long_name - 1] = 0;
     assert_fails(aios_options_set(train, long_name, "1"), AIOS_NOT_FOUND, "no option \"xxx");
-    assert_fails(aios_options_set(generate, "lr", "1"), AIOS_NOT_FOUND, "\"lr\" belongs to train, not to generate");
+    assert_fails(aios_options_set(generate, "lr", "1"), AIOS_NOT_FOUND, "\"lr\" belongs to train and hrm, not to generate");
     assert_fails(aios_options_set(train, "top-k", "1"), AIOS_NOT_FOUND, "belongs to generate, not to train");
     assert_int_equal(aios_options_is_set(train, "top-k"), 0);
     assert_int_equal(aios_options_is_set(train, "nonsense"), 0);

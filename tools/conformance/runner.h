@@ -147,6 +147,7 @@ void embedding_cases(struct runner *runner);
 void norm_cases(struct runner *runner);
 void rope_cases(struct runner *runner);
 void attention_cases(struct runner *runner);
+void halting_cases(struct runner *runner);
 void loss_cases(struct runner *runner);
 void optimizer_cases(struct runner *runner);
 void gemm_cases(struct runner *runner);

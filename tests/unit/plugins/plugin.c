@@ -55,6 +55,7 @@ static aios_status null_open(int32_t index, void **device)
     }
     aios_status status = called(NULL_OPEN);
     *device = status == AIOS_OK ? services->alloc(services->user, 16) : NULL;
+    if (*device) *(int32_t *)*device = index;
     return status;
 }
 
@@ -66,12 +67,14 @@ static void null_close(void *device)
 
 static aios_status null_get_info(void *device, aios_device_info *info)
 {
-    (void)device;
     info->kind = AIOS_DEVICE_DISCRETE;
     info->alignment = 64;
     info->teams = 12;
     info->team_size = 32;
     memcpy(info->name, "Null 1000", 10);
+    memcpy(info->pci_address, "0000:fa:0n.0", 13);
+    memcpy(info->uuid, "GPU-00000000-0000-0000-0000-00000000fa0n", 41);
+    info->pci_address[9] = info->uuid[39] = (char)('0' + *(int32_t *)device % 10);
     return AIOS_OK;
 }
 
