@@ -11,7 +11,7 @@ static void print_value_case(const char *name, int kind, const char *choices)
     switch (kind) {
     case VALUE_FILE: (void)printf("kind=file"); break;
     case VALUE_FOLDER: (void)printf("kind=folder"); break;
-    case VALUE_DEVICE: (void)printf("words='auto cpu cpu:0 cuda:0 xpu:0 hip:0'"); break;
+    case VALUE_DEVICE: (void)printf("words='auto cpu cpu:0 gpu:0 cuda:0 xpu:0 hip:0'"); break;
     case VALUE_CHOICE:
         (void)printf("words='");
         for (const char *c = choices; *c; c++) (void)putchar(*c == '|' ? ' ' : *c);

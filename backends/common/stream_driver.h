@@ -34,7 +34,7 @@ typedef struct stream_vendor {
     const char *(*explain_absence)(char *text, size_t size);
     const char *(*describe)(int code);
     aios_status (*set_device)(void *device);
-    /* The embedded kernels that this device runs.  Errors: UNSUPPORTED, which lists what there is. */
+    /* The kernels that this device runs; they stay where they are.  Errors: UNSUPPORTED, which lists what there is. */
     aios_status (*choose_code)(void *device, const void **code);
     /* Lets `device` reach the memory of `other`; a driver that stages such copies itself has nothing to do. */
     void (*enable_peer)(void *device, void *other);

@@ -73,10 +73,11 @@ typedef struct aios_plan_options {
     uint32_t struct_size;
     int32_t training;               /* 1: a run adds gradients; 0: forward only */
     int32_t gradient_checkpointing; /* 1: compute blocks again in backward instead of keeping them */
+    int32_t capture;                /* 1: record a run once and replay it, where the device can; the numbers are the same */
 } aios_plan_options;
 #define AIOS_PLAN_OPTIONS_INIT                                                                                                             \
     {                                                                                                                                      \
-        sizeof(aios_plan_options), 0, 0                                                                                                    \
+        sizeof(aios_plan_options), 0, 0, 1                                                                                                 \
     }
 
 /* Every parameter and state of the graph must be in `parameters` with its shape; the graph is not needed afterwards.

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define SWEEP_SECONDS 0.5 /* between looks at whether the other processes live: it is read from /proc */
+#define WAIT_SECONDS  0.1 /* the longest that a worker is sent away for: others may be done before */
 
 void aios_chunk_claim_options_init(aios_chunk_claim_options *options)
 {
@@ -112,7 +113,7 @@ static aios_status tell_wait(database *db, const struct wish *wish, aios_chunk_c
     if (found && sqlite3_column_type(db->statements[DB_CLAIM_EARLIEST], 0) != SQLITE_NULL) {
         double left = db_real(db, DB_CLAIM_EARLIEST, 0) - os_now();
         claim->outcome = AIOS_CHUNK_WAIT;
-        claim->wait_seconds = left < 0.01 ? 0.01 : left > SWEEP_SECONDS ? SWEEP_SECONDS : left;
+        claim->wait_seconds = left < 0.01 ? 0.01 : left > WAIT_SECONDS ? WAIT_SECONDS : left;
     }
     db_stop(db, DB_CLAIM_EARLIEST);
     return AIOS_OK;

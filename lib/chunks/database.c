@@ -105,6 +105,26 @@ static aios_status create(database *db)
     return db_execute(db, SCHEMA_TABLES "COMMIT;");
 }
 
+static int is_wal(void *user, int count, char **values, char **names)
+{
+    (void)names;
+    *(int *)user = count == 1 && values[0] && strcmp(values[0], "wal") == 0;
+    return 0;
+}
+
+static aios_status use_wal(database *db)
+{
+    int wal = 0;
+    int code = sqlite3_exec(db->handle, "PRAGMA journal_mode = WAL", is_wal, &wal, NULL);
+    if (code != SQLITE_OK) return db_fail(db, code, "setting it up");
+    db->rollback = !wal;
+    db->full = -1; /* not said yet */
+    if (!wal)
+        aios_log(db->context, AIOS_LOG_WARNING,
+                 "%s: its file system has no shared memory for SQLite's log, so every call waits for the disk", db->path);
+    return AIOS_OK;
+}
+
 aios_status db_open(database *db, aios_context *context, const char *path, double busy_seconds, int read_only, int create_it)
 {
     memset(db, 0, sizeof *db);
@@ -125,7 +145,7 @@ aios_status db_open(database *db, aios_context *context, const char *path, doubl
     }
     if (code != SQLITE_OK) return db_fail(db, code, "opening it");
     TRY_QUIET(check_format(db));
-    return read_only ? AIOS_OK : db_execute(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+    return read_only ? AIOS_OK : use_wal(db);
 }
 
 void db_close(database *db)
@@ -144,6 +164,7 @@ void db_close(database *db)
 
 aios_status db_begin(database *db, int writes, int full)
 {
+    full = full || db->rollback; /* where a loss of power without it could damage the file */
     if (writes && full != db->full) {
         TRY_QUIET(db_execute(db, full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
         db->full = full;

@@ -21,7 +21,7 @@ typedef struct database {
     sqlite3_stmt *statements[DB_STATEMENT_COUNT];
     char *path;
     double busy_seconds, busy_since;
-    int full;
+    int full, rollback; /* rollback: the file system can't do WAL */
 } database;
 
 /* A value for a statement's parameter. */

@@ -206,7 +206,9 @@ aios_status import_read(database *db, const char *path, chunk_grid *grid, int is
     if (r.grid.chunk > r.grid.block)
         return FAIL(AIOS_INVALID_ARGUMENT, "chunk_samples is %lld: it must be from 1 to block_samples, which is %lld",
                     (long long)r.grid.chunk, (long long)r.grid.block);
-    aios_status status = json_read_file(db->context, path, NULL, &root);
+    /* The lists of blocks of 100 million chunks. */
+    const json_limits limits = {(uint64_t)1 << 29, 16, (uint64_t)1 << 24};
+    aios_status status = json_read_file(db->context, path, &limits, &root);
     if (status == AIOS_OK) {
         status = read_root(&r, root, is_look);
         json_decref(root);

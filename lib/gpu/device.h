@@ -88,6 +88,19 @@ aios_status stream_capture_end(aios_stream *stream, stream_recording **recording
 aios_status stream_replay(aios_stream *stream, stream_recording *recording);
 void stream_recording_destroy(stream_recording *recording);
 
+/* Work that is submitted again and again with the same addresses.  Zero is a good start. */
+typedef struct stream_recorder {
+    int32_t off; /* 1: submit it each time */
+    int32_t warm_runs;
+    stream_recording *recording;
+} stream_recorder;
+
+/* Calls submit, or replays what it submitted before: where the device can record, the first call submits (libraries load and choose
+ * their ways), the second records, and all later ones replay.  Where recording fails and the device is well, the log says so and every
+ * call submits.  Errors: those of submit and of the device. */
+aios_status stream_submit(stream_recorder *recorder, aios_stream *stream, aios_status (*submit)(void *user), void *user, const char *what);
+void stream_recorder_end(stream_recorder *recorder);
+
 /* What the device tells of itself; negative where it can't.  Errors: the backend's; without the group all are negative. */
 aios_status device_read_telemetry(aios_device *device, aios_telemetry *telemetry);
 

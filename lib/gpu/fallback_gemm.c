@@ -57,18 +57,12 @@ aios_status fallback_epilogue(aios_stream *stream, const aios_gemm *g)
 
 aios_status fallback_gemm(aios_stream *stream, const aios_gemm *g)
 {
-    const char *a = g->a, *b = g->b;
-    char *c = gemm_without_epilogue(g).c;
-    for (int32_t i = 0; i < g->batch; i++) {
-        if (g->type_c == g->type_ab)
-            TRY_QUIET(launch_gemm(stream, g->type_ab, 0, c, a, b, g->m, g->n, g->k, g->lda, g->ldb, g->ldc, g->transpose_a, g->transpose_b,
-                                  g->alpha, g->beta));
-        else
-            TRY_QUIET(launch_gemm_f32(stream, g->type_ab, 0, c, a, b, g->m, g->n, g->k, g->lda, g->ldb, g->ldc, g->transpose_a,
-                                      g->transpose_b, g->alpha, g->beta));
-        a += g->stride_a * dtype_size[g->type_ab];
-        b += g->stride_b * dtype_size[g->type_ab];
-        c += g->stride_c * dtype_size[g->type_c];
-    }
+    void *c = gemm_without_epilogue(g).c;
+    if (g->type_c == g->type_ab)
+        TRY_QUIET(launch_gemm(stream, g->type_ab, 0, c, g->a, g->b, g->m, g->n, g->k, g->batch, g->lda, g->ldb, g->ldc, g->stride_a,
+                              g->stride_b, g->stride_c, g->transpose_a, g->transpose_b, g->alpha, g->beta));
+    else
+        TRY_QUIET(launch_gemm_f32(stream, g->type_ab, 0, c, g->a, g->b, g->m, g->n, g->k, g->batch, g->lda, g->ldb, g->ldc, g->stride_a,
+                                  g->stride_b, g->stride_c, g->transpose_a, g->transpose_b, g->alpha, g->beta));
     return fallback_epilogue(stream, g);
 }

@@ -108,6 +108,7 @@ aios_status aios_plan_create(const aios_graph *graph, aios_parameters *parameter
     made->stream = parameters->stream;
     made->storage = parameters->storage;
     made->training = options.training != 0;
+    made->recorder.off = !options.capture;
     int32_t teams = aios_device_get_info(parameters->device)->teams;
     made->parts = teams > 0 ? teams : 1;
     aios_status status = prepare(made, graph, options.gradient_checkpointing != 0);
@@ -125,6 +126,7 @@ void aios_plan_destroy(aios_plan *plan)
     if (!plan) return;
     aios_device *device = plan->parameters->device;
     (void)aios_stream_synchronize(plan->stream);
+    stream_recorder_end(&plan->recorder);
     for (size_t i = 0; i < plan->input_count; i++)
         for (int k = 0; k < 2; k++) {
             aios_event_destroy(plan->inputs[i].copied[k]);
@@ -165,11 +167,9 @@ aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data,
     return AIOS_OK;
 }
 
-aios_status aios_plan_run(aios_plan *plan)
+static aios_status submit_instructions(void *user)
 {
-    if (!plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_run: plan is NULL");
-    if (plan->tables && plan->parameters->table_runs++)
-        return FAIL(AIOS_WRONG_STATE, "aios_plan_run: a table of rows has its gradient already: one run in a step (aios_optimizer_begin)");
+    const aios_plan *plan = user;
     for (size_t i = 0; i < plan->instruction_count; i++) {
         const struct instruction *instruction = &plan->instructions[i];
         aios_status status = instruction->run(plan, instruction);
@@ -177,6 +177,14 @@ aios_status aios_plan_run(aios_plan *plan)
             return aios_error_add_frame(status, "instruction %zu of %zu: %s", i, plan->instruction_count, instruction->label);
     }
     return AIOS_OK;
+}
+
+aios_status aios_plan_run(aios_plan *plan)
+{
+    if (!plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_run: plan is NULL");
+    if (plan->tables && plan->parameters->table_runs++)
+        return FAIL(AIOS_WRONG_STATE, "aios_plan_run: a table of rows has its gradient already: one run in a step (aios_optimizer_begin)");
+    return stream_submit(&plan->recorder, plan->stream, submit_instructions, plan, "a plan");
 }
 
 /* ---- outputs ----------------------------------------------------------------------------------------------------- */
@@ -259,8 +267,8 @@ aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t rese
     float values[LOSS_COUNT];
     if (!plan || !sums) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_losses: plan and sums must not be NULL");
     TRY_QUIET(aios_stream_copy(plan->stream, values, plan->losses, sizeof values, AIOS_COPY_DEVICE_TO_HOST));
-    if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     TRY(aios_stream_synchronize(plan->stream), "reading the loss");
+    if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     *sums = (aios_loss_sums){sizeof *sums, 0, (double)values[LOSS_SUM], (double)values[LOSS_ROWS], (double)values[LOSS_HITS]};
     return AIOS_OK;
 }

@@ -8,6 +8,7 @@
 #ifndef AIOS_GRAPH_PLAN_H
 #define AIOS_GRAPH_PLAN_H
 
+#include "gpu/device.h"
 #include "graph/parameters.h"
 
 /* Memory of the plan.  Lives in the arena from its first to its last instruction, or is fixed (inputs, parameters). */
@@ -91,6 +92,7 @@ struct aios_plan {
     float *losses;  /* device, LOSS_COUNT */
     float *readout; /* device scratch for outputs as f32 */
     uint64_t readout_size;
+    stream_recorder recorder; /* of the instructions */
 };
 
 /* run.c: one per kind of instruction; the order of buffers and numbers stands beside each. */

@@ -397,6 +397,12 @@ FN pack_f16 load_pack_f16(const f16 *p, i32 i) { return (pack_f16){{load_f16(p, 
 
 #define KERNEL_NAME(name) NAME(name)
 #define KERNEL(name, ...) K_KERNEL_(KERNEL_NAME(name), __VA_ARGS__)
+/* A kernel that lives on registers: half of a multiprocessor's for a team, so that two work in turn. */
+#if defined(K_CUDA)
+#define KERNEL_TILED(name, ...) extern "C" __global__ __launch_bounds__(TEAM_SIZE, 2) void KERNEL_NAME(name)(__VA_ARGS__)
+#else
+#define KERNEL_TILED(name, ...) KERNEL(name, __VA_ARGS__)
+#endif
 
 #if defined(K_GPU_FORM)
 

@@ -122,15 +122,17 @@ TILE_PRODUCT_(8)
 #endif
 
 /* to[k * ld + w] = from[w * wide + k * deep], zero for w >= width or k >= depth: a slab of `full` columns.  One of the two
- * strides is 1: the lanes run along that one.  Included once per T. */
+ * strides is 1: packs of 16 bytes lie along that one.  Included once per T. */
 #if defined(T)
 #if defined(K_GPU_FORM)
 FN void NAME(tile_load)(LOCAL_PTR f32 *to, i32 ld, i32 full, GLOBAL const T *from, i64 wide, i64 deep, i32 width, i32 depth)
 {
-    for (i32 e = TEAM_LANE; e < full * TILE_DEPTH; e += TEAM_SIZE) {
-        i32 k = deep == 1 ? e % TILE_DEPTH : e / full;
-        i32 w = deep == 1 ? e / TILE_DEPTH : e % full;
-        to[k * ld + w] = w < width && k < depth ? LOAD(from, w * wide + k * deep) : 0.0f;
+    for (i32 e = TEAM_LANE; e < full * TILE_DEPTH / PACK; e += TEAM_SIZE) {
+        i32 k = deep == 1 ? e % (TILE_DEPTH / PACK) * PACK : e / (full / PACK);
+        i32 w = deep == 1 ? e / (TILE_DEPTH / PACK) : e % (full / PACK) * PACK;
+        GLOBAL const T *row = from + (deep == 1 ? w * wide : k * deep);
+        PACK_OF v = LOAD_PACK(row, deep == 1 ? k : w, deep == 1 ? (w < width ? depth : 0) : (k < depth ? width : 0));
+        EACH(p) to[(deep == 1 ? k + p : k) * ld + (deep == 1 ? w : w + p)] = v.f[p];
     }
 }
 #else

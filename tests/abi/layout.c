@@ -420,10 +420,11 @@ FIELD(aios_parameter_info, reserved, 28);
 FIELD(aios_parameter_info, count, 32);
 FIELD(aios_parameter_info, name, 40);
 
-SIZE(aios_plan_options, 12);
+SIZE(aios_plan_options, 16);
 FIELD(aios_plan_options, struct_size, 0);
 FIELD(aios_plan_options, training, 4);
 FIELD(aios_plan_options, gradient_checkpointing, 8);
+FIELD(aios_plan_options, capture, 12);
 
 SIZE(aios_loss_sums, 32);
 FIELD(aios_loss_sums, struct_size, 0);

@@ -270,18 +270,14 @@ static aios_status gemm_by_kernels(void *device, void *stream, const aios_gemm *
     static const char *const kinds[2][3] = {{"gemm_f32", "gemm_bf16", "gemm_f16"}, {"gemm_f32_f32", "gemm_f32_bf16", "gemm_f32_f16"}};
     static const char *const epilogues[2][3] = {{"bias_add_f32", "bias_add_bf16", "bias_add_f16"},
                                                 {"bias_gelu_f32", "bias_gelu_bf16", "bias_gelu_f16"}};
-    static const int64_t sizes[] = {4, 2, 2};
     int gelu = g->epilogue == AIOS_EPILOGUE_BIAS_GELU;
-    const char *a = g->a, *b = g->b;
-    char *c = gelu ? g->aux : g->c;
+    void *c = gelu ? g->aux : g->c;
     float beta = with_beta ? g->beta : 0.0f;
-    for (int32_t i = 0; i < g->batch; i++) {
-        const void *arguments[] = {&c,        &a,   &b, &g->m, &g->n, &g->k, &g->lda, &g->ldb, &g->ldc, &g->transpose_a, &g->transpose_b,
-                                   &g->alpha, &beta};
-        aios_status status = real->launch(device, stream, find_kernel(kinds[g->type_c != g->type_ab][g->type_ab]), 4, arguments);
-        if (status != AIOS_OK) return status;
-        a += g->stride_a * sizes[g->type_ab], b += g->stride_b * sizes[g->type_ab], c += g->stride_c * sizes[g->type_c];
-    }
+    const void *arguments[] = {&c,           &g->a,           &g->b,           &g->m,     &g->n,        &g->k,
+                               &g->batch,    &g->lda,         &g->ldb,         &g->ldc,   &g->stride_a, &g->stride_b,
+                               &g->stride_c, &g->transpose_a, &g->transpose_b, &g->alpha, &beta};
+    aios_status status = real->launch(device, stream, find_kernel(kinds[g->type_c != g->type_ab][g->type_ab]), 4, arguments);
+    if (status != AIOS_OK) return status;
     if (g->epilogue == AIOS_EPILOGUE_NONE || !with_bias) return AIOS_OK;
     const void *gelu_arguments[] = {&g->c, &g->aux, &g->bias, &g->m, &g->n}, *add_arguments[] = {&g->c, &g->bias, &g->m, &g->n};
     return real->launch(device, stream, find_kernel(epilogues[gelu][g->type_ab]), 4, gelu ? gelu_arguments : add_arguments);

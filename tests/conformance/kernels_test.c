@@ -55,7 +55,7 @@ static void the_table_names_every_kernel(void **state)
     assert_int_equal(rmsnorm->arguments[1].kind, AIOS_ARG_OUT);
     assert_int_equal(rmsnorm->arguments[2].size, sizeof(void *));
     assert_int_equal(rmsnorm->arguments[6].size, 4);
-    assert_int_equal(aios_kernel_get(kernel_index(KERNEL_gemm, AIOS_F32))->arguments[6].size, 8);
+    assert_int_equal(aios_kernel_get(kernel_index(KERNEL_gemm, AIOS_F32))->arguments[7].size, 8);
 }
 
 static int run_instance(const char *name, const cpu_kernel_fn *table)

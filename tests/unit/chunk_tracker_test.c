@@ -208,27 +208,64 @@ static void reports_that_cant_be_are_refused(void **state)
 
 static void a_lease_that_passed_gives_the_chunk_to_another_and_fences_the_first(void **state)
 {
-    aios_chunk_tracker_options o = small(*state, 45);
-    o.lease_seconds = 0.15;
-    aios_chunk_tracker *t = open_tracker(&o);
-    aios_chunk_claim slow = claim_as(t, "slow", 0, 0), live = claim_as(t, "live", 1, 0);
-    for (int i = 0; i < 4; i++) { /* renewed, a lease lasts */
-        os_sleep(0.06);
-        assert_ok(i % 2 ? aios_chunk_tracker_heartbeat(t, live.token) : aios_chunk_tracker_progress(t, live.token, 1, 0, 0));
-    }
-    aios_chunk_claim again = claim_as(t, "other", 2, 0);
-    assert_claim(again, 0, 0, 0, 0, 8);
+    aios_chunk_tracker_options brief = small(*state, 45), longer = brief;
+    brief.lease_seconds = 0.05;
+    longer.lease_seconds = 1.0;
+    aios_chunk_tracker *t = open_tracker(&brief), *other = open_tracker(&longer);
+    aios_chunk_claim renewed = claim_as(other, "renewed", 1, 0), slow = claim_as(t, "slow", 0, 0);
+    os_sleep(0.6);
+    assert_ok(aios_chunk_tracker_progress(other, renewed.token, 1, 0, 0));
+    os_sleep(0.5); /* longer than a lease since it was claimed */
+    aios_chunk_claim again = claim_as(other, "other", 2, 0);
+    assert_claim(again, 0, 0, 1, 8, 16);
+    assert_true(again.token > slow.token);
     assert_fails(aios_chunk_tracker_heartbeat(t, slow.token), AIOS_WRONG_STATE, "its lease passed");
     assert_fails(aios_chunk_tracker_complete(t, slow.token, 1, 1), AIOS_WRONG_STATE, "its lease passed");
-    complete(t, &live);
-    complete(t, &again);
+    complete(other, &renewed);
+    complete(other, &again);
     assert_int_equal(progress_of(t, 0).trained, 16);
     /* Nobody asked meanwhile: the lease can be renewed. */
     slow = claim(t);
-    os_sleep(0.2);
+    os_sleep(0.1);
     assert_ok(aios_chunk_tracker_heartbeat(t, slow.token));
     complete(t, &slow);
+    aios_chunk_tracker_close(other);
     aios_chunk_tracker_close(t);
+}
+
+/* What one open tracker wrote of itself becomes what another process would have written. */
+static void pretend(const char *folder, const char *sql)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(test_path(folder, "chunk_tracker.sqlite"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void owners_of_another_boot_are_dead_and_those_out_of_sight_are_not(void **state)
+{
+    static const struct {
+        const char *sql;
+        int32_t outcome;
+    } cases[] = {
+        {"UPDATE session SET boot = 'an earlier one'", AIOS_CHUNK_CLAIMED},
+        {"UPDATE session SET started = started + 1", AIOS_CHUNK_CLAIMED}, /* the process id was given to another */
+        {"UPDATE session SET space = 'pid:[1]', process = 4000000", AIOS_CHUNK_WAIT},
+        {"UPDATE session SET boot = ''", AIOS_CHUNK_WAIT}, /* a system that does not tell */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char folder[512];
+        (void)snprintf(folder, sizeof folder, "%.400s/%d", (char *)*state, (int)i);
+        aios_chunk_tracker_options o = small(folder, 8);
+        aios_chunk_tracker *t = open_tracker(&o), *other;
+        (void)claim(t);
+        pretend(folder, cases[i].sql);
+        other = open_tracker(&o);
+        aios_chunk_claim c = claim(other);
+        if (c.outcome != cases[i].outcome) fail_msg("%s: outcome %d", cases[i].sql, (int)c.outcome);
+        aios_chunk_tracker_close(other);
+        aios_chunk_tracker_close(t);
+    }
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------------------ */
@@ -348,6 +385,7 @@ static void completions_count_with_their_checkpoint_and_roll_back_without(void *
     assert_claim(c, 0, 0, 2, 18, 20);
     assert_int_equal(c.offset, 2);
     assert_ok(aios_chunk_tracker_resume(t, 1)); /* the newest folder was damaged, say */
+    assert_ok(aios_chunk_tracker_resume(t, 1)); /* again: it died before the next seal */
     assert_claim(claim(t), 0, 0, 1, 8, 16);
     assert_fails(aios_chunk_tracker_resume(t, 2), AIOS_INVALID_ARGUMENT, "checkpoint 2 was given up when training went on from 1");
     assert_fails(aios_chunk_tracker_commit(t, 2), AIOS_INVALID_ARGUMENT, "given up");
@@ -599,6 +637,77 @@ static void what_is_exported_is_imported_exactly(void **state)
     aios_chunk_tracker_close(t);
     aios_memory_free(context, before);
     aios_memory_free(context, after);
+}
+
+static void a_stream_is_exported_and_imported_too(void **state)
+{
+    aios_chunk_tracker_options o = small(*state, 0);
+    aios_chunk_tracker *t = open_tracker(&o);
+    for (int i = 0; i < 2; i++) {
+        aios_chunk_claim c = claim(t);
+        complete(t, &c);
+    }
+    (void)save(t);
+    aios_chunk_tracker_close(t);
+    assert_json(*state, "\"total_blocks_in_dataset\": null");
+    assert_ok(os_remove(test_path(*state, "chunk_tracker.sqlite")));
+    t = open_tracker(&o);
+    assert_int_equal(info_of(t).total_samples, 0);
+    assert_claim(claim(t), 0, 0, 2, 16, 20);
+    aios_chunk_tracker_close(t);
+}
+
+static void the_json_lists_the_chunks_of_unfinished_blocks_alone_where_there_are_many(void **state)
+{
+    aios_chunk_tracker_options o = small(*state, 1000000);
+    o.block_samples = 1000000;
+    o.chunk_samples = 999950;
+    aios_chunk_tracker *t = open_tracker(&o);
+    aios_chunk_claim c = claim_as(t, "w", 2, 0);
+    complete(t, &c);
+    (void)save(t);
+    aios_chunk_tracker_close(t);
+    o = small(*state, 1000000); /* now it is 149,994 chunks that are done, one of them in block 49,997 */
+    t = open_tracker(&o);
+    assert_int_equal(progress_of(t, 0).chunks_committed, 49997 * 3 + 1);
+    assert_int_equal(progress_of(t, 0).blocks_committed, 49997);
+    aios_chunk_tracker_close(t);
+    assert_json(
+        *state,
+        "\"completed_chunks\": [\n    {\"block_id\": 49997, \"chunk_id\": 0, \"gpu_id\": 2, \"optimizer_step\": 10, \"steps\": 0}\n  ]");
+    assert_json(*state, "49995, 49996]");
+    assert_json(*state, "49995, 49996, 49997]");
+    assert_json(*state, "\"completed\": [[0, 999950]]");
+}
+
+static int warnings;
+
+static void count_warning(void *user, int32_t level, const char *message)
+{
+    (void)user;
+    warnings += level == AIOS_LOG_WARNING && strstr(message, "chunk_tracker_state.json is not up to date") != NULL;
+}
+
+static void a_json_file_that_cant_be_written_does_not_undo_the_commit(void **state)
+{
+    aios_chunk_tracker_options o = small(*state, 45);
+    aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT;
+    aios_context *listening;
+    aios_chunk_tracker *t;
+    options.log = count_warning;
+    assert_ok(aios_context_create(&options, &listening));
+    assert_ok(aios_chunk_tracker_open(listening, &o, &t));
+    assert_ok(os_folder_create(test_path(*state, "chunk_tracker_state.json/in the way")));
+    aios_chunk_claim c = claim(t);
+    complete(t, &c);
+    assert_int_equal(warnings, 0);
+    (void)save(t);
+    assert_int_equal(warnings, 1);
+    assert_int_equal(progress_of(t, 0).committed, 8);
+    assert_fails(aios_chunk_tracker_export(t, NULL), AIOS_IO, "chunk_tracker_state.json");
+    assert_int_equal(test_folder_count(listening, *state), 5); /* database, log, index, lock, the folder: nothing temporary */
+    aios_chunk_tracker_close(t);
+    aios_context_destroy(listening);
 }
 
 static void earlier_files_are_imported_in_old_spellings(void **state)
@@ -865,6 +974,7 @@ int main(void)
         TEST(a_released_chunk_goes_on_at_its_offset),
         TEST(reports_that_cant_be_are_refused),
         TEST(a_lease_that_passed_gives_the_chunk_to_another_and_fences_the_first),
+        TEST(owners_of_another_boot_are_dead_and_those_out_of_sight_are_not),
         TEST(an_epoch_is_complete_when_every_chunk_of_every_block_is),
         TEST(iterating_rolls_and_trains_every_epoch_whole),
         TEST(the_next_epoch_begins_while_the_last_chunks_are_trained_but_not_the_one_after),
@@ -879,6 +989,9 @@ int main(void)
         TEST(a_read_only_tracker_looks_and_changes_nothing),
         TEST(the_json_has_the_documented_layout),
         TEST(what_is_exported_is_imported_exactly),
+        TEST(a_stream_is_exported_and_imported_too),
+        TEST(the_json_lists_the_chunks_of_unfinished_blocks_alone_where_there_are_many),
+        TEST(a_json_file_that_cant_be_written_does_not_undo_the_commit),
         TEST(earlier_files_are_imported_in_old_spellings),
         TEST(a_second_epoch_of_an_earlier_file_is_trained),
         TEST(a_damaged_json_is_an_error_and_stays),

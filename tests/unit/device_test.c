@@ -479,7 +479,7 @@ static void a_backend_without_gemm_gets_the_portable_kernels(void **state)
     assert_ok(aios_stream_create(device, &stream));
     int first = null->calls[NULL_LAUNCH];
     assert_ok(aios_stream_gemm(stream, &gemm));
-    assert_int_equal(null->calls[NULL_LAUNCH], first + 3);
+    assert_int_equal(null->calls[NULL_LAUNCH], first + 1); /* batches are one launch */
     assert_string_equal(aios_kernel_get(null->launched[first % 64])->name, "gemm_f32");
 
     gemm.batch = 1;

@@ -13,8 +13,9 @@ uint32_t code_architecture(const char *name)
     static const struct {
         const char *name;
         uint32_t mach;
-    } list[] = {{"gfx803", 0x2a},  {"gfx900", 0x2c},  {"gfx906", 0x2f},  {"gfx908", 0x30},  {"gfx90a", 0x3f}, {"gfx942", 0x4c},
-                {"gfx1030", 0x36}, {"gfx1100", 0x41}, {"gfx1151", 0x4a}, {"gfx1200", 0x48}, {"gfx1201", 0x4e}};
+    } list[] = {{"gfx803", 0x2a},  {"gfx906", 0x2f},  {"gfx908", 0x30},  {"gfx90a", 0x3f},  {"gfx942", 0x4c},
+                {"gfx1030", 0x36}, {"gfx1031", 0x37}, {"gfx1032", 0x38}, {"gfx1100", 0x41}, {"gfx1101", 0x46},
+                {"gfx1102", 0x47}, {"gfx1151", 0x4a}, {"gfx1200", 0x48}, {"gfx1201", 0x4e}};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
         if (strcmp(list[i].name, name) == 0) return list[i].mach;
     return 0;

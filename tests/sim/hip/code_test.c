@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 enum { TEAM_SIZE = 256, LOCAL_MOST = 64 * 1024, REGISTERS_MOST = 256 };
 
@@ -16,24 +17,20 @@ static const char *const architectures[] = {
 #undef ARCHITECTURE
 };
 
-static unsigned char *read_file(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file) fail_msg("%s can't be opened", path);
-    (void)fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    unsigned char *bytes = malloc(*size);
-    assert_int_equal(fread(bytes, 1, *size, file), *size);
-    (void)fclose(file);
-    return bytes;
-}
-
+/* As it is in the plugin. */
 static unsigned char *read_code(const char *architecture, size_t *size)
 {
+    enum { MOST = 16 << 20 };
     char path[512];
-    (void)snprintf(path, sizeof path, "%s/hip-%s.hsaco", HIP_CODE_FOLDER, architecture);
-    return read_file(path, size);
+    unsigned char *bytes = malloc(MOST);
+    (void)snprintf(path, sizeof path, "%s/hip-%s.gz", HIP_CODE_FOLDER, architecture);
+    gzFile file = gzopen(path, "rb");
+    if (!file) fail_msg("%s can't be opened", path);
+    int length = gzread(file, bytes, MOST);
+    assert_int_equal(gzclose(file), Z_OK);
+    assert_in_range(length, 1, MOST - 1);
+    *size = (size_t)length;
+    return bytes;
 }
 
 /* Arguments lie one behind the other, each on its own alignment: the compiler has the same idea of every type as the host. */

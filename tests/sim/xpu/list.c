@@ -126,6 +126,7 @@ static vendor_status put_barrier(struct lanes *lanes, const struct command *c, v
     if (status == VENDOR_OK) status = vendor_event_record(lanes->gate, target->stream);
     if (status == VENDOR_OK && finished) status = vendor_event_record(finished, target->stream);
     if (status == VENDOR_OK && c->kind == COMMAND_BARRIER && c->signal) status = vendor_flag_set(c->signal, target->stream);
+    target->used = c->kind == COMMAND_BARRIER && c->signal; /* which the next barrier waits for as well */
     for (int i = 0; i < LANES; i++) lanes->lane[i].behind = &lanes->lane[i] != target;
     return status;
 }
