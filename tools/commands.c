@@ -88,13 +88,14 @@ static const struct flag hrm_flags[] = {
 
 static const char hrm_examples[] =
     "Teach a small model to solve 4x4 Sudokus, on two CPU cores in minutes:\n"
-    "  aios data sudoku --puzzle-size 4 --train-count 3000 --output-dir data/sudoku-4x4\n"
-    "  aios hrm train --data-path data/sudoku-4x4 --hidden-size 128 --num-heads 4 --h-layers 1 --l-layers 1 --halt-max-steps 8\n"
-    "      --global-batch-size 128 --lr 5e-4 --lr-warmup-steps 100 --steps 2000 --save-dir runs/sudoku\n"
+    "  aios data sudoku --puzzle-size 4 --train-count 10000 --output-dir data/sudoku-4x4\n"
+    "  aios hrm train --data-path data/sudoku-4x4 --hidden-size 64 --num-heads 2 --h-layers 1 --l-layers 1 --pos-encodings learned\n"
+    "      --halt-max-steps 2 --global-batch-size 128 --lr 2e-3 --lr-warmup-steps 50 --lr-min-ratio 0.1 --steps 3000 --save-dir "
+    "runs/sudoku\n"
     "Ask it:\n"
-    "  aios hrm solve --model runs/sudoku/checkpoints/step-00002000 1..4..1.2..14..2\n"
+    "  aios hrm solve --model runs/sudoku/checkpoints/step-00003000 --watch '1... ..3. .4.. ...2'\n"
     "How many of the test puzzles does it solve?\n"
-    "  aios hrm eval --model runs/sudoku/checkpoints/step-00002000 --data-path data/sudoku-4x4\n";
+    "  aios hrm eval --model runs/sudoku/checkpoints/step-00003000 --data-path data/sudoku-4x4\n";
 
 static const char hrm_notes[] = "A grid is its cells row by row: digits, and . or 0 for a blank (mazes: # space S G); blanks and line ends "
                                 "between are fine, and - reads\n"

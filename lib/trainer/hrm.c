@@ -60,7 +60,8 @@ aios_status hrm_settings_read(const aios_options *options, struct hrm_settings *
                    {"beta2", &s->beta2},
                    {"puzzle-emb-lr", &s->puzzle_lr},
                    {"puzzle-emb-weight-decay", &s->puzzle_decay},
-                   {"max-minutes", &s->max_minutes}};
+                   {"max-minutes", &s->max_minutes},
+                   {"target-accuracy", &s->target}};
     const struct {
         const char *name;
         const char **to;

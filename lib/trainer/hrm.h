@@ -11,7 +11,7 @@ struct hrm_settings {
     int64_t hidden_size, num_heads, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps, puzzle_emb_ndim;
     int64_t batch, epochs, steps, warmup, seed, eval_interval, log_interval, eval_examples, max_nan_steps, precision;
     double expansion, rope_theta, rms_norm_eps, exploration;
-    double lr, lr_min_ratio, weight_decay, beta1, beta2, puzzle_lr, puzzle_decay, max_minutes;
+    double lr, lr_min_ratio, weight_decay, beta1, beta2, puzzle_lr, puzzle_decay, max_minutes, target;
 };
 aios_status hrm_settings_read(const aios_options *options, struct hrm_settings *settings);
 

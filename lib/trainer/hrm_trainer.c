@@ -344,16 +344,17 @@ static aios_status finish(struct run *r, int stopped)
 
 static aios_status train(struct run *r, const volatile int32_t *stop)
 {
-    int stopped = 0, late = 0;
+    int stopped = 0, late = 0, reached = 0;
     r->began = r->logged = os_now();
     TRY_QUIET(tell_start(r));
-    while (r->step < r->s.steps && !stopped && !late) {
+    while (r->step < r->s.steps && !stopped && !late && !reached) {
         TRY(train_step(r), "step %lld", (long long)r->step);
         stopped = stop && *stop;
         late = r->s.max_minutes > 0 && os_now() - r->began > 60 * r->s.max_minutes;
         int due = r->s.eval_interval && r->step % r->s.eval_interval == 0 && r->step < r->s.steps && !stopped && !late;
         if (due) TRY_QUIET(evaluate(r));
         if (due) TRY_QUIET(save(r)); /* checkpoint_every_eval */
+        reached = due && r->s.target > 0 && r->scores.examples && r->scores.exact_accuracy >= r->s.target;
     }
     return finish(r, stopped);
 }

@@ -7,7 +7,17 @@
 
 #include <string.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) /* a lane's switch takes a hundred times longer */
+#define STEPS 2
+#define FIRST 2 /* the precision in which there is the most to do wrong */
+#define SIZE  "8"
+#else
 #define STEPS 10
+#define FIRST 0
+#define SIZE  "32"
+#endif
+#define TEXT_(number) #number
+#define TEXT(number)  TEXT_(number)
 
 static const char *const precisions[] = {"32", "16-mixed", "bf16-mixed"};
 
@@ -37,7 +47,8 @@ static void train(struct run *r, const char *device, const char *precision, int 
     run_set(r, "precision", precision);
     run_set(r, "gradient-checkpointing", checkpointing ? "true" : "false");
     run_set(r, "batch-size", "4");
-    run_set(r, "steps", "10");
+    run_set(r, "steps", TEXT(STEPS));
+    run_set(r, "max-seq-len", SIZE);
     run_set(r, "lr", "3e-3");
     if (strcmp(precision, "16-mixed") == 0) run_set(r, "loss-scale", "1024"); /* nothing overflows: every step counts */
     aios_status status = run_train(r);
@@ -56,10 +67,10 @@ static double farthest(const struct curve *a, const struct curve *b)
 static void curves_agree(void **state)
 {
     struct run *r = *state;
-    for (size_t p = 0; p < COUNT_OF(precisions); p++) {
+    for (size_t p = FIRST; p < COUNT_OF(precisions); p++) {
         struct curve cpu, plain, checkpointed;
         train(r, "cpu:0", precisions[p], 0, &cpu);
-        assert_true(cpu.losses[STEPS] < cpu.losses[1] - 0.3); /* it learns */
+        assert_true(cpu.losses[STEPS] < cpu.losses[1] - (STEPS < 10 ? 0.0 : 0.3)); /* it learns */
         for (int v = 0; v < vendor_count; v++) {
             char device[16];
             (void)snprintf(device, sizeof device, "%s:0", vendors[v]);
