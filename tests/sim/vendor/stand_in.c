@@ -266,7 +266,7 @@ int sim_event_elapsed(float *milliseconds, void *from, void *to)
     BEGIN(stand_in_current(), event_elapsed);
     vendor_status status = vendor_event_time(from, &began);
     if (status == VENDOR_OK) status = vendor_event_time(to, &ended);
-    if (status == VENDOR_OK) *milliseconds = ((float)ended - (float)began) * 1e-6f;
+    if (status == VENDOR_OK) *milliseconds = (float)(((double)ended - (double)began) * 1e-6);
     return stand_in_code(status);
 }
 
