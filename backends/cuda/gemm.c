@@ -361,5 +361,8 @@ void cuda_gemm_destroy(cuda_device *device)
     plugin_free(gemm);
 }
 
-const aios_gemm_group cuda_gemm_group = {
-    .struct_size = sizeof cuda_gemm_group, .epilogues = 1u << AIOS_EPILOGUE_BIAS | 1u << AIOS_EPILOGUE_BIAS_GELU, .gemm = multiply};
+const aios_gemm_group cuda_gemm_group = {.struct_size = sizeof cuda_gemm_group,
+                                         .epilogues = 1u << AIOS_EPILOGUE_BIAS | 1u << AIOS_EPILOGUE_BIAS_GELU |
+                                                      1u << AIOS_EPILOGUE_GELU_BACKWARD | 1u << AIOS_EPILOGUE_BIAS_GRADIENT_A |
+                                                      1u << AIOS_EPILOGUE_BIAS_GRADIENT_B,
+                                         .gemm = multiply};
