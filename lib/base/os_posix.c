@@ -4,6 +4,9 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#if defined(__linux__)
+#include <elf.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -617,8 +620,40 @@ void os_map_close(os_map *map)
 
 /* ---- libraries, environment -------------------------------------------------------------------------------------- */
 
+#if defined(__linux__) && UINTPTR_MAX > UINT32_MAX
+/* The loader maps what a library's headers promise and dies where the file is shorter: a copy that was broken off. */
+static aios_status check_whole(const char *path)
+{
+    os_file file;
+    Elf64_Ehdr head;
+    Elf64_Phdr part;
+    uint64_t length = 0;
+    size_t read = 0;
+    if (os_file_open(path, &file) != AIOS_OK) return AIOS_OK; /* a name without a folder, or not readable: the loader says */
+    aios_status status = os_file_length(file, &length);
+    if (status == AIOS_OK) status = os_file_read_at(file, 0, &head, sizeof head, &read);
+    int is_elf =
+        status == AIOS_OK && read == sizeof head && memcmp(head.e_ident, ELFMAG, SELFMAG) == 0 && head.e_ident[EI_CLASS] == ELFCLASS64;
+    for (unsigned i = 0; status == AIOS_OK && is_elf && i < head.e_phnum; i++) {
+        status = os_file_read_at(file, head.e_phoff + (uint64_t)i * sizeof part, &part, sizeof part, &read);
+        if (status != AIOS_OK) break;
+        if (read < sizeof part || part.p_offset > length || part.p_filesz > length - part.p_offset)
+            status = FAIL(AIOS_CORRUPT, "%s is cut off: it has %llu bytes, and its headers promise more", path, (unsigned long long)length);
+    }
+    os_file_close(&file);
+    return status;
+}
+#else
+static aios_status check_whole(const char *path)
+{
+    (void)path;
+    return AIOS_OK;
+}
+#endif
+
 void *os_library_open(const char *path)
 {
+    if (check_whole(path) != AIOS_OK) return NULL;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *reason = dlerror();

@@ -346,7 +346,7 @@ static aios_status run_chunks(const struct collective *x)
 
 /* ---- collectives -------------------------------------------------------------------------------------------------- */
 
-static aios_status run_parts(communicator *c, enum kind kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
+static aios_status run_parts(communicator *c, int kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
 {
     comm_group *g = c->group;
     uint64_t signature = 0;
@@ -365,7 +365,7 @@ static aios_status run_parts(communicator *c, enum kind kind, float *buffer, uin
     return AIOS_OK;
 }
 
-static aios_status run(communicator *c, enum kind kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
+static aios_status run(communicator *c, int kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
 {
     return settle(c->group, run_parts(c, kind, buffer, count, offsets, root));
 }

@@ -418,7 +418,7 @@ static void memory_that_is_not_there_is_said_with_numbers(void)
 
 static aios_status step(aios_device *device, aios_stream *stream)
 {
-    float x[4] = {1, 2, 3, 4};
+    static const float x[4] = {1, 2, 3, 4}; /* a copy may be pending when a later call fails */
     void *memory;
     aios_status status = aios_device_alloc(device, sizeof x, &memory);
     if (status != AIOS_OK) return status;

@@ -218,6 +218,38 @@ class Reports(ToolTest):
         for backend in report["backends"]:
             self.assertEqual(backend["usable"], backend["reason"] == "")
 
+    def test_doctor_tells_of_every_broken_plugin_and_keeps_the_others(self):
+        folder, plugins = os.path.join(self.folder, "plugins"), os.environ.get("AIOS_TEST_PLUGINS", "")
+        broken = {"text": ("this is no library\n", "invalid ELF header|file too short"), "empty": ("", "file too short")}
+        for name, (text, _) in broken.items():
+            self.write(f"plugins/libaios-{name}.so", text)
+        template = os.path.join(plugins, "libaios-template.so")
+        with open(template, "rb") as file:
+            image = bytearray(file.read())
+        for name, (length, machine, reason) in {"half": (len(image) // 2, image[18:20], r"\S"), "arm": (len(image), b"\x28\x00", r"\S")}.items():
+            with open(os.path.join(folder, f"libaios-{name}.so"), "wb") as file:
+                file.write(image[:18] + machine + image[20:length])
+            broken[name] = (None, reason)
+        for kind, reason in {"no_symbol": "has no symbol aios_backend_query", "wrong_abi": "ABI", "incomplete": "lacks", "no_driver": r"\S",
+                             "short_table": "bytes", "silent": r"\S"}.items():
+            name = kind.replace("_", "")
+            os.symlink(os.path.join(plugins, f"lib{kind}.so"), os.path.join(folder, f"libaios-{name}.so"))
+            broken[name] = (None, reason)
+        os.mkdir(os.path.join(folder, "libaios-folder.so"))
+        broken["folder"] = (None, r"\S")
+        shutil.copy(template, folder)
+        for command in ("doctor", "devices"):
+            report = json.loads(self.done(command, "--json"))
+            backends = {b["name"]: b for b in report["backends"]}
+            for name, (_, reason) in broken.items():
+                self.assertFalse(backends[name]["usable"], name)
+                self.assertRegex(backends[name]["reason"], reason, name)
+            self.assertTrue(backends["template"]["usable"], backends["template"])
+            self.assertEqual([d["device"] for d in report["devices"]], ["cpu:0", "template:0"])
+        text = self.done("doctor")
+        for name in broken:
+            self.assertIn(f"libaios-{name}.so", text)
+
     def test_doctor_tells_backends_devices_processor_and_folders(self):
         report = json.loads(self.done("doctor", "--json"))
         self.assertEqual({b["name"] for b in report["backends"]}, {"cpu", "cuda", "hip", "xpu"})

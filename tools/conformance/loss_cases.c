@@ -49,7 +49,7 @@ static void check_loss(struct runner *runner, int s, struct loss_case c)
                                   c.gradient);
     for (int r = 0; r < c.rows; r++) {
         size_t at = (size_t)r * (size_t)c.stride;
-        int first, target = (int)targets->values[r];
+        int first = 0, target = (int)targets->values[r];
         double want = (c.stablemax ? reference_stablemax_loss : reference_softmax_loss)(g, &first, logits->values + at, c.n, target);
         /* stablemax is relative all the way down to a loss of 0; softmax's log(sum) - x rounds at the size of the logits */
         bench_expect_at(&bench, loss, (size_t)r, want, tolerance, c.stablemax ? 0 : tolerance);

@@ -288,7 +288,7 @@ void bench_run(struct bench *bench, enum kernel_id kernel, int storage, uint32_t
     int outputs = 0;
     for (int i = 0; i < count; i++)
         if (pointers[i] && kinds[i] == 'o') written[outputs++] = pointers[i];
-    if (!bench_upload(bench, kernel, bench->kernel)) return;
+    if (!bench_upload(bench, (int)kernel, bench->kernel)) return;
     int failed = bench->runner->launch(bench->runner, kernel_index(kernel, storage), teams, arguments);
     bench_download(bench, storage, failed, written, outputs);
 }
