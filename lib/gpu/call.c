@@ -20,7 +20,7 @@ static const char *const names[] = {
 
 static aios_status make(const aios_backend *b, void *h, driver_call *c)
 {
-    const aios_gpu_device *t = b->device;
+    const aios_gpu_device *t = c->table;
 #define DONE(call) ((call), AIOS_OK) /* it can't fail */
     switch (c->kind) {
 #define CALL(name, made)                                                                                                                   \

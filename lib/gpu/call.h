@@ -18,6 +18,7 @@ enum call_kind {
 
 /* What is given, each call taking what it needs (call.def), and below it the answers. */
 typedef struct driver_call {
+    const aios_gpu_device *table; /* the device's; NULL for device_count, which is of none */
     int kind;
     int32_t number;           /* given, and device_count's answer */
     struct call_proxy **held; /* who makes the calls of a stream that is recorded: drivers bind a recording to a thread */

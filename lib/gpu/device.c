@@ -59,9 +59,16 @@ static void put_proxy(aios_device *device, call_proxy *proxy)
     os_mutex_unlock(&device->mutex);
 }
 
+static aios_status call_here(aios_device *device, driver_call *call)
+{
+    call->table = device->table;
+    return call_make(device->context, device->backend, device->handle, call);
+}
+
 static aios_status call_through(aios_device *device, call_proxy *proxy, driver_call *call)
 {
     call_proxy **held = call->held;
+    call->table = device->table;
     aios_status status = proxy_call(&proxy, device->handle, call, device->deadline);
     int keeps = held && (call->kind == CALL_capture_begin ? status == AIOS_OK
                                                           : *held && call->kind != CALL_capture_end && call->kind != CALL_destroy_stream);
@@ -84,7 +91,7 @@ aios_status device_call(aios_device *device, driver_call *call, const char *form
         call_proxy *proxy = call->held && *call->held ? *call->held : take_proxy(device);
         status = proxy ? call_through(device, proxy, call) : aios_error_status();
     } else {
-        status = call_make(device->context, device->backend, device->handle, call);
+        status = call_here(device, call);
     }
     if (status == AIOS_OK) return AIOS_OK;
     va_list arguments;
@@ -105,7 +112,7 @@ void device_release(aios_device *device, driver_call *call)
     call_proxy *proxy = NULL;
     if (device->deadline > 0) proxy = call->held && *call->held ? *call->held : take_proxy(device);
     if (!proxy) {
-        (void)call_make(device->context, device->backend, device->handle, call);
+        (void)call_here(device, call);
         return;
     }
     (void)call_through(device, proxy, call);
@@ -259,7 +266,7 @@ aios_status aios_device_set_current(aios_device *device)
     TRY_QUIET(device_call(device, &call, "making it current"));
     if (device->deadline == 0) return AIOS_OK;
     /* The driver answers, but what is current is a matter of each thread. */
-    aios_status status = call_make(device->context, device->backend, device->handle, &call);
+    aios_status status = call_here(device, &call);
     return status == AIOS_OK ? AIOS_OK : failed(device, status, "making it current on this thread");
 }
 
