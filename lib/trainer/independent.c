@@ -11,7 +11,7 @@
 #define CHUNKS_EACH    8    /* that the devices should have of a small dataset */
 #define BEAT_SECONDS   10.0 /* between renewals of a lease, which is 60 */
 #define WATCH_SECONDS  0.2  /* between looks of the watching thread */
-#define ORPHAN_SECONDS 10.0 /* that a thread which hangs has to come back at the end */
+#define ORPHAN_SECONDS 5.0  /* that a thread which hangs has to come back at the end */
 
 /* ---- the tracker ------------------------------------------------------------------------------------------------- */
 
@@ -59,15 +59,10 @@ aios_status independent_open(aios_trainer *t, uint64_t sealed, int64_t next_samp
     const struct settings *s = &t->settings;
     aios_chunk_tracker_options options = AIOS_CHUNK_TRACKER_OPTIONS_INIT;
     aios_chunk_tracker_info info = AIOS_CHUNK_TRACKER_INFO_INIT;
-    char identity[256];
-    /* The samples and their order: a number means another sample where one of these differs. */
-    (void)snprintf(identity, sizeof identity, "%.64s-%.64s-%d-%lld-%lld-%lld", aios_dataset_identity(t->batches.train),
-                   aios_tokenizer_identity(t->tokenizer), t->sequence, (long long)batches_train_count(&t->batches), (long long)s->shuffle,
-                   (long long)(s->shuffle ? s->seed : 0));
     options.folder = t->folder.path;
     options.brain_id = base_name(t->folder.path);
     options.dataset_name = base_name(s->dataset_file);
-    options.dataset_identity = identity;
+    options.dataset_identity = aios_dataset_order_identity(t->batches.train);
     options.block_samples = (uint64_t)s->block_samples;
     options.chunk_samples = chunk_samples(t);
     if (options.chunk_samples > options.block_samples) options.chunk_samples = options.block_samples;
@@ -124,6 +119,8 @@ static aios_status claim_chunk(struct worker *w, int *meet)
     w->has_claim = w->live && claim.outcome == AIOS_CHUNK_CLAIMED;
     w->claim = claim;
     w->done = w->claim_steps = 0;
+    if (claim.outcome == AIOS_CHUNK_CLAIMED) /* what the next claim, whoever's, will most likely be */
+        aios_dataset_prefetch(crew->t->batches.train, claim.epoch, claim.end, chunk_samples(crew->t));
     if (claim.outcome == AIOS_CHUNK_WAIT) {
         w->waiting = 1;
         (void)os_condition_wait_for(&crew->changed, &crew->mutex, claim.wait_seconds < 0.5 ? claim.wait_seconds : 0.5);
@@ -423,12 +420,25 @@ static int join_workers(struct crew *crew)
         crew_lock(crew);
         int ended = w->ended;
         crew_unlock(crew);
-        if (ended && w->crew)
-            os_thread_join(w->thread);
-        else if (!ended)
-            all = 0;
+        if (ended && w->crew) os_thread_join(w->thread);
+        w->replica->orphan = !ended;
+        all &= ended;
     }
     return all;
+}
+
+/* What the threads that are left don't use. */
+static void leave_orphans(struct crew *crew)
+{
+    aios_trainer *t = crew->t;
+    for (int i = 0; i < crew->count; i++) {
+        struct worker *w = &crew->list[i];
+        if (w->replica->orphan) continue;
+        aios_memory_free(t->context, w->staged);
+        w->staged = NULL;
+    }
+    t->orphans = 1;
+    report_warning(t, "a thread hangs in a device's driver: its memory is left to it");
 }
 
 aios_status independent_run(aios_trainer *t, int *stopped)
@@ -448,8 +458,7 @@ aios_status independent_run(aios_trainer *t, int *stopped)
         report_devices(crew);
         if (crew->failed) status = aios_error_restore(&crew->failure);
         if (!join_workers(crew)) {
-            t->orphans = 1;
-            report_warning(t, "a thread hangs in a device's driver: its memory is left to it");
+            leave_orphans(crew);
             return status;
         }
     }

@@ -199,20 +199,28 @@ aios_status replicas_prepare(struct replicas *all, const aios_model *model, cons
     return all->count > 1 && !all->independent ? make_group(all) : AIOS_OK;
 }
 
+static void close_one(struct replica *r)
+{
+    comm_leave(r->comm);
+    aios_optimizer_destroy(r->optimizer);
+    aios_plan_destroy(r->plan);
+    aios_parameters_destroy(r->parameters);
+    aios_device_close(r->device);
+    aios_memory_free(r->all->context, r->tokens);
+    aios_memory_free(r->all->context, r->labels);
+}
+
+void replicas_close_joined(struct replicas *all)
+{
+    for (int i = 0; i < all->count; i++)
+        if (!all->list[i].orphan) close_one(&all->list[i]);
+}
+
 void replicas_close(struct replicas *all)
 {
     if (!all->context) return;
     pool_destroy(all->crew);
-    for (int i = 0; i < all->count; i++) {
-        struct replica *r = &all->list[i];
-        comm_leave(r->comm);
-        aios_optimizer_destroy(r->optimizer);
-        aios_plan_destroy(r->plan);
-        aios_parameters_destroy(r->parameters);
-        aios_device_close(r->device);
-        aios_memory_free(all->context, r->tokens);
-        aios_memory_free(all->context, r->labels);
-    }
+    for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
     comm_group_destroy(all->group);
     aios_memory_free(all->context, all->parts);
     aios_memory_free(all->context, all->list);

@@ -34,6 +34,7 @@ struct replica {
     int64_t trained;          /* labels of all steps that are in the weights */
     double seconds;           /* that its micro-batches of the last step took */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
+    int orphan;               /* 1: its thread hangs in a driver, and may come back */
     aios_status status;       /* of the last call, with its record */
     aios_error_record error;
 };
@@ -78,6 +79,8 @@ aios_status replicas_open(struct replicas *all, aios_context *context, const str
 /* Memory, plans, optimizers for the model.  batches and settings are borrowed until close. */
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
 void replicas_close(struct replicas *all); /* what was zeroed is fine */
+/* What no orphan uses; the rest is left to them. */
+void replicas_close_joined(struct replicas *all);
 static inline struct replica *replicas_leader(const struct replicas *all)
 {
     return all->list + all->leader;

@@ -196,7 +196,8 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     TRY_QUIET(load_weights(t, *checkpoint, *state));
     set_schedule(t);
-    TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint ? t->position.step : -1));
+    /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
+    TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
     report_batches(t);
     return AIOS_OK;
@@ -252,19 +253,19 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
 void aios_trainer_destroy(aios_trainer *t)
 {
     if (!t) return;
-    if (t->orphans) { /* a thread that hangs in a driver may come back, and uses all of this */
-        run_folder_close(&t->folder);
+    independent_close(t);
+    evaluator_close(&t->evaluator);
+    run_folder_close(&t->folder);
+    if (t->orphans) { /* a thread that hangs in a driver may come back, and uses the rest */
+        replicas_close_joined(&t->replicas);
         return;
     }
-    independent_close(t);
     json_decref(t->contributions);
-    evaluator_close(&t->evaluator);
     replicas_close(&t->replicas);
     batches_close(&t->batches);
     aios_memory_free(t->context, t->started);
     aios_tokenizer_close(t->tokenizer);
     aios_model_destroy(t->model);
-    run_folder_close(&t->folder);
     aios_options_destroy(t->options);
     os_mutex_destroy(&t->mutex);
     aios_context *context = t->context;

@@ -21,7 +21,7 @@ struct run {
     int warnings, evals, checkpoints;
     char warning[512];
     void (*hook)(struct run *r, const char *name, const char *json); /* sees every event first, on the thread that it came from */
-    double losses[4096]; /* per step, from 1 */
+    double losses[4096];                                             /* per step, from 1 */
 };
 
 static inline double field_of(const char *json, const char *name)
