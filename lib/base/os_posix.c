@@ -369,6 +369,15 @@ aios_status os_rename(const char *from, const char *to)
     return AIOS_OK;
 }
 
+aios_status os_link_create(const char *target, const char *path)
+{
+    if (symlink(target, path) == 0) return AIOS_OK;
+    aios_status status = errno == EEXIST                                         ? AIOS_ALREADY_EXISTS
+                         : errno == EPERM || errno == ENOTSUP || errno == ENOSYS ? AIOS_UNSUPPORTED
+                                                                                 : io_status(errno);
+    return FAIL_OS(status, errno, "linking %s to %s", path, target);
+}
+
 aios_status os_folder_sync(const char *path)
 {
     int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -616,6 +625,16 @@ void os_map_close(os_map *map)
 {
     if (map->address) (void)munmap((void *)(uintptr_t)map->address, map->size);
     *map = (os_map){NULL, 0};
+}
+
+void os_map_prefetch(const os_map *map, uint64_t offset, uint64_t size)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (offset >= map->size) return;
+    if (size > map->size - offset) size = map->size - offset;
+    size += offset % page;
+    offset -= offset % page;
+    (void)posix_madvise((void *)(uintptr_t)(map->address + offset), (size_t)size, POSIX_MADV_WILLNEED);
 }
 
 /* ---- libraries, environment -------------------------------------------------------------------------------------- */

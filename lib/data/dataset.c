@@ -11,12 +11,13 @@
 #define SEQUENCE_MOST    (1 << 24)
 #define LOCK_SECONDS     0.25
 #define LEFTOVER_SECONDS 3600.0
+#define PREFETCH_MOST    ((uint64_t)256 << 20) /* bytes */
 
 struct aios_dataset {
     aios_context *context;
     aios_tokenizer *tokenizer;
     token_store *store;
-    char identity[DIGEST_TEXT];
+    char identity[DIGEST_TEXT], order_identity[DIGEST_TEXT];
     int32_t length, shuffle, split;
     uint64_t seed;
     uint64_t held_per_million, all, held, count;
@@ -66,7 +67,7 @@ static aios_status name_store(const char *folder, const store_wish *wish, char p
     digest d;
     char text[DIGEST_TEXT];
     digest_init(&d);
-    digest_add_text(&d, wish->sources->root);
+    digest_add_text(&d, wish->sources->key);
     digest_add_text(&d, wish->tokenizer->identity);
     digest_end(&d, text);
     if (snprintf(path, PATH_MAX, "%s/%.32s.tokens", folder, text) >= PATH_MAX)
@@ -170,11 +171,26 @@ static void count_samples(aios_dataset *d, double eval_fraction)
     d->held = d->all / MILLION * d->held_per_million + d->all % MILLION * d->held_per_million / MILLION;
 }
 
+static void identify_order(aios_dataset *d)
+{
+    digest order;
+    int is_part = d->split != AIOS_SPLIT_ALL && d->held != 0;
+    digest_init(&order);
+    digest_add_text(&order, d->identity);
+    digest_add_u64(&order, (uint64_t)d->length);
+    digest_add_u64(&order, is_part ? (uint64_t)d->split : 0);
+    digest_add_u64(&order, is_part ? d->held_per_million : 0);
+    digest_add_u64(&order, (uint64_t)d->shuffle);
+    digest_add_u64(&order, d->shuffle ? d->seed : 0);
+    digest_end(&order, d->order_identity);
+}
+
 static aios_status choose_split(aios_dataset *d, int32_t split, int32_t shuffle, uint64_t seed)
 {
     d->split = split;
     d->shuffle = shuffle != 0;
     d->seed = seed;
+    identify_order(d);
     d->count = split == AIOS_SPLIT_ALL ? d->all : split == AIOS_SPLIT_EVAL ? d->held : d->all - d->held;
     if (d->count) return AIOS_OK;
     return FAIL(AIOS_OUT_OF_RANGE, "the corpus has %llu samples of %d tokens: too few to hold out a part of %g", (unsigned long long)d->all,
@@ -326,6 +342,41 @@ aios_status aios_dataset_read(const aios_dataset *d, uint64_t order, int32_t *in
     return read_sample(d, aios_dataset_sample(d, order), inputs, labels);
 }
 
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
+
+aios_status aios_dataset_read_range(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count, int32_t *inputs, int32_t *labels)
+{
+    if (!d || !inputs || !labels) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_read_range: dataset, inputs and labels must be given");
+    if (first > d->count || count > d->count - first)
+        return FAIL(AIOS_OUT_OF_RANGE, "dataset: samples %llu to %llu are asked for: an epoch has %llu", (unsigned long long)first,
+                    (unsigned long long)(first + count), (unsigned long long)d->count);
+    if (epoch > (UINT64_MAX >> 1) / d->count)
+        return FAIL(AIOS_OUT_OF_RANGE, "dataset: epoch %llu is asked for: with %llu samples each there are at most %llu",
+                    (unsigned long long)epoch, (unsigned long long)d->count, (unsigned long long)((UINT64_MAX >> 1) / d->count));
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at = i * (uint64_t)d->length;
+        TRY_QUIET(read_sample(d, aios_dataset_sample(d, epoch * d->count + first + i), inputs + at, labels + at));
+    }
+    return AIOS_OK;
+}
+
+void aios_dataset_prefetch(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count)
+{
+    if (!d || epoch > (UINT64_MAX >> 1) / d->count || first > UINT64_MAX >> 2) return;
+    uint64_t length = (uint64_t)d->length, asked = 0, start = 0, end = 0; /* tokens; start … end are not asked for yet */
+    for (uint64_t i = 0; i < count && asked * d->store->trailer.token_bytes < PREFETCH_MOST; i++, asked += length) {
+        uint64_t sample = aios_dataset_sample(d, epoch * d->count + first + i), at = sample * length;
+        if (at != end) {
+            store_prefetch(d->store, start, end - start);
+            start = at;
+        }
+        end = at + length;
+    }
+    store_prefetch(d->store, start, end - start);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
+
 uint64_t aios_dataset_label_bytes(const aios_dataset *d, const int32_t *labels, size_t count)
 {
     uint64_t bytes = 0;
@@ -403,6 +454,11 @@ double aios_dataset_bytes_per_token(const aios_dataset *d)
 const char *aios_dataset_identity(const aios_dataset *d)
 {
     return d ? d->identity : "";
+}
+
+const char *aios_dataset_order_identity(const aios_dataset *d)
+{
+    return d ? d->order_identity : "";
 }
 
 const char *aios_dataset_cache_path(const aios_dataset *d)
