@@ -51,6 +51,7 @@ static const struct {
     ROW(T, "grad-clip", FLOAT, grad_clip),
     ROW(T | E | G, "device", TEXT, device),
     ROW(T, "devices", TEXT, devices),
+    ROW(T, "keep-cpu", INT, keep_cpu),
     ROW(T, "balance", CHOICE, balance),
     ROW(T, "device-weights", TEXT, device_weights),
     ROW(T, "verify-interval", INT, verify_interval),

@@ -13,6 +13,7 @@ struct settings {
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
     int64_t max_tokens, top_k;
+    int64_t keep_cpu;
     int64_t precision, optimizer, lr_schedule, balance, verify_interval; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_…, BALANCE_… */
     double eval_fraction, max_minutes, lr, lr_min_ratio, weight_decay, beta1, beta2, adam_eps, grad_clip, loss_scale, step_deadline;
     double temperature, top_p;

@@ -64,6 +64,33 @@ class OnSimulatedDevices(unittest.TestCase):
             report = json.loads(self.done(self.devices, "resolve", "--json", "--os", "linux", *self.specs))
             self.assertEqual((report["strategy"], report["devices"]), ("parallel_independent", list(range(len(self.specs)))))
 
+    def trained_on(self, *arguments, **more):
+        """The devices that a run of one step had, and what it said on standard error."""
+        with tempfile.TemporaryDirectory() as folder:
+            text = os.path.join(folder, "text.txt")
+            with open(text, "w", encoding="utf-8") as file:
+                file.write("one two three four five six seven\n" * 40)
+            result = self.run_on(self.devices, "train", "--dataset-file", text, "--save-dir", os.path.join(folder, "run"), "--steps", "1",
+                                 "--n-layer", "1", "--n-head", "1", "--n-embd", "16", "--max-seq-len", "8", "--batch-size", "1", "--json",
+                                 *arguments, XDG_CACHE_HOME=folder, **more)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        start = next(event for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "run_start")
+        return start["device"], result.stderr
+
+    def test_training_reads_a_list_of_devices_as_resolve_does(self):
+        gpus, specs = f"gpu:0,{self.specs[-1]},cpu", f"{self.specs[0]},{self.specs[-1]}"
+        devices, said = self.trained_on("--devices", gpus)
+        self.assertEqual(devices, specs)
+        self.assertIn("mixed_device_selection", said)
+        self.assertEqual(self.trained_on("--devices", gpus, "--keep-cpu"), (specs + ",cpu:0", ""))
+        self.assertEqual(self.trained_on("--devices", '{"selected_devices": [0]}'), (self.specs[0], ""))
+
+    @unittest.skipUnless("cuda" in BUILT, "no CUDA plugin")
+    def test_cuda_ids_of_the_environment_are_what_auto_means(self):
+        self.assertEqual(self.trained_on(AIOS_CUDA_IDS="1,0"), ("cuda:1,cuda:0", ""))
+        report = json.loads(self.done(self.devices, "resolve", "--json", "auto", AIOS_CUDA_IDS="1"))
+        self.assertEqual((report["requested"], report["specs"]), (["cuda:1"], ["cuda:1"]))
+
     @unittest.skipUnless("cuda" in BUILT, "no CUDA plugin")
     def test_names_compose_with_a_visibility_mask(self):
         hidden = json.loads(self.done("cuda:3", "list-gpus", "--json"))["gpus"]
