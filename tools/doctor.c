@@ -21,6 +21,8 @@ static const struct {
     {"rocBLAS", {"librocblas.so.5", "librocblas.so.4", "librocblas.so.3"}},
     {"RCCL", {"librccl.so.1"}},
     {"Level Zero loader", {"libze_loader.so.1"}},
+    {"libarchive (.zip, .tar)", {"libarchive.so.13"}},
+    {"libcurl (hf://)", {"libcurl.so.4", "libcurl-gnutls.so.4"}},
 };
 
 /* Instruction sets that the kernels or the libraries below them make use of, as the kernel of Linux spells them. */

@@ -8,7 +8,7 @@
  *
  * Events (context.h) and their fields: "run_start" {model, parameters, device, precision, steps, step, tokens_per_step, train_samples,
  * eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta}, "eval" {step,
- * loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" {phase, done, total}, "warning" {message},
+ * loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h), "warning" {message},
  * "balance" {step, device, micro_batches: one number per device} when their shares change, "training_complete" {step, outcome, loss,
  * tokens, elapsed}. */
 #ifndef AIOS_TRAINER_H
