@@ -14,7 +14,7 @@
  *
  * Events (context.h) and their fields: "run_start" {model, parameters, device, strategy, precision, steps, step, tokens_per_step,
  * train_samples, eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta},
- * "eval" {step, loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" {phase, done, total}, "warning"
+ * "eval" {step, loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h), "warning"
  * {message}, "balance" {step, device, micro_batches: one number per device} when their shares change; of independent devices, from their
  * threads one at a time: "step" has device, gpu_id, block_id, chunk_id, sample (the first, in the running order) and samples too;
  * "chunk_complete" {step, device, gpu_id, epoch, block_id, chunk_id, samples, steps}; "merge" {step, devices, tokens: of each, seconds};

@@ -6,6 +6,7 @@
 #include "error.h"
 #include <aios/context.h>
 
+#include <locale.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -129,6 +130,13 @@ void os_map_prefetch(const os_map *map, uint64_t offset, uint64_t size);
 void *os_library_open(const char *path);
 void *os_library_symbol(void *library, const char *name); /* NULL where it has none */
 void os_library_close(void *library);
+/* For libraries that take names for text of the thread's locale: UTF-8 from enter to leave, on this thread alone.  Where the system has no
+ * such locale, nothing changes. */
+typedef struct os_locale {
+    locale_t utf8, before;
+} os_locale;
+void os_locale_enter(os_locale *locale);
+void os_locale_leave(os_locale *locale);
 const char *os_environment(const char *name); /* NULL where unset or empty */
 int os_process_id(void);
 const char *os_name(void); /* "linux", "macos" */

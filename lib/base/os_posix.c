@@ -691,6 +691,19 @@ void os_library_close(void *library)
     if (library) (void)dlclose(library);
 }
 
+void os_locale_enter(os_locale *locale)
+{
+    locale->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    locale->before = locale->utf8 ? uselocale(locale->utf8) : (locale_t)0;
+}
+
+void os_locale_leave(os_locale *locale)
+{
+    if (!locale->utf8) return;
+    (void)uselocale(locale->before);
+    freelocale(locale->utf8);
+}
+
 const char *os_environment(const char *name)
 {
     const char *value = getenv(name);

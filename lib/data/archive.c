@@ -65,11 +65,23 @@ static aios_status open_library(libarchive *lib, const char *path)
     return AIOS_OK;
 }
 
+/* Nothing in it can move a terminal's cursor, end a line or break a JSON text. */
+static void make_printable(char *text)
+{
+    int is_utf8 = text_is_utf8(text, strlen(text));
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if (*c < 0x20 || *c == 0x7f || (*c > 0x7f && !is_utf8)) *c = '?';
+}
+
 static aios_status fail_read(archive_reader *a, const char *where)
 {
     if (a->status != AIOS_OK) return a->status; /* its record is the thread's last */
-    const char *why = a->lib.archive_error_string(a->handle);
-    return FAIL(AIOS_CORRUPT, "%s: the archive is damaged or cut off: %s", where, why ? why : "no reason given");
+    const char *given = a->lib.archive_error_string(a->handle);
+    char why[256];
+    (void)snprintf(why, sizeof why, "%s", given ? given : "no reason given");
+    why[strcspn(why, "\n")] = 0;
+    make_printable(why);
+    return FAIL(AIOS_CORRUPT, "%s: the archive is damaged or cut off: %s", where, why);
 }
 
 /* ---- callbacks --------------------------------------------------------------------------------------------------- */
@@ -172,15 +184,26 @@ uint64_t archive_reader_done(const archive_reader *a)
 
 /* ---- members ----------------------------------------------------------------------------------------------------- */
 
-/* Nothing in it can move a terminal's cursor, end a line or break a JSON text. */
-static void take_name(archive_reader *a, libarchive_entry *entry)
+static aios_status take_name(archive_reader *a, libarchive_entry *entry)
 {
     const char *name = a->lib.archive_entry_pathname_utf8(entry);
     if (!name) name = a->lib.archive_entry_pathname(entry);
-    (void)snprintf(a->name, sizeof a->name, "%s", name ? name : "without a name");
-    int is_utf8 = text_is_utf8(a->name, strlen(a->name));
-    for (unsigned char *c = (unsigned char *)a->name; *c; c++)
-        if (*c < 0x20 || *c == 0x7f || (*c > 0x7f && !is_utf8)) *c = '?';
+    if (!name || !*name || strlen(name) >= NAME_MOST)
+        return FAIL(AIOS_UNSUPPORTED, "%s: the name of a file in it can't be read: unpack it into a folder and give that", a->path);
+    (void)snprintf(a->name, sizeof a->name, "%s", name);
+    make_printable(a->name);
+    return AIOS_OK;
+}
+
+/* libarchive turns names into the locale's text, and loses those that it can't. */
+static int read_header(archive_reader *a, libarchive_entry **entry, aios_status *status)
+{
+    os_locale locale;
+    os_locale_enter(&locale);
+    int answer = a->lib.archive_read_next_header(a->handle, entry);
+    *status = answer == LIBARCHIVE_OK || answer == LIBARCHIVE_WARN ? take_name(a, *entry) : AIOS_OK;
+    os_locale_leave(&locale);
+    return answer;
 }
 
 /* As in folders, and what macOS puts beside each file. */
@@ -211,10 +234,11 @@ aios_status archive_reader_next(archive_reader *a, const char **name, int *more)
     *more = 0;
     *name = a->name;
     for (;;) {
-        int answer = a->lib.archive_read_next_header(a->handle, &entry);
+        aios_status status;
+        int answer = read_header(a, &entry, &status);
         if (answer == LIBARCHIVE_EOF) return check_end(a);
         if (answer != LIBARCHIVE_OK && answer != LIBARCHIVE_WARN) return fail_read(a, a->path);
-        take_name(a, entry);
+        TRY_QUIET(status);
         if (a->lib.archive_entry_filetype(entry) != LIBARCHIVE_REGULAR || a->lib.archive_entry_hardlink(entry) || is_hidden(a->name))
             continue;
         if (a->lib.archive_entry_is_encrypted(entry))

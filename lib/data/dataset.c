@@ -1,5 +1,6 @@
 #include "base/os.h"
 #include "base/rng.h"
+#include "hub/hub.h"
 #include "token_store.h"
 
 #include <limits.h>
@@ -11,6 +12,7 @@
 #define SEQUENCE_MOST    (1 << 24)
 #define LOCK_SECONDS     0.25
 #define LEFTOVER_SECONDS 3600.0
+#define EVENT_SECONDS    0.5
 #define PREFETCH_MOST    ((uint64_t)256 << 20) /* bytes */
 
 struct aios_dataset {
@@ -37,6 +39,34 @@ static aios_status check_options(const aios_dataset_options *o)
     if (!(o->eval_fraction >= 0 && o->eval_fraction <= 0.5))
         return FAIL(AIOS_OUT_OF_RANGE, "dataset: eval_fraction is %g: it must be 0 to 0.5", o->eval_fraction);
     return AIOS_OK;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------ */
+
+/* What takes longer than a moment is told as it goes on. */
+typedef struct watch {
+    aios_context *context;
+    aios_dataset_progress_fn progress;
+    void *user;
+    double next;
+    int has_told;
+} watch;
+
+static int32_t tell_tokenizing(void *user, uint64_t done, uint64_t total)
+{
+    watch *w = user;
+    double now = os_now();
+    int is_last = done == total && w->has_told;
+    if (w->next > 0 && (now >= w->next || is_last)) {
+        char json[128];
+        (void)snprintf(json, sizeof json, "{\"phase\": \"tokenizing\", \"done\": %llu, \"total\": %llu}", (unsigned long long)done,
+                       (unsigned long long)total);
+        aios_emit(w->context, "data", json);
+        w->has_told = !is_last;
+        w->next = now + EVENT_SECONDS;
+    }
+    if (w->next <= 0) w->next = now + EVENT_SECONDS;
+    return w->progress ? w->progress(w->user, done, total) : 0;
 }
 
 /* ---- the cache --------------------------------------------------------------------------------------------------- */
@@ -240,11 +270,20 @@ static aios_status check_split(int32_t split)
 static aios_status open_store(aios_context *context, const aios_dataset_options *o, const source_list *sources, token_store **store)
 {
     char folder[PATH_MAX];
-    store_wish wish = {o->tokenizer, sources, "", o->skip_bad_lines != 0, o->progress, o->progress_user};
+    watch telling = {context, o->progress, o->progress_user, 0, 0};
+    store_wish wish = {o->tokenizer, sources, "", o->skip_bad_lines != 0, tell_tokenizing, &telling};
     TRY_QUIET(source_list_identify_here(sources, wish.identity));
     *folder = 0;
     if (!o->temporary_cache) TRY_QUIET(find_folder(context, o->cache_folder, folder));
     return *folder ? open_or_build(context, folder, &wish, store) : build_temporary(context, &wish, store);
+}
+
+static aios_status open_sources(aios_context *context, const aios_dataset_options *o, source_list *sources)
+{
+    hub_options hub = HUB_OPTIONS_INIT;
+    hub.progress = o->progress;
+    hub.progress_user = o->progress_user;
+    return hub_is_spec(o->path) ? hub_open(context, o->path, &hub, sources) : source_list_open(context, o->path, sources);
 }
 
 aios_status aios_dataset_open(aios_context *context, const aios_dataset_options *given, aios_dataset **dataset)
@@ -259,7 +298,7 @@ aios_status aios_dataset_open(aios_context *context, const aios_dataset_options 
     TRY_QUIET(aios_struct_read("aios_dataset_options", &o, sizeof o, given));
     TRY_QUIET(check_options(&o));
     TRY_QUIET(check_split(o.split));
-    TRY(source_list_open(context, o.path, &sources), "opening dataset %s", o.path);
+    TRY(open_sources(context, &o, &sources), "opening dataset %s", o.path);
     aios_dataset *d = aios_new(context, aios_dataset);
     if (!d) {
         source_list_free(&sources);

@@ -19,31 +19,29 @@ static aios_status open_one(struct replicas *all, const char *spec)
     *r = (struct replica){.all = all, .rank = all->count, .held = -1};
     TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
     all->count++;
-    for (int i = 0; i < r->rank; i++)
-        if (strcmp(aios_device_spec(all->list[i].device), aios_device_spec(r->device)) == 0)
-            return FAIL(AIOS_INVALID_ARGUMENT, "devices names %s twice: each device trains one replica", aios_device_spec(r->device));
+    return AIOS_OK;
+}
+
+static aios_status open_all(struct replicas *all, const aios_hardware *hardware)
+{
+    uint32_t count = aios_hardware_device_count(hardware);
+    if (count > REPLICAS_MOST) return FAIL(AIOS_OUT_OF_RANGE, "%u devices are selected: at most %d train together", count, REPLICAS_MOST);
+    for (uint32_t i = 0; i < count; i++) TRY_QUIET(open_one(all, aios_hardware_device(hardware, i)->spec));
     return AIOS_OK;
 }
 
 aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings)
 {
-    char word[256];
+    const char *option = *settings->devices ? "devices" : "device", *selection = *settings->devices ? settings->devices : settings->device;
+    aios_hardware *hardware;
     *all = (struct replicas){.context = context, .settings = settings};
     all->list = aios_memory_array(context, REPLICAS_MOST, sizeof *all->list);
     if (!all->list) return AIOS_OUT_OF_MEMORY;
-    if (!*settings->devices) return open_one(all, settings->device);
-    for (const char *at = settings->devices, *end; *at; at = *end ? end + 1 : end) {
-        end = at + strcspn(at, ",");
-        if (all->count == REPLICAS_MOST)
-            return FAIL(AIOS_OUT_OF_RANGE, "devices is %s: at most %d are used", settings->devices, REPLICAS_MOST);
-        if (end == at || (size_t)(end - at) >= sizeof word || (*end && !end[1]))
-            return FAIL(AIOS_INVALID_ARGUMENT, "devices is \"%s\": names with one comma between them are wanted, as in cuda:0,hip:0",
-                        settings->devices);
-        memcpy(word, at, (size_t)(end - at));
-        word[end - at] = 0;
-        TRY(open_one(all, word), "option devices");
-    }
-    return AIOS_OK;
+    if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection); /* with no look at the others */
+    TRY(setup_hardware(context, selection, settings->precision, settings->keep_cpu != 0, &hardware), "option %s", option);
+    aios_status status = open_all(all, hardware);
+    aios_hardware_destroy(hardware);
+    return status;
 }
 
 aios_status replicas_name(const struct replicas *all, char *text, size_t size)

@@ -53,6 +53,7 @@ static const struct {
     ROW(T, "grad-clip", FLOAT, grad_clip),
     ROW(T | E | G, "device", TEXT, device),
     ROW(T, "devices", TEXT, devices),
+    ROW(T, "keep-cpu", INT, keep_cpu),
     ROW(T, "strategy", CHOICE, strategy),
     ROW(T, "strict", INT, strict),
     ROW(T, "balance", CHOICE, balance),

@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "checkpoint_folder.h"
+#include "data/hub/hub.h"
 #include "graph/parameters.h"
 
 #include <math.h>
@@ -19,7 +20,8 @@ static aios_status check_options(const aios_options *given, const struct setting
 {
     static const char *const sizes[] = {"n-layer", "n-head", "n-embd"}, *const scales[] = {"loss-scale", "loss-scale-growth-interval"};
     if (!*s->dataset_file) return FAIL(AIOS_INVALID_ARGUMENT, "dataset-file is empty: name a text to learn from");
-    if (os_path_kind(s->dataset_file) == OS_NOTHING) return FAIL(AIOS_NOT_FOUND, "dataset-file %s is not there", s->dataset_file);
+    if (!hub_is_spec(s->dataset_file) && os_path_kind(s->dataset_file) == OS_NOTHING)
+        return FAIL(AIOS_NOT_FOUND, "dataset-file %s is not there", s->dataset_file);
     if (s->eval_interval > 0 && !*s->eval_file && s->eval_fraction <= 0)
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but there is nothing to evaluate on: set eval-file or eval-fraction",
                     (long long)s->eval_interval);

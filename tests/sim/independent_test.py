@@ -47,7 +47,7 @@ class Independent(unittest.TestCase):
     def command(self, devices, *more):
         return [AIOS, "train", "--dataset-file", self.text, "--cache-dir", os.path.join(self.folder, "cache"), "--tokenizer", "bytes", "--save-dir",
                 self.run_folder, "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16", "--batch-size", "2", "--eval-fraction",
-                "0", "--devices", devices, "--strategy", "parallel-independent", "--merge-interval", "10", "--dataset-chunk-size", "20",
+                "0", "--devices", devices, "--keep-cpu", "--strategy", "parallel-independent", "--merge-interval", "10", "--dataset-chunk-size", "20",
                 "--stop-after-epoch", "--steps", "100000", *more]
 
     def simulate(self, *more, faults=(), devices=None, extra=()):
