@@ -22,6 +22,7 @@ static const struct flag resolve_flags[] = {
     {"num-workers", "N", "", "data loading threads per device, to tell their total"},
     {"precision", "32|16-mixed|bf16-mixed", "32|16-mixed|bf16-mixed", "what is to be trained in; every device must be able to"},
     {"strategy", "auto|ddp|parallel_independent", "auto|ddp|parallel_independent", "ask for one instead of the one that the rules give"},
+    {"keep-cpu", NULL, "", "a CPU that is selected beside GPUs trains with them, instead of being ignored"},
     {"os", "linux|windows|macos", "linux|windows|macos", "whose rules hold, if not this system's"},
     {"save", "FILE", "", "keep the selection in FILE"},
     {"load", "FILE", "", "instead of DEVICE…: take the selection that FILE keeps, and tell what changed since"},
@@ -38,7 +39,8 @@ static const char resolve_examples[] =
 
 static const char resolve_notes[] =
     "DEVICE is cpu, gpu:N or N (an ID of aios list-gpus), cuda:N, xpu:N, hip:N, a PCI address, a UUID, a list of these with commas,\n"
-    "auto (the first GPU, else the CPU), or JSON.  A selection that makes no sense here is exit code 2 and one sentence.\n";
+    "auto (what AIOS_CUDA_IDS says, as in 0,1; else the first GPU; else the CPU), or JSON.  A selection that makes no sense here is exit "
+    "code 2 and one sentence.\n";
 
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"

@@ -5,7 +5,7 @@
 #include "system.h"
 #include "tool.h"
 
-#include <aios/device.h>
+#include <aios/hardware.h>
 
 #include <errno.h>
 #include <stdarg.h>
@@ -32,11 +32,24 @@ int tool_fail_library(int code)
     return tool_fail(code, "%s", aios_error_message());
 }
 
+/* 1 where a device of the list is not there or can't be used.  In a context of its own: nothing is told twice. */
+static int one_is_missing(const char *devices)
+{
+    aios_context *context;
+    aios_hardware *hardware = NULL;
+    if (aios_context_create(NULL, &context) != AIOS_OK) return 0;
+    aios_status status = aios_hardware_resolve(context, NULL, devices, NULL, &hardware);
+    aios_hardware_destroy(hardware);
+    aios_context_destroy(context);
+    return status == AIOS_NOT_FOUND || status == AIOS_UNAVAILABLE;
+}
+
 /* 1 where the device that the options name can't be opened. */
 static int device_is_missing(struct tool *tool)
 {
     const char *spec = NULL;
     aios_device *device = NULL;
+    if (tool->options && aios_options_get_string(tool->options, "devices", &spec) == AIOS_OK && *spec) return one_is_missing(spec);
     if (!tool->options || aios_options_get_string(tool->options, "device", &spec) != AIOS_OK || strcmp(spec, "auto") == 0) return 0;
     if (aios_device_open(tool->context, spec, &device) != AIOS_OK) return 1;
     aios_device_close(device);

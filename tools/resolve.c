@@ -9,7 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OWN_BATCH_SIZE, OWN_NUM_WORKERS, OWN_PRECISION, OWN_STRATEGY, OWN_OS, OWN_SAVE, OWN_LOAD }; /* the order of resolve_flags */
+enum {
+    OWN_BATCH_SIZE,
+    OWN_NUM_WORKERS,
+    OWN_PRECISION,
+    OWN_STRATEGY,
+    OWN_KEEP_CPU,
+    OWN_OS,
+    OWN_SAVE,
+    OWN_LOAD
+}; /* the order of resolve_flags */
 
 static int read_number(const struct tool *tool, int flag, int32_t *number)
 {
@@ -90,6 +99,7 @@ int run_resolve(struct tool *tool)
     if (!code) code = read_number(tool, OWN_NUM_WORKERS, &options.num_workers);
     options.precision = tool->values[OWN_PRECISION];
     options.strategy = tool->values[OWN_STRATEGY];
+    options.keep_cpu = (int32_t)(tool->own >> OWN_KEEP_CPU & 1);
     options.os = tool->values[OWN_OS];
     if (!code) code = resolve(tool, &options, &hardware);
     if (!code && tool->values[OWN_SAVE] && aios_hardware_save(hardware, tool->values[OWN_SAVE]) != AIOS_OK)

@@ -6,11 +6,12 @@
  *   one GPU        "gpu"        [0]      "auto"
  *   several GPUs   "gpu"        [0, 1]   "ddp"
  *   CPU only       "cpu"        "auto"   "auto"
- *   GPUs and CPU   as the GPUs alone, with a note and a warning
+ *   GPUs and CPU   as the GPUs alone, with a note and a warning; with keep_cpu the CPU stays
  *   nothing        an error: "No device selected"
  *
- * Beyond it: GPUs of several vendors, and several devices on Windows, resolve to "parallel_independent" unless a strategy is
- * asked for.  Inference uses at most eight of the devices, and one on Windows.
+ * Beyond it: devices of several vendors (a CPU beside a GPU is another one), and several devices on Windows, resolve to
+ * "parallel_independent" unless a strategy is asked for.  Inference uses at most eight of the devices, and one on Windows.
+ * Training reads its option devices by these same rules.
  *
  * A device is named by a word: "cpu", "gpu:1" or "1" (the id of device.h's list), "cuda:1", "xpu:0", "hip:0", a PCI address
  * ("0000:3b:00.0") or a UUID.  A resolution is immutable: any thread may read it. */
@@ -33,16 +34,18 @@ typedef struct aios_hardware_options {
     const char *precision; /* "32", "16-mixed", "bf16-mixed"; NULL: what a JSON selection says, else "32" */
     const char *strategy;  /* "ddp", "parallel_independent" where one is asked for; NULL, "auto": by the rules */
     const char *os;        /* "linux", "windows", "macos": whose rules hold; NULL: this system's */
+    int32_t keep_cpu;      /* 0: beside GPUs a selected CPU is ignored; 1: it trains with them */
 } aios_hardware_options;
 #define AIOS_HARDWARE_OPTIONS_INIT                                                                                                         \
     {                                                                                                                                      \
-        sizeof(aios_hardware_options), 0, 0, 0, NULL, NULL, NULL                                                                           \
+        sizeof(aios_hardware_options), 0, 0, 0, NULL, NULL, NULL, 0                                                                        \
     }
 AIOS_API void aios_hardware_options_init(aios_hardware_options *options);
 
 /* Resolves a selection: words with commas or blanks between them, or JSON: {"hardware": {"selected_devices": ["gpu:0"],
  * "precision": "32"}}, its inner object, or the list alone.  NULL, "auto" and JSON without selected_devices select the default:
- * the first GPU, else the CPU.  list NULL: the devices of this machine; it need not outlive the call.  options may be NULL.
+ * the first GPU, else the CPU; where the environment has AIOS_CUDA_IDS ("0,1": cuda:0 and cuda:1), what that says.
+ * list NULL: the devices of this machine; it need not outlive the call.  options may be NULL.
  *
  * Each warning goes to the context's log too.  Each attempt, failed ones included, is one event "hardware_resolve":
  * {"platform": "linux", "requested": ["gpu:0"], "effective": ["cuda:0"], "warnings": [], "strategy", "precision", "error"}; the last
@@ -90,7 +93,8 @@ AIOS_API const char *aios_hardware_change(const aios_hardware *hardware, uint32_
 AIOS_API uint32_t aios_hardware_warning_count(const aios_hardware *hardware);
 AIOS_API const char *aios_hardware_warning(const aios_hardware *hardware, uint32_t index);
 /* All of the above as a JSON object: {"accelerator": "gpu", "devices": [0, 1], "strategy": "ddp", "precision": "32",
- * "effective_batch_size": 64, "notes": […], "warnings": […], "specs": ["cuda:0", "cuda:1"], …}; devices is "auto" for the CPU. */
+ * "effective_batch_size": 64, "notes": […], "warnings": […], "specs": ["cuda:0", "cuda:1"], …}; devices is "auto" for the CPU, and
+ * [0, "cpu:0"] where it stays beside a GPU. */
 AIOS_API const char *aios_hardware_json(const aios_hardware *hardware);
 
 /* Every token there is, and the one sentence that goes with it; NULL past the end and for an unknown token.  Static. */

@@ -6,6 +6,7 @@
 #include "error.h"
 #include <aios/context.h>
 
+#include <locale.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -79,6 +80,8 @@ aios_status os_folder_create_new(const char *path); /* one folder that was not t
 aios_status os_remove(const char *path);            /* a file or an empty folder; not there is fine */
 aios_status os_remove_tree(const char *path);       /* a folder with all below it; not there is fine */
 aios_status os_rename(const char *from, const char *to);
+/* A symbolic link at path to target, which is relative to it.  Errors: ALREADY_EXISTS, UNSUPPORTED where the file system has none, IO. */
+aios_status os_link_create(const char *target, const char *path);
 aios_status os_folder_sync(const char *path); /* makes names in it durable */
 /* Names in a folder, sorted by byte value, without . and ..; visit returns other than AIOS_OK to end. */
 aios_status os_folder_list(aios_context *context, const char *path, aios_status (*visit)(void *user, const char *name), void *user);
@@ -119,6 +122,8 @@ typedef struct os_map {
 } os_map;
 aios_status os_map_open(const char *path, os_map *map);
 void os_map_close(os_map *map);
+/* Asks the system to read a part ahead, and returns while it does.  Advice: what can't be is not. */
+void os_map_prefetch(const os_map *map, uint64_t offset, uint64_t size);
 
 /* ---- libraries, environment -------------------------------------------------------------------------------------- */
 
@@ -126,6 +131,13 @@ void os_map_close(os_map *map);
 void *os_library_open(const char *path);
 void *os_library_symbol(void *library, const char *name); /* NULL where it has none */
 void os_library_close(void *library);
+/* For libraries that take names for text of the thread's locale: UTF-8 from enter to leave, on this thread alone.  Where the system has no
+ * such locale, nothing changes. */
+typedef struct os_locale {
+    locale_t utf8, before;
+} os_locale;
+void os_locale_enter(os_locale *locale);
+void os_locale_leave(os_locale *locale);
 const char *os_environment(const char *name); /* NULL where unset or empty */
 int os_process_id(void);
 const char *os_name(void); /* "linux", "macos" */

@@ -374,6 +374,15 @@ aios_status os_rename(const char *from, const char *to)
     return AIOS_OK;
 }
 
+aios_status os_link_create(const char *target, const char *path)
+{
+    if (symlink(target, path) == 0) return AIOS_OK;
+    aios_status status = errno == EEXIST                                         ? AIOS_ALREADY_EXISTS
+                         : errno == EPERM || errno == ENOTSUP || errno == ENOSYS ? AIOS_UNSUPPORTED
+                                                                                 : io_status(errno);
+    return FAIL_OS(status, errno, "linking %s to %s", path, target);
+}
+
 aios_status os_folder_sync(const char *path)
 {
     int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -623,6 +632,16 @@ void os_map_close(os_map *map)
     *map = (os_map){NULL, 0};
 }
 
+void os_map_prefetch(const os_map *map, uint64_t offset, uint64_t size)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (offset >= map->size) return;
+    if (size > map->size - offset) size = map->size - offset;
+    size += offset % page;
+    offset -= offset % page;
+    (void)posix_madvise((void *)(uintptr_t)(map->address + offset), (size_t)size, POSIX_MADV_WILLNEED);
+}
+
 /* ---- libraries, environment -------------------------------------------------------------------------------------- */
 
 #if defined(__linux__) && UINTPTR_MAX > UINT32_MAX
@@ -675,6 +694,19 @@ void *os_library_symbol(void *library, const char *name)
 void os_library_close(void *library)
 {
     if (library) (void)dlclose(library);
+}
+
+void os_locale_enter(os_locale *locale)
+{
+    locale->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    locale->before = locale->utf8 ? uselocale(locale->utf8) : (locale_t)0;
+}
+
+void os_locale_leave(os_locale *locale)
+{
+    if (!locale->utf8) return;
+    (void)uselocale(locale->before);
+    freelocale(locale->utf8);
 }
 
 const char *os_environment(const char *name)

@@ -1,5 +1,6 @@
 #include "base/os.h"
 #include "base/rng.h"
+#include "hub/hub.h"
 #include "token_store.h"
 
 #include <limits.h>
@@ -11,12 +12,14 @@
 #define SEQUENCE_MOST    (1 << 24)
 #define LOCK_SECONDS     0.25
 #define LEFTOVER_SECONDS 3600.0
+#define EVENT_SECONDS    0.5
+#define PREFETCH_MOST    ((uint64_t)256 << 20) /* bytes */
 
 struct aios_dataset {
     aios_context *context;
     aios_tokenizer *tokenizer;
     token_store *store;
-    char identity[DIGEST_TEXT];
+    char identity[DIGEST_TEXT], order_identity[DIGEST_TEXT];
     int32_t length, shuffle, split;
     uint64_t seed;
     uint64_t held_per_million, all, held, count;
@@ -36,6 +39,34 @@ static aios_status check_options(const aios_dataset_options *o)
     if (!(o->eval_fraction >= 0 && o->eval_fraction <= 0.5))
         return FAIL(AIOS_OUT_OF_RANGE, "dataset: eval_fraction is %g: it must be 0 to 0.5", o->eval_fraction);
     return AIOS_OK;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------ */
+
+/* What takes longer than a moment is told as it goes on. */
+typedef struct watch {
+    aios_context *context;
+    aios_dataset_progress_fn progress;
+    void *user;
+    double next;
+    int has_told;
+} watch;
+
+static int32_t tell_tokenizing(void *user, uint64_t done, uint64_t total)
+{
+    watch *w = user;
+    double now = os_now();
+    int is_last = done == total && w->has_told;
+    if (w->next > 0 && (now >= w->next || is_last)) {
+        char json[128];
+        (void)snprintf(json, sizeof json, "{\"phase\": \"tokenizing\", \"done\": %llu, \"total\": %llu}", (unsigned long long)done,
+                       (unsigned long long)total);
+        aios_emit(w->context, "data", json);
+        w->has_told = !is_last;
+        w->next = now + EVENT_SECONDS;
+    }
+    if (w->next <= 0) w->next = now + EVENT_SECONDS;
+    return w->progress ? w->progress(w->user, done, total) : 0;
 }
 
 /* ---- the cache --------------------------------------------------------------------------------------------------- */
@@ -66,7 +97,7 @@ static aios_status name_store(const char *folder, const store_wish *wish, char p
     digest d;
     char text[DIGEST_TEXT];
     digest_init(&d);
-    digest_add_text(&d, wish->sources->root);
+    digest_add_text(&d, wish->sources->key);
     digest_add_text(&d, wish->tokenizer->identity);
     digest_end(&d, text);
     if (snprintf(path, PATH_MAX, "%s/%.32s.tokens", folder, text) >= PATH_MAX)
@@ -170,11 +201,26 @@ static void count_samples(aios_dataset *d, double eval_fraction)
     d->held = d->all / MILLION * d->held_per_million + d->all % MILLION * d->held_per_million / MILLION;
 }
 
+static void identify_order(aios_dataset *d)
+{
+    digest order;
+    int is_part = d->split != AIOS_SPLIT_ALL && d->held != 0;
+    digest_init(&order);
+    digest_add_text(&order, d->identity);
+    digest_add_u64(&order, (uint64_t)d->length);
+    digest_add_u64(&order, is_part ? (uint64_t)d->split : 0);
+    digest_add_u64(&order, is_part ? d->held_per_million : 0);
+    digest_add_u64(&order, (uint64_t)d->shuffle);
+    digest_add_u64(&order, d->shuffle ? d->seed : 0);
+    digest_end(&order, d->order_identity);
+}
+
 static aios_status choose_split(aios_dataset *d, int32_t split, int32_t shuffle, uint64_t seed)
 {
     d->split = split;
     d->shuffle = shuffle != 0;
     d->seed = seed;
+    identify_order(d);
     d->count = split == AIOS_SPLIT_ALL ? d->all : split == AIOS_SPLIT_EVAL ? d->held : d->all - d->held;
     if (d->count) return AIOS_OK;
     return FAIL(AIOS_OUT_OF_RANGE, "the corpus has %llu samples of %d tokens: too few to hold out a part of %g", (unsigned long long)d->all,
@@ -224,11 +270,20 @@ static aios_status check_split(int32_t split)
 static aios_status open_store(aios_context *context, const aios_dataset_options *o, const source_list *sources, token_store **store)
 {
     char folder[PATH_MAX];
-    store_wish wish = {o->tokenizer, sources, "", o->skip_bad_lines != 0, o->progress, o->progress_user};
+    watch telling = {context, o->progress, o->progress_user, 0, 0};
+    store_wish wish = {o->tokenizer, sources, "", o->skip_bad_lines != 0, tell_tokenizing, &telling};
     TRY_QUIET(source_list_identify_here(sources, wish.identity));
     *folder = 0;
     if (!o->temporary_cache) TRY_QUIET(find_folder(context, o->cache_folder, folder));
     return *folder ? open_or_build(context, folder, &wish, store) : build_temporary(context, &wish, store);
+}
+
+static aios_status open_sources(aios_context *context, const aios_dataset_options *o, source_list *sources)
+{
+    hub_options hub = HUB_OPTIONS_INIT;
+    hub.progress = o->progress;
+    hub.progress_user = o->progress_user;
+    return hub_is_spec(o->path) ? hub_open(context, o->path, &hub, sources) : source_list_open(context, o->path, sources);
 }
 
 aios_status aios_dataset_open(aios_context *context, const aios_dataset_options *given, aios_dataset **dataset)
@@ -243,7 +298,7 @@ aios_status aios_dataset_open(aios_context *context, const aios_dataset_options 
     TRY_QUIET(aios_struct_read("aios_dataset_options", &o, sizeof o, given));
     TRY_QUIET(check_options(&o));
     TRY_QUIET(check_split(o.split));
-    TRY(source_list_open(context, o.path, &sources), "opening dataset %s", o.path);
+    TRY(open_sources(context, &o, &sources), "opening dataset %s", o.path);
     aios_dataset *d = aios_new(context, aios_dataset);
     if (!d) {
         source_list_free(&sources);
@@ -326,6 +381,41 @@ aios_status aios_dataset_read(const aios_dataset *d, uint64_t order, int32_t *in
     return read_sample(d, aios_dataset_sample(d, order), inputs, labels);
 }
 
+/* ---- chunks ------------------------------------------------------------------------------------------------------ */
+
+aios_status aios_dataset_read_range(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count, int32_t *inputs, int32_t *labels)
+{
+    if (!d || !inputs || !labels) return FAIL(AIOS_INVALID_ARGUMENT, "aios_dataset_read_range: dataset, inputs and labels must be given");
+    if (first > d->count || count > d->count - first)
+        return FAIL(AIOS_OUT_OF_RANGE, "dataset: samples %llu to %llu are asked for: an epoch has %llu", (unsigned long long)first,
+                    (unsigned long long)(first + count), (unsigned long long)d->count);
+    if (epoch > (UINT64_MAX >> 1) / d->count)
+        return FAIL(AIOS_OUT_OF_RANGE, "dataset: epoch %llu is asked for: with %llu samples each there are at most %llu",
+                    (unsigned long long)epoch, (unsigned long long)d->count, (unsigned long long)((UINT64_MAX >> 1) / d->count));
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at = i * (uint64_t)d->length;
+        TRY_QUIET(read_sample(d, aios_dataset_sample(d, epoch * d->count + first + i), inputs + at, labels + at));
+    }
+    return AIOS_OK;
+}
+
+void aios_dataset_prefetch(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count)
+{
+    if (!d || epoch > (UINT64_MAX >> 1) / d->count || first > UINT64_MAX >> 2) return;
+    uint64_t length = (uint64_t)d->length, asked = 0, start = 0, end = 0; /* tokens; start … end are not asked for yet */
+    for (uint64_t i = 0; i < count && asked * d->store->trailer.token_bytes < PREFETCH_MOST; i++, asked += length) {
+        uint64_t sample = aios_dataset_sample(d, epoch * d->count + first + i), at = sample * length;
+        if (at != end) {
+            store_prefetch(d->store, start, end - start);
+            start = at;
+        }
+        end = at + length;
+    }
+    store_prefetch(d->store, start, end - start);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
+
 uint64_t aios_dataset_label_bytes(const aios_dataset *d, const int32_t *labels, size_t count)
 {
     uint64_t bytes = 0;
@@ -403,6 +493,11 @@ double aios_dataset_bytes_per_token(const aios_dataset *d)
 const char *aios_dataset_identity(const aios_dataset *d)
 {
     return d ? d->identity : "";
+}
+
+const char *aios_dataset_order_identity(const aios_dataset *d)
+{
+    return d ? d->order_identity : "";
 }
 
 const char *aios_dataset_cache_path(const aios_dataset *d)

@@ -56,7 +56,7 @@ static aios_status skip_line(reader *r)
 /* A row's fields; *found 0 at the end of the file. */
 static aios_status read_fields(reader *r, uint64_t *line, int *found)
 {
-    int separator = r->source->format == SOURCE_TSV ? '\t' : ',', byte;
+    int separator = r->format == SOURCE_TSV ? '\t' : ',', byte;
     *line = r->line;
     r->field_count = 0;
     r->record.size = 0;
@@ -127,7 +127,7 @@ static aios_status read_header(reader *r, int *found)
     if (r->column_kinds) return AIOS_OK;
     size_t size = r->record.size < 120 ? r->record.size : 120, first;
     (void)get_field(r, 0, &first);
-    return FAIL(AIOS_CORRUPT, "%s:1: the header row has none of the columns " READER_FIELD_LIST " (its first is \"%.*s\")", r->source->path,
+    return FAIL(AIOS_CORRUPT, "%s:1: the header row has none of the columns " READER_FIELD_LIST " (its first is \"%.*s\")", r->name,
                 (int)(first < size ? first : size), r->record.bytes ? r->record.bytes : "");
 }
 

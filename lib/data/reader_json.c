@@ -59,7 +59,7 @@ static aios_status take_document(reader *r, uint64_t line, text_piece *piece)
         return reader_refuse(r, AIOS_OUT_OF_RANGE, line, "over %zu values in one object", VALUES_MOST);
     json_t *value = json_loadb(r->record.bytes, r->record.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!value) {
-        if (json_error_code(&error) == json_error_out_of_memory) return FAIL(AIOS_OUT_OF_MEMORY, "no memory to read %s", r->source->path);
+        if (json_error_code(&error) == json_error_out_of_memory) return FAIL(AIOS_OUT_OF_MEMORY, "no memory to read %s", r->name);
         return reader_refuse(r, AIOS_CORRUPT, line + (uint64_t)(error.line > 1 ? error.line - 1 : 0), "column %d: %s", error.column,
                              error.text);
     }
@@ -144,7 +144,7 @@ static aios_status read_value(reader *r, uint64_t line)
         input_take(r);
     }
     if (!whole && (in_string || depth))
-        return FAIL(AIOS_CORRUPT, "%s:%llu: the value that begins here has no end", r->source->path, (unsigned long long)line);
+        return FAIL(AIOS_CORRUPT, "%s:%llu: the value that begins here has no end", r->name, (unsigned long long)line);
     return AIOS_OK;
 }
 
@@ -161,17 +161,16 @@ static aios_status read_separator(reader *r, int *byte)
     } else if (r->in_array && *byte == ',') {
         input_take(r);
         TRY_QUIET(skip_blanks(r, byte));
-        if (*byte == ']') return FAIL(AIOS_CORRUPT, "%s:%llu: a value must follow the comma", r->source->path, (unsigned long long)r->line);
+        if (*byte == ']') return FAIL(AIOS_CORRUPT, "%s:%llu: a value must follow the comma", r->name, (unsigned long long)r->line);
     } else if (r->in_array && *byte >= 0 && *byte != ']') {
-        return FAIL(AIOS_CORRUPT, "%s:%llu: a comma must stand between the values of the array", r->source->path,
-                    (unsigned long long)r->line);
+        return FAIL(AIOS_CORRUPT, "%s:%llu: a comma must stand between the values of the array", r->name, (unsigned long long)r->line);
     }
     if (!r->in_array) return AIOS_OK;
-    if (*byte < 0) return FAIL(AIOS_CORRUPT, "%s:%llu: the array has no end", r->source->path, (unsigned long long)r->line);
+    if (*byte < 0) return FAIL(AIOS_CORRUPT, "%s:%llu: the array has no end", r->name, (unsigned long long)r->line);
     if (*byte != ']') return AIOS_OK;
     input_take(r);
     TRY_QUIET(skip_blanks(r, byte));
-    if (*byte >= 0) return FAIL(AIOS_CORRUPT, "%s:%llu: something follows the array", r->source->path, (unsigned long long)r->line);
+    if (*byte >= 0) return FAIL(AIOS_CORRUPT, "%s:%llu: something follows the array", r->name, (unsigned long long)r->line);
     return AIOS_OK;
 }
 

@@ -2,6 +2,7 @@
 #ifndef AIOS_DATA_READER_PARTS_H
 #define AIOS_DATA_READER_PARTS_H
 
+#include "data/archive.h"
 #include "data/reader.h"
 #include "data/stream.h"
 
@@ -17,9 +18,15 @@ struct reader {
     const source_list *list;
     reader_options options;
     size_t next_file;
-    const source *source; /* NULL between files */
+    const source *source;    /* NULL between files */
+    archive_reader *archive; /* where that is one */
+    int is_open;             /* of what follows: a file, or one in the archive; else between them */
+    char *name;              /* "corpus.zip/a.jsonl", for messages */
+    size_t name_capacity;
+    int format, gzip;
     byte_stream stream;
-    char *input; /* READER_PIECE bytes, of which at … end are unread */
+    uint64_t unpacked; /* bytes that the source gave */
+    char *input;       /* READER_PIECE bytes, of which at … end are unread */
     size_t at, end;
     uint64_t line;       /* the line that `at` is in, from 1 */
     uint64_t done_files; /* bytes of the files before this one */

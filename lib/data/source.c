@@ -1,6 +1,7 @@
 #include "source.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,6 +16,7 @@ static const struct {
 } FORMATS[] = {
     {"txt", SOURCE_TEXT},          {"text", SOURCE_TEXT}, {"md", SOURCE_TEXT}, {"jsonl", SOURCE_JSON_LINES},
     {"ndjson", SOURCE_JSON_LINES}, {"json", SOURCE_JSON}, {"csv", SOURCE_CSV}, {"tsv", SOURCE_TSV},
+    {"zip", SOURCE_ZIP},           {"tar", SOURCE_TAR},   {"tgz", SOURCE_TAR},
 };
 
 #define COLUMNS    "write its text column as .jsonl or .csv first"
@@ -34,9 +36,6 @@ static const struct {
     {"xls", COLUMNS},
     {"sqlite", COLUMNS},
     {"db", COLUMNS},
-    {"zip", UNPACK},
-    {"tar", UNPACK},
-    {"tgz", UNPACK},
     {"7z", UNPACK},
     {"rar", UNPACK},
     {"bz2", RECOMPRESS},
@@ -80,24 +79,28 @@ static int is_extension(const char *extension, size_t length, const char *wanted
     return strlen(wanted) == length && strncasecmp(extension, wanted, length) == 0;
 }
 
-static aios_status find_format(source *s)
+aios_status source_find_format(const char *name, int *format, int *gzip)
 {
-    size_t end = strlen(s->path), length;
-    const char *extension = find_extension(s->path, end, &length);
-    s->gzip = is_extension(extension, length, "gz") || is_extension(extension, length, "dz");
-    if (s->gzip) extension = find_extension(s->path, end - length - 1, &length);
-    s->format = SOURCE_UNKNOWN;
+    size_t end = strlen(name), length;
+    const char *extension = find_extension(name, end, &length);
+    *gzip = is_extension(extension, length, "gz") || is_extension(extension, length, "dz");
+    if (*gzip) extension = find_extension(name, end - length - 1, &length);
+    *format = SOURCE_UNKNOWN;
     for (size_t i = 0; i < COUNT_OF(FORMATS); i++)
-        if (is_extension(extension, length, FORMATS[i].extension)) s->format = FORMATS[i].format;
+        if (is_extension(extension, length, FORMATS[i].extension)) *format = FORMATS[i].format;
     for (size_t i = 0; i < COUNT_OF(REFUSED); i++)
         if (is_extension(extension, length, REFUSED[i].extension))
-            return FAIL(AIOS_UNSUPPORTED, "%s: .%s files are not read: %s", s->path, REFUSED[i].extension, REFUSED[i].advice);
+            return FAIL(AIOS_UNSUPPORTED, "%s: .%s files are not read: %s", name, REFUSED[i].extension, REFUSED[i].advice);
+    int is_tgz = is_extension(extension, length, "tgz");
+    if (*gzip && (*format == SOURCE_ZIP || is_tgz))
+        return FAIL(AIOS_UNSUPPORTED, "%s: a compressed file in gzip is not read: decompress it once", name);
+    *gzip |= is_tgz;
     return AIOS_OK;
 }
 
 /* ---- walking ----------------------------------------------------------------------------------------------------- */
 
-static aios_status add_file(source_list *list, const char *path)
+aios_status source_list_add(source_list *list, const char *path)
 {
     TRY_QUIET(aios_memory_grow(list->context, (void **)&list->items, &list->capacity, list->count + 1, sizeof *list->items));
     source *s = &list->items[list->count];
@@ -107,7 +110,7 @@ static aios_status add_file(source_list *list, const char *path)
     size_t root = strlen(list->root);
     const char *slash = strrchr(s->path, '/');
     s->name = s->path[root] == '/' ? s->path + root + 1 : slash ? slash + 1 : s->path;
-    TRY_QUIET(find_format(s));
+    TRY_QUIET(source_find_format(s->path, &s->format, &s->gzip));
     TRY_QUIET(os_file_get_stamp(s->path, &s->stamp));
     list->total += s->stamp.size;
     return AIOS_OK;
@@ -128,7 +131,7 @@ static aios_status visit(void *user, const char *name)
     if (snprintf(path, sizeof path, "%s%s%s", w->folder, slash, name) >= (int)sizeof path)
         return FAIL(AIOS_OUT_OF_RANGE, "%s/%s: the name is too long", w->folder, name);
     int kind = os_path_kind(path);
-    if (kind == OS_FILE) return add_file(w->list, path);
+    if (kind == OS_FILE) return source_list_add(w->list, path);
     if (kind != OS_FOLDER) return FAIL(AIOS_UNSUPPORTED, "%s is neither a file nor a folder: take it out of the folder", path);
     if (w->depth == DEPTH_MOST)
         return FAIL(AIOS_UNSUPPORTED, "%s lies deeper than %d folders: does a link point upwards?", path, DEPTH_MOST);
@@ -154,6 +157,24 @@ static aios_status resolve_file(const char *path, char root[PATH_MAX])
     return AIOS_OK;
 }
 
+aios_status source_list_begin(aios_context *context, const char *root, const char *key, source_list *list)
+{
+    *list = (source_list){.context = context};
+    list->root = aios_memory_strdup(context, root);
+    list->key = aios_memory_strdup(context, key);
+    return list->root && list->key ? AIOS_OK : AIOS_OUT_OF_MEMORY;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const source *)a)->name, ((const source *)b)->name);
+}
+
+void source_list_sort(source_list *list)
+{
+    if (list->count) qsort(list->items, list->count, sizeof *list->items, compare_names);
+}
+
 aios_status source_list_open(aios_context *context, const char *path, source_list *list)
 {
     aios_status status = AIOS_OK;
@@ -163,9 +184,9 @@ aios_status source_list_open(aios_context *context, const char *path, source_lis
     if (kind == OS_NOTHING) return FAIL(AIOS_NOT_FOUND, "%s: no such file or folder", path);
     if (kind == OS_OTHER) return FAIL(AIOS_UNSUPPORTED, "%s is neither a file nor a folder", path);
     TRY_QUIET(kind == OS_FILE ? resolve_file(path, root) : os_path_absolute(path, root, sizeof root));
-    if (!(list->root = aios_memory_strdup(context, root))) return AIOS_OUT_OF_MEMORY;
+    ATTEMPT_QUIET(source_list_begin(context, root, root, list));
     if (kind == OS_FILE) {
-        ATTEMPT_QUIET(add_file(list, root));
+        ATTEMPT_QUIET(source_list_add(list, root));
     } else {
         walk top = {list, list->root, 0};
         ATTEMPT_QUIET(os_folder_list(context, root, visit, &top));
@@ -181,6 +202,7 @@ void source_list_free(source_list *list)
     for (size_t i = 0; i < list->count; i++) aios_memory_free(list->context, list->items[i].path);
     aios_memory_free(list->context, list->items);
     aios_memory_free(list->context, list->root);
+    aios_memory_free(list->context, list->key);
     *list = (source_list){.context = list->context};
 }
 

@@ -6,7 +6,7 @@
 #include "base/os.h"
 #include "data/digest.h"
 
-enum { SOURCE_TEXT, SOURCE_UNKNOWN, SOURCE_JSON_LINES, SOURCE_JSON, SOURCE_CSV, SOURCE_TSV };
+enum { SOURCE_TEXT, SOURCE_UNKNOWN, SOURCE_JSON_LINES, SOURCE_JSON, SOURCE_CSV, SOURCE_TSV, SOURCE_ZIP, SOURCE_TAR };
 
 typedef struct source {
     char *path;       /* to open it */
@@ -19,15 +19,23 @@ typedef struct source {
 typedef struct source_list {
     aios_context *context;
     char *root;
+    char *key; /* tells one corpus from another in a cache of tokens: root, and what was chosen of it */
     source *items;
     size_t count, capacity;
     uint64_t total; /* bytes on disk */
 } source_list;
 
+/* What a name's extensions say.  Errors: UNSUPPORTED, with advice. */
+aios_status source_find_format(const char *name, int *format, int *gzip);
+
 /* A file, or a folder with all below it in byte order of the names, hidden ones left out; an absolute path is kept for both.
  * Errors: NOT_FOUND (nothing there, no file in the folder), UNSUPPORTED (a format that can't be read, with advice), IO. */
 aios_status source_list_open(aios_context *context, const char *path, source_list *list);
 void source_list_free(source_list *list);
+/* A list of files that were chosen, below root: begin, add, sort, in byte order of the names.  Errors: as source_list_open. */
+aios_status source_list_begin(aios_context *context, const char *root, const char *key, source_list *list);
+aios_status source_list_add(source_list *list, const char *path);
+void source_list_sort(source_list *list);
 /* Over names, sizes and both ends of every file. */
 aios_status source_list_identify(const source_list *list, char text[DIGEST_TEXT]);
 /* The same and where they lie and when they were written. */

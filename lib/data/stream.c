@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include "archive.h"
 #include "base/sizes.h"
 
 #include <string.h>
@@ -17,21 +18,36 @@ static void give_memory(void *context, void *pointer)
     aios_memory_free(context, pointer);
 }
 
-aios_status stream_open(aios_context *context, const char *path, int gzip, byte_stream *s)
+aios_status unpacked_check(const char *path, uint64_t packed, uint64_t unpacked)
 {
-    aios_status status = AIOS_OK;
-    *s = (byte_stream){.context = context, .path = path, .file = OS_FILE_CLOSED};
-    ATTEMPT_QUIET(os_file_open(path, &s->file));
-    if (!gzip) goto done;
-    s->packed = aios_memory_alloc(context, PACKED);
+    if (unpacked <= UNPACKED_FREE || unpacked / UNPACKED_RATIO <= packed) return AIOS_OK;
+    return FAIL(AIOS_OUT_OF_RANGE, "%s: %llu bytes came out of %llu, which no text does (at most %u for one): decompress it if it is right",
+                path, (unsigned long long)unpacked, (unsigned long long)packed, UNPACKED_RATIO);
+}
+
+static aios_status begin_gzip(byte_stream *s)
+{
+    s->packed = aios_memory_alloc(s->context, PACKED);
     s->z.zalloc = take_memory;
     s->z.zfree = give_memory;
-    s->z.opaque = context;
+    s->z.opaque = s->context;
     s->gzip = s->packed && inflateInit2(&s->z, 16 + MAX_WBITS) == Z_OK;
-    if (!s->gzip) status = FAIL(AIOS_OUT_OF_MEMORY, "no memory to decompress %s", path);
-done:
-    if (status != AIOS_OK) stream_close(s);
-    return status;
+    if (s->gzip) return AIOS_OK;
+    stream_close(s);
+    return FAIL(AIOS_OUT_OF_MEMORY, "no memory to decompress %s", s->path);
+}
+
+aios_status stream_open(aios_context *context, const char *path, int gzip, byte_stream *s)
+{
+    *s = (byte_stream){.context = context, .path = path, .file = OS_FILE_CLOSED};
+    TRY_QUIET(os_file_open(path, &s->file));
+    return gzip ? begin_gzip(s) : AIOS_OK;
+}
+
+aios_status stream_open_member(aios_context *context, archive_reader *archive, const char *name, int gzip, byte_stream *s)
+{
+    *s = (byte_stream){.context = context, .path = name, .file = OS_FILE_CLOSED, .archive = archive};
+    return gzip ? begin_gzip(s) : AIOS_OK;
 }
 
 void stream_close(byte_stream *s)
@@ -45,7 +61,10 @@ void stream_close(byte_stream *s)
 
 static aios_status read_file(byte_stream *s, void *to, size_t size, size_t *got)
 {
-    TRY(os_file_read_at(s->file, s->offset, to, size, got), "reading %s", s->path);
+    if (s->archive)
+        TRY_QUIET(archive_reader_read(s->archive, to, size, got));
+    else
+        TRY(os_file_read_at(s->file, s->offset, to, size, got), "reading %s", s->path);
     s->offset += *got;
     return AIOS_OK;
 }
@@ -106,6 +125,8 @@ aios_status stream_read(byte_stream *s, char *to, size_t size, size_t *got)
         s->z.avail_out = (uInt)room;
         TRY_QUIET(inflate_some(s));
         *got += room - s->z.avail_out;
+        s->unpacked += room - s->z.avail_out;
+        TRY_QUIET(unpacked_check(s->path, s->offset, s->unpacked));
     }
     return AIOS_OK;
 }

@@ -145,13 +145,17 @@ void device_list_say_masks(char *text, size_t size)
 
 void device_list_say(const aios_device_list *list, char *text, size_t size)
 {
+    size_t told = 0;
     text[0] = 0;
-    for (size_t i = 0; i < list->count && i < NAMED_MOST; i++) {
-        const aios_device_entry *entry = &list->entries[i];
-        add_text(text, size, "%s%s", text[0] ? ", " : "", entry->spec);
-        if (entry->id >= 0) add_text(text, size, " (gpu:%d, %.40s)", (int)entry->id, entry->info.name);
+    for (; told < list->count && told < NAMED_MOST; told++) {
+        const aios_device_entry *entry = &list->entries[told];
+        char one[128] = "";
+        add_text(one, sizeof one, "%s", entry->spec);
+        if (entry->id >= 0) add_text(one, sizeof one, " (gpu:%d, %.40s)", (int)entry->id, entry->info.name);
+        if (strlen(text) + strlen(one) + sizeof ",  and 4294967295 more" > size) break; /* whole names alone */
+        add_text(text, size, "%s%s", told ? ", " : "", one);
     }
-    if (list->count > NAMED_MOST) add_text(text, size, " and %zu more", list->count - NAMED_MOST);
+    if (list->count > told) add_text(text, size, " and %zu more", list->count - told);
 }
 
 aios_status device_list_missing(const aios_device_list *list, const char *text, const device_word *word)

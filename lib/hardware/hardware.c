@@ -47,6 +47,7 @@ static aios_status read_options(aios_hardware *h, const aios_hardware_options *g
     h->batch_size = o.batch_size;
     h->num_workers = o.num_workers;
     h->fallback |= o.fallback != 0;
+    h->keep_cpu = o.keep_cpu != 0;
     h->precision = o.precision;
     return read_strategy(h, o.strategy);
 }

@@ -43,6 +43,8 @@ aios_status selection_read(device_selection *to, const char *text);
 /* {"hardware": …}, what is inside of it, or the list of devices. */
 aios_status selection_read_json(device_selection *to, const json_t *value);
 aios_status selection_add(device_selection *to, const char *word, size_t length);
+/* What AIOS_CUDA_IDS says, a number meaning a CUDA device; nothing where it is not set. */
+aios_status selection_read_environment(device_selection *to);
 void selection_free(device_selection *selection);
 /* What aios_hardware_save wrote. */
 aios_status selection_load(device_selection *to, const char *path);
@@ -59,7 +61,7 @@ struct aios_hardware {
     aios_context *context;
     device_selection selection;
     /* the options, their texts being entries of tables */
-    int32_t batch_size, num_workers, fallback;
+    int32_t batch_size, num_workers, fallback, keep_cpu;
     const char *asked_strategy; /* NULL: none */
     const char *platform, *precision;
     /* the result */

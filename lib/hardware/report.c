@@ -104,7 +104,7 @@ static void put_warnings(json_text *out, const aios_hardware *h)
     json_text_put(out, "]", 1);
 }
 
-/* The ids of the GPUs; "auto" for the CPU. */
+/* The ids of the GPUs, a CPU beside them by its name; "auto" for the CPU. */
 static void put_devices(json_text *out, const aios_hardware *h)
 {
     key(out, "devices");
@@ -112,7 +112,13 @@ static void put_devices(json_text *out, const aios_hardware *h)
         text(out, "auto");
         return;
     }
-    for (size_t i = 0; i < h->device_count; i++) json_text_format(out, "%s%d", i ? ", " : "[", (int)h->devices[i].id);
+    for (size_t i = 0; i < h->device_count; i++) {
+        json_text_put(out, i ? ", " : "[", i ? 2 : 1);
+        if (h->devices[i].id >= 0)
+            json_text_format(out, "%d", (int)h->devices[i].id);
+        else
+            text(out, h->devices[i].spec);
+    }
     json_text_put(out, "]", 1);
 }
 

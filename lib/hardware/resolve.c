@@ -16,7 +16,15 @@ static int is_on_windows(const aios_hardware *h)
 
 static size_t gpu_count(const aios_hardware *h)
 {
-    return h->device_count && is_gpu(&h->devices[0]) ? h->device_count : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < h->device_count; i++) count += (size_t)is_gpu(&h->devices[i]);
+    return count;
+}
+
+/* What notes call the devices. */
+static const char *plural(const aios_hardware *h)
+{
+    return gpu_count(h) == h->device_count ? "GPUs" : "devices";
 }
 
 /* ---- the devices that are meant ---------------------------------------------------------------------------------- */
@@ -116,12 +124,11 @@ static aios_status fall_back(aios_hardware *h, const aios_device_list *list)
     return use_default(h, list);
 }
 
-/* With a GPU selected, the CPU is ignored. */
+/* With a GPU selected, the CPU is ignored unless it is asked for. */
 static aios_status drop_cpus(aios_hardware *h)
 {
-    size_t kept = 0, gpus = 0;
-    for (size_t i = 0; i < h->device_count; i++) gpus += (size_t)is_gpu(&h->devices[i]);
-    if (gpus == 0 || gpus == h->device_count) return AIOS_OK;
+    size_t kept = 0, gpus = gpu_count(h);
+    if (gpus == 0 || gpus == h->device_count || h->keep_cpu) return AIOS_OK;
     for (size_t i = 0; i < h->device_count; i++)
         if (is_gpu(&h->devices[i])) h->devices[kept++] = h->devices[i];
     h->device_count = kept;
@@ -131,23 +138,28 @@ static aios_status drop_cpus(aios_hardware *h)
 
 static aios_status find_devices(aios_hardware *h, const aios_device_list *list)
 {
-    if (h->selection.by_default) return use_default(h, list);
+    if (h->selection.by_default) {
+        TRY_QUIET(selection_read_environment(&h->selection));
+        if (h->selection.count == 0) return use_default(h, list);
+        h->selection.by_default = 0;
+        TRY_QUIET(hardware_say(h, &h->notes, "No device was named: AIOS_CUDA_IDS selects them."));
+    }
     for (size_t i = 0; i < h->selection.count; i++) TRY_QUIET(find_device(h, list, &h->selection.devices[i]));
     if (h->device_count == 0) return fall_back(h, list);
     return drop_cpus(h);
 }
 
-/* Inference: eight devices at most; on Windows the first CUDA device, else the first. */
+/* Inference: the GPUs where there are any, eight devices at most; on Windows the first CUDA device, else the first. */
 static void choose_for_inference(aios_hardware *h)
 {
     size_t gpus = gpu_count(h);
     if (h->device_count > INFERENCE_MOST) hardware_warn(h, WARNING_device_selection_truncated);
-    h->inference_count = (uint32_t)(h->device_count < INFERENCE_MOST ? h->device_count : INFERENCE_MOST);
-    for (uint32_t i = 0; i < h->inference_count; i++) h->inference[i] = i;
+    for (uint32_t i = 0; i < h->device_count && h->inference_count < INFERENCE_MOST; i++)
+        if (gpus == 0 || is_gpu(&h->devices[i])) h->inference[h->inference_count++] = i;
     if (!is_on_windows(h) || gpus < 2) return;
     hardware_warn(h, WARNING_windows_single_gpu_fallback);
     h->inference_count = 1;
-    for (size_t i = gpus; i-- > 0;)
+    for (size_t i = h->device_count; i-- > 0;)
         if (strcmp(h->devices[i].info.backend, "cuda") == 0) h->inference[0] = (uint32_t)i;
 }
 
@@ -184,23 +196,23 @@ static aios_status check_precision(aios_hardware *h)
 static int is_mixed(const aios_hardware *h)
 {
     for (size_t i = 1; i < h->device_count; i++)
-        if (strcmp(h->devices[i].info.vendor, h->devices[0].info.vendor) != 0) return 1;
+        if (is_gpu(&h->devices[i]) != is_gpu(&h->devices[0]) || strcmp(h->devices[i].info.vendor, h->devices[0].info.vendor) != 0) return 1;
     return 0;
 }
 
 static aios_status choose_strategy(aios_hardware *h)
 {
     const char *asked = h->asked_strategy;
+    const char *mixed = gpu_count(h) == h->device_count ? "GPUs of several vendors" : "GPU and CPU";
     int ddp = asked && strcmp(asked, "ddp") == 0;
     h->strategy = "auto";
     if (h->device_count < 2) return asked ? hardware_say(h, &h->notes, "One device: %s has nothing to distribute", asked) : AIOS_OK;
     if (asked) {
         h->strategy = asked;
-        return ddp && is_mixed(h) ? hardware_say(h, &h->notes, "GPUs of several vendors exchange gradients by way of host memory.")
-                                  : AIOS_OK;
+        return ddp && is_mixed(h) ? hardware_say(h, &h->notes, "%s exchange gradients by way of host memory.", mixed) : AIOS_OK;
     }
     h->strategy = is_on_windows(h) || is_mixed(h) ? "parallel_independent" : "ddp";
-    if (is_mixed(h)) return hardware_say(h, &h->notes, "GPUs of several vendors: each trains on its own chunks (parallel_independent).");
+    if (is_mixed(h)) return hardware_say(h, &h->notes, "%s: each trains on its own chunks (parallel_independent).", mixed);
     if (is_on_windows(h)) return hardware_say(h, &h->notes, "Windows: each device trains on its own chunks (parallel_independent).");
     return hardware_say(h, &h->notes, "Multi-%s (DDP) will be used automatically.", gpu_count(h) ? "GPU" : "device");
 }
@@ -208,7 +220,7 @@ static aios_status choose_strategy(aios_hardware *h)
 static aios_status count_batches(aios_hardware *h)
 {
     long long n = (long long)h->device_count, batch = h->batch_size, workers = h->num_workers;
-    const char *unit = gpu_count(h) ? "GPUs" : "devices";
+    const char *unit = plural(h);
     int together = strcmp(h->strategy, "ddp") == 0;
     h->learning_rate_scale = together ? (int32_t)n : 1;
     h->effective_batch_size = batch * h->learning_rate_scale;

@@ -1,6 +1,8 @@
 /* A selection from a user's words or JSON. */
 #include "hardware.h"
 
+#include "base/os.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +47,21 @@ static aios_status read_words(device_selection *to, const char *text)
         size_t length = strcspn(text, GAPS);
         TRY_QUIET(selection_add(to, text, length));
         text += length;
+    }
+    return AIOS_OK;
+}
+
+aios_status selection_read_environment(device_selection *to)
+{
+    char word[DEVICE_WORD_SIZE];
+    const char *ids = os_environment("AIOS_CUDA_IDS");
+    if (!ids) return AIOS_OK;
+    for (ids += strspn(ids, GAPS); *ids; ids += strspn(ids, GAPS)) {
+        size_t length = strcspn(ids, GAPS);
+        int is_number = strspn(ids, "0123456789") >= length;
+        int size = snprintf(word, sizeof word, "%s%.*s", is_number ? "cuda:" : "", (int)(length < sizeof word ? length : sizeof word), ids);
+        TRY(selection_add(to, word, (size_t)size), "AIOS_CUDA_IDS");
+        ids += length;
     }
     return AIOS_OK;
 }

@@ -9,30 +9,27 @@ const char *setup_precision_name(int64_t precision)
     return names[precision];
 }
 
-static uint32_t storage_bit(int64_t precision)
+aios_status setup_hardware(aios_context *context, const char *selection, int64_t precision, int keep_cpu, aios_hardware **hardware)
 {
-    return 1u << (precision == AIOS_PRECISION_16_MIXED ? AIOS_F16 : precision == AIOS_PRECISION_BF16_MIXED ? AIOS_BF16 : AIOS_F32);
+    aios_hardware_options options = AIOS_HARDWARE_OPTIONS_INIT;
+    options.precision = setup_precision_name(precision);
+    options.strategy = "ddp";
+    options.keep_cpu = keep_cpu;
+    return aios_hardware_resolve(context, NULL, selection, &options, hardware);
 }
 
 aios_status setup_device(aios_context *context, const char *spec, int64_t precision, aios_device **device)
 {
-    aios_status status = AIOS_OK;
-    aios_device_list *list = NULL;
-    const char *chosen = "cpu";
+    aios_hardware *hardware;
     if (strcmp(spec, "auto") != 0) {
         TRY(aios_device_open(context, spec, device), "opening device %s", spec);
         return AIOS_OK;
     }
-    ATTEMPT(aios_device_list_create(context, &list), "looking for devices");
-    for (uint32_t i = 0; i < aios_device_list_count(list); i++) {
-        const aios_device_entry *entry = aios_device_list_get(list, i);
-        if (entry->id < 0 || !(entry->info.storage_types & storage_bit(precision))) continue;
-        chosen = entry->spec;
-        break;
-    }
-    ATTEMPT(aios_device_open(context, chosen, device), "opening %s, which device auto chose", chosen);
-done:
-    aios_device_list_destroy(list);
+    TRY(setup_hardware(context, spec, precision, 0, &hardware), "choosing a device");
+    const char *chosen = aios_hardware_inference_device(hardware, 0)->spec;
+    aios_status status = aios_device_open(context, chosen, device);
+    if (status != AIOS_OK) status = aios_error_add_frame(status, "opening %s, which device auto chose", chosen);
+    aios_hardware_destroy(hardware);
     return status;
 }
 

@@ -4,10 +4,13 @@
 
 #include "base/context.h"
 #include "settings.h"
+#include <aios/hardware.h>
 #include <aios/model.h>
 #include <aios/tokenizer.h>
 
-/* "auto": the first GPU that can store activations of this precision, else the CPU. */
+/* Devices that train together, selected by the rules of <aios/hardware.h>. */
+aios_status setup_hardware(aios_context *context, const char *selection, int64_t precision, int keep_cpu, aios_hardware **hardware);
+/* One device, opened; "auto" by the same rules, anything else as aios_device_open says. */
 aios_status setup_device(aios_context *context, const char *spec, int64_t precision, aios_device **device);
 /* What option `tokenizer` says; where it is empty what `folder` holds (NULL: nothing), else bytes. */
 aios_status setup_tokenizer(aios_context *context, const char *option, const char *folder, aios_tokenizer **tokenizer);

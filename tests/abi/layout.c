@@ -357,7 +357,7 @@ FIELD(aios_attention_options, rope_theta, 20);
 FIELD(aios_attention_options, cache, 24);
 FIELD(aios_attention_options, start, 28);
 
-SIZE(aios_hardware_options, 40);
+SIZE(aios_hardware_options, 48);
 FIELD(aios_hardware_options, struct_size, 0);
 FIELD(aios_hardware_options, batch_size, 4);
 FIELD(aios_hardware_options, num_workers, 8);
@@ -365,6 +365,7 @@ FIELD(aios_hardware_options, fallback, 12);
 FIELD(aios_hardware_options, precision, 16);
 FIELD(aios_hardware_options, strategy, 24);
 FIELD(aios_hardware_options, os, 32);
+FIELD(aios_hardware_options, keep_cpu, 40);
 
 SIZE(aios_hrm_scores, 48);
 FIELD(aios_hrm_scores, struct_size, 0);

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """What the aios command promises, tried on the built program (AIOS_TOOL)."""
 import fcntl
+import hashlib
+import http.server
+import io
 import json
 import os
 import pty
@@ -10,10 +13,13 @@ import shutil
 import signal
 import struct
 import subprocess
+import tarfile
 import tempfile
 import termios
+import threading
 import time
 import unittest
+import zipfile
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
@@ -362,7 +368,7 @@ class Completion(ToolTest):
             (["--log-level", "debug", "ver"], ["version"]),
             (["train", "--batch"], ["--batch-size"]),
             (["train", "--res"], ["--resume"]),
-            (["train", "--no-"], ["--no-gradient-checkpointing", "--no-resume", "--no-shuffle"]),
+            (["train", "--no-"], ["--no-gradient-checkpointing", "--no-iterate", "--no-keep-cpu", "--no-resume", "--no-shuffle", "--no-stop-after-epoch", "--no-strict"]),
             (["train", "--top"], []),
             (["generate", "--top"], ["--top-k", "--top-p"]),
             (["train", "--precision", ""], ["16-mixed", "32", "bf16-mixed"]),
@@ -483,6 +489,100 @@ class Chunks(ToolTest):
     def test_a_damaged_state_is_named(self):
         path = self.write("chunk_tracker_state.json", json.dumps(self.STATE)[:100])
         self.refused(1, ["chunk_tracker_state.json:1:", "left as it is"], "chunks", path)
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """A data set as the Hugging Face Hub serves it, breaking off in the middle the first time."""
+    text = "".join(f"{i} bottles\n" for i in range(20000)).encode()
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    requests = []
+
+    def do_GET(self):
+        self.requests.append(self.path)
+        if self.path.startswith("/api/datasets/org/name/revision/main"):
+            digest = hashlib.sha256(self.text).hexdigest()
+            body = json.dumps({"sha": self.commit, "siblings": [
+                {"rfilename": "train.txt", "size": len(self.text), "blobId": self.commit, "lfs": {"sha256": digest, "size": len(self.text)}},
+                {"rfilename": "old/train.parquet", "size": 1, "blobId": self.commit}]}).encode()
+            start = 0
+        elif self.path == f"/datasets/org/name/resolve/{self.commit}/train.txt":
+            body = self.text
+            start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        else:
+            self.send_error(404)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        self.wfile.write(body[start:] if start or body is not self.text else body[:1000])
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+class Data(ToolTest):
+    def train(self, path):
+        return ["train", *SMALL, "--dataset-file", path]
+
+    def test_archives_of_other_programs_are_read(self):
+        text = "".join(f"line {i} of a text to learn from\n" for i in range(400))
+        lines = "".join(json.dumps({"text": f"line {i} \u00fcber"}) + "\n" for i in range(400))
+        with zipfile.ZipFile(os.path.join(self.folder, "a.zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a/text.txt", text)
+            archive.writestr("a/l\u00efnes.jsonl", lines)
+        for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            with tarfile.open(os.path.join(self.folder, f"a{kind}.tar.gz"), "w:gz", format=kind) as archive:
+                for name, content in (("a/text.txt", text), ("a/l\u00efnes" + 20 * "-and-longer" + ".jsonl", lines)):
+                    member = tarfile.TarInfo(name if kind != tarfile.USTAR_FORMAT else name[-60:])
+                    member.size = len(content.encode())
+                    archive.addfile(member, io.BytesIO(content.encode()))
+        first = None
+        for name in ("a.zip", f"a{tarfile.USTAR_FORMAT}.tar.gz", f"a{tarfile.GNU_FORMAT}.tar.gz", f"a{tarfile.PAX_FORMAT}.tar.gz"):
+            report = json.loads(self.done("eval", "--model", self.model(), "--dataset-file", name, "--eval-batches", "0", "--device", "cpu", "--json"))
+            first = first or report
+            self.assertEqual(report["loss"], first["loss"], name)
+
+    def model(self):
+        """A model that was trained a little, made once per test."""
+        folder = os.path.join(self.folder, "run")
+        if not os.path.isdir(folder):
+            self.done(*self.train(self.corpus()), "--save-dir", folder)
+        return os.path.join(folder, "checkpoints", "step-00000005")
+
+    def test_a_data_set_of_the_hub_is_fetched_once(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        Hub.requests.clear()
+        self.environment.update(HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}/", HF_HOME=os.path.join(self.folder, "hf"), no_proxy="127.0.0.1")
+        events = [json.loads(line) for line in self.done(*self.train("hf://org/name"), "--json").splitlines()]
+        fetched = [event for event in events if event.get("phase") == "fetching"]
+        self.assertEqual(fetched[-1]["done"], len(Hub.text))
+        self.assertEqual(fetched[-1]["total"], len(Hub.text))
+        self.assertEqual(len(Hub.requests), 3, Hub.requests)  # the list, what broke off, the rest
+        with open(os.path.join(self.folder, "hf", "hub", "datasets--org--name", "snapshots", Hub.commit, "train.txt"), "rb") as file:
+            self.assertEqual(file.read(), Hub.text)
+        self.environment["HF_HUB_OFFLINE"] = "1"
+        self.done(*self.train("hf://org/name:train"))
+        self.assertEqual(len(Hub.requests), 3)
+        self.refused(1, ["no split", "train.txt"], *self.train("hf://org/name:test"))
+        del self.environment["HF_HUB_OFFLINE"]
+        self.refused(2, ["old/train.parquet: .parquet files are not read", "to_json"], *self.train("hf://org/name/old"))
+        self.refused(2, ["hf://org/none", "404"], *self.train("hf://org/none"))
+
+    def test_a_library_that_is_missing_is_named(self):
+        """A folder whose libraries are none stands before those of the machine."""
+        for name in ("libarchive.so.13", "libcurl.so.4", "libcurl-gnutls.so.4"):
+            self.write(name, "no library")
+        self.environment.update(LD_LIBRARY_PATH=self.folder, HF_HOME=os.path.join(self.folder, "hf"))
+        with zipfile.ZipFile(os.path.join(self.folder, "a.zip"), "w") as archive:
+            archive.writestr("a.txt", "text")
+        self.refused(1, ["a.zip", "libarchive13", "unpack"], *self.train("a.zip"))
+        self.refused(1, ["hf://org/name", "libcurl4", "fetch the files with another program"], *self.train("hf://org/name"))
 
 
 class Training(ToolTest):

@@ -214,9 +214,12 @@ static void devices_that_make_no_sense_are_refused(void **state)
         const char *devices;
         aios_status status;
         const char *named;
-    } cases[] = {{"cpu:0,cpu:0", AIOS_INVALID_ARGUMENT, "twice"}, {"cpu:0,,cpu:1", AIOS_INVALID_ARGUMENT, "comma"},
-                 {"cpu:0,", AIOS_INVALID_ARGUMENT, "comma"},      {",", AIOS_INVALID_ARGUMENT, "comma"},
-                 {"cpu:0,cpu:99", AIOS_NOT_FOUND, "cpu:99"},      {"cpu:0,tpu:0", AIOS_NOT_FOUND, "tpu"}};
+    } cases[] = {{"cpu:0,cpu:0", AIOS_ALREADY_EXISTS, "twice"},
+                 {",", AIOS_INVALID_ARGUMENT, "No device selected"},
+                 {"cpu:0;cpu:1", AIOS_INVALID_ARGUMENT, "a device is"},
+                 {"cpu:0,cpu:99", AIOS_NOT_FOUND, "cpu:99"},
+                 {"cpu:0,tpu:0", AIOS_NOT_FOUND, "tpu"},
+                 {"[\"cpu:0\", \"cpu:0\"]", AIOS_ALREADY_EXISTS, "twice"}};
     static const char *const weights[] = {"", "1", "1,", "1,2,3", "1,0", "1,x", "1 2", "1,-2", "1,inf"};
     for (size_t i = 0; i < COUNT_OF(weights); i++) {
         struct run r;

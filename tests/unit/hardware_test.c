@@ -221,6 +221,69 @@ static void several_cpu_devices_work_together_when_named(void **state)
     aios_device_list_destroy(list);
 }
 
+static void beside_gpus_the_cpu_trains_where_it_is_asked_for(void **state)
+{
+    (void)state;
+    aios_device_list *list = all_vendors();
+    aios_hardware_options options = AIOS_HARDWARE_OPTIONS_INIT;
+    options.os = "linux";
+    options.batch_size = 4;
+    options.keep_cpu = 1;
+    aios_hardware *h = resolve(list, "cpu,gpu:0,hip:0", &options);
+    assert_string_equal(aios_hardware_accelerator(h), "gpu");
+    assert_string_equal(member(aios_hardware_json(h), "devices"), "[\"cpu:0\",0,3]");
+    assert_string_equal(member(aios_hardware_json(h), "specs"), "[\"cpu:0\",\"cuda:0\",\"hip:0\"]");
+    assert_string_equal(member(aios_hardware_json(h), "inference"), "[\"cuda:0\",\"hip:0\"]");
+    assert_string_equal(aios_hardware_strategy(h), "parallel_independent");
+    assert_true(has_note(h, "GPU and CPU: each trains on its own chunks (parallel_independent)."));
+    assert_int_equal(aios_hardware_warning_count(h), 0);
+    aios_hardware_destroy(h);
+
+    options.strategy = "ddp";
+    h = resolve(list, "gpu:0,cpu", &options);
+    assert_string_equal(aios_hardware_strategy(h), "ddp");
+    assert_true(has_note(h, "GPU and CPU exchange gradients by way of host memory."));
+    assert_true(has_note(h, "Effective batch size: 8 (4 × 2 devices)"));
+    aios_hardware_destroy(h);
+
+    options.os = "windows";
+    h = resolve(list, "cpu,gpu:0", &options); /* one GPU: nothing to fall back from */
+    assert_string_equal(member(aios_hardware_json(h), "inference"), "[\"cuda:0\"]");
+    assert_int_equal(aios_hardware_warning_count(h), 0);
+    aios_hardware_destroy(h);
+    aios_device_list_destroy(list);
+}
+
+static void cuda_ids_of_the_environment_are_the_default(void **state)
+{
+    (void)state;
+    static const char *const ids[][2] = {{"1", "[\"cuda:1\"]"},
+                                         {"1,0", "[\"cuda:1\",\"cuda:0\"]"},
+                                         {" 0 ,hip:0", "[\"cuda:0\",\"hip:0\"]"},
+                                         {" , ", "[\"cuda:0\"]"},
+                                         {"", "[\"cuda:0\"]"}};
+    static const char *const wrong[][2] = {{"0,7", "no device cuda:7"}, {"0;1", "(AIOS_CUDA_IDS)"}, {"0,0", "cuda:0 is selected twice"}};
+    aios_device_list *list = all_vendors();
+    for (size_t i = 0; i < COUNT_OF(ids); i++) {
+        assert_int_equal(setenv("AIOS_CUDA_IDS", ids[i][0], 1), 0);
+        aios_hardware *h = resolve(list, i % 2 ? "auto" : NULL, NULL);
+        assert_string_equal(member(aios_hardware_json(h), "specs"), ids[i][1]);
+        assert_int_equal(has_note(h, "No device was named: AIOS_CUDA_IDS selects them."), i < 3);
+        aios_hardware_destroy(h);
+        h = resolve(list, "xpu:0", NULL); /* who names one means that one */
+        assert_string_equal(member(aios_hardware_json(h), "specs"), "[\"xpu:0\"]");
+        aios_hardware_destroy(h);
+    }
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        aios_hardware *h;
+        assert_int_equal(setenv("AIOS_CUDA_IDS", wrong[i][0], 1), 0);
+        assert_int_not_equal(aios_hardware_resolve(context, list, NULL, NULL, &h), AIOS_OK);
+        if (!strstr(aios_error_message(), wrong[i][1])) fail_msg("%s: %s", wrong[i][0], aios_error_message());
+    }
+    assert_int_equal(unsetenv("AIOS_CUDA_IDS"), 0);
+    aios_device_list_destroy(list);
+}
+
 /* ---- words --------------------------------------------------------------------------------------------------------- */
 
 static void a_device_has_many_names(void **state)
@@ -309,6 +372,26 @@ static void a_wrong_selection_is_refused_in_one_sentence(void **state)
         assert_int_equal(event_count, 1);
         assert_string_not_equal(member(strchr(events, '{'), "error"), "null");
         assert_string_equal(member(strchr(events, '{'), "effective"), "[]");
+    }
+    aios_device_list_destroy(list);
+}
+
+static void what_exists_is_told_in_whole_names(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"gpu:99", "gpu:0,0"};
+    aios_device_info devices[12];
+    for (int i = 0; i < 12; i++) devices[i] = gpu("xpu", i, "Intel", "Intel(R) Data Center GPU Max 1550, one of many", i);
+    aios_device_list *list = list_of(devices, 12);
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        aios_hardware *h;
+        char more[64];
+        int named = 0;
+        assert_int_not_equal(aios_hardware_resolve(context, list, wrong[i], NULL, &h), AIOS_OK);
+        for (const char *at = aios_error_message(); (at = strstr(at, "Intel(R)")); at++) named++;
+        assert_in_range(named, 3, 8);
+        (void)snprintf(more, sizeof more, "Max 1550, one o) and %d more", 12 - named);
+        if (!strstr(aios_error_message(), more)) fail_msg("no \"%s\" in: %s", more, aios_error_message());
     }
     aios_device_list_destroy(list);
 }
@@ -780,8 +863,11 @@ int main(void)
         cmocka_unit_test(every_row_of_the_table),
         cmocka_unit_test(the_default_is_the_first_gpu_else_the_cpu),
         cmocka_unit_test(several_cpu_devices_work_together_when_named),
+        cmocka_unit_test(beside_gpus_the_cpu_trains_where_it_is_asked_for),
+        cmocka_unit_test(cuda_ids_of_the_environment_are_the_default),
         cmocka_unit_test(a_device_has_many_names),
         cmocka_unit_test(a_wrong_selection_is_refused_in_one_sentence),
+        cmocka_unit_test(what_exists_is_told_in_whole_names),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(a_precision_must_be_one_that_every_device_can_do),
         cmocka_unit_test(the_notes_count_batch_rate_and_workers),

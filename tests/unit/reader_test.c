@@ -139,8 +139,8 @@ static void what_is_no_text_is_refused_with_advice(void **state)
     check_refuses("a.parquet", AIOS_UNSUPPORTED, ".jsonl");
     check_refuses("", AIOS_UNSUPPORTED, "a.parquet");
     assert_ok(os_remove(path_of("a.parquet")));
-    write_text("a.tar.gz", "x");
-    check_refuses("a.tar.gz", AIOS_UNSUPPORTED, "unpack");
+    write_text("a.7z", "x");
+    check_refuses("a.7z", AIOS_UNSUPPORTED, "unpack");
     write_bytes("data.blob", "a\0b", 3);
     check_refuses("data.blob", AIOS_UNSUPPORTED, "data.blob");
     write_bytes("packed.txt", "\x1f\x8b\x08\0", 4);
