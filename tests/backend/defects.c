@@ -136,7 +136,7 @@ static aios_status never_return(void *device, void *stream)
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-static const aios_kernel *kernels;
+static _Atomic(const aios_kernel *) kernels;
 
 static aios_status keep_kernels(void *device, const aios_kernel *table, uint32_t count)
 {

@@ -56,9 +56,9 @@ enum shim_mode { SHIM_NONE, SHIM_ONCE, SHIM_FOREVER, SHIM_HANG, SHIM_STUCK, SHIM
 
 struct shim_state {
     /* What goes wrong: the at-th call (from 1) of that name on that device. */
-    const char *call;
-    int mode, device;
-    long at;
+    _Atomic(const char *) call;
+    atomic_int mode, device;
+    atomic_long at;
     /* What happened. */
     atomic_long seen;              /* calls of that name on that device */
     atomic_int hung;               /* calls that hang now */
