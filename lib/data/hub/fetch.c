@@ -3,7 +3,6 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "base/text.h"
-#include "sha1.h"
 
 #include <string.h>
 
@@ -124,27 +123,22 @@ static aios_status hash_file(aios_context *context, const char *path, const hub_
 {
     aios_status status = AIOS_OK;
     os_file from = OS_FILE_CLOSED;
-    digest sha256;
-    sha1 git;
+    digest d;
     char start[32];
     size_t got = 1;
     char *piece = aios_memory_alloc(context, PIECE);
     if (!piece) return AIOS_OUT_OF_MEMORY;
-    digest_init(&sha256);
-    sha1_init(&git);
-    sha1_add(&git, start, (size_t)snprintf(start, sizeof start, "blob %llu", (unsigned long long)file->size) + 1); /* and its 0 */
+    digest_init(&d);
+    if (strlen(file->hash) == 40) { /* git's: of a line with its 0, and the file */
+        digest_init_sha1(&d);
+        digest_add(&d, start, (size_t)snprintf(start, sizeof start, "blob %llu", (unsigned long long)file->size) + 1);
+    }
     ATTEMPT_QUIET(os_file_open(path, &from));
     for (uint64_t at = 0; got > 0; at += got) {
         ATTEMPT(os_file_read_at(from, at, piece, PIECE, &got), "reading %s", path);
-        if (strlen(file->hash) == 40)
-            sha1_add(&git, piece, got);
-        else
-            digest_add(&sha256, piece, got);
+        digest_add(&d, piece, got);
     }
-    if (strlen(file->hash) == 40)
-        sha1_end(&git, text);
-    else
-        digest_end(&sha256, text);
+    digest_end(&d, text);
 done:
     os_file_close(&from);
     aios_memory_free(context, piece);
@@ -196,13 +190,9 @@ static aios_status bring(fetch *f, const hub_file *file)
         TRY_QUIET(report(f, 0));
     }
     aios_status status = is_here(h, file) ? AIOS_OK : download(f, file);
-    if (lock.descriptor >= 0) {
-        aios_error_record record;
-        aios_error_save(&record);
-        (void)os_remove(path);
-        (void)aios_error_restore(&record);
-        os_lock_release(&lock);
-    }
+    /* Who waits for this lock finds the file.  After a failure it stays, so that those who wait and those who come go on one by one. */
+    if (lock.descriptor >= 0 && status == AIOS_OK) status = os_remove(path);
+    os_lock_release(&lock);
     return status;
 }
 
