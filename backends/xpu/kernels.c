@@ -10,6 +10,7 @@ EMBED(xpu_module, XPU_MODULE);
 /* Buffers may be larger than 4 GiB: without this, Intel's compiler addresses them by 32 bits. */
 #define BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
 
+/* Of a module that does not build, loaders that wrap handles (1.8 is one) return the driver's own log, with which their functions crash. */
 static aios_status say_build_failure(ze_result_t result, ze_module_build_log_handle_t log)
 {
     aios_status status = xpu_check(result, "zeModuleCreate");
@@ -34,6 +35,7 @@ aios_status xpu_load_kernels(void *handle, const aios_kernel *kernels, uint32_t 
     ze_kernel_handle_t *handles = plugin_alloc(count * sizeof *handles);
     if (!handles) return AIOS_OUT_OF_MEMORY;
     ze_result_t result = ze.zeModuleCreate(device->place->context, device->place->device, &desc, &device->module, &log);
+    if (result != ZE_RESULT_SUCCESS && device->place->is_wrapped) log = NULL;
     aios_status status = result == ZE_RESULT_SUCCESS ? AIOS_OK : say_build_failure(result, log);
     if (log) (void)ze.zeModuleBuildLogDestroy(log);
     if (status != AIOS_OK) {

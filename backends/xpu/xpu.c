@@ -2,6 +2,7 @@
 #include "xpu.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct level_zero ze;
 
@@ -58,10 +59,49 @@ static struct {
     int32_t count;
 } process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static int is_gpu(ze_device_handle_t device)
+/* What tells a device from others, whichever driver shows it. */
+typedef struct identity {
+    ze_device_properties_t properties;
+    ze_pci_ext_properties_t pci;
+    int has_pci;
+} identity;
+
+static int identify(ze_device_handle_t device, identity *it)
 {
-    ze_device_properties_t properties = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
-    return ze.zeDeviceGetProperties(device, &properties) == ZE_RESULT_SUCCESS && properties.type == ZE_DEVICE_TYPE_GPU;
+    it->properties = (ze_device_properties_t){.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
+    it->pci = (ze_pci_ext_properties_t){.stype = ZE_STRUCTURE_TYPE_PCI_EXT_PROPERTIES};
+    it->has_pci = ze.zeDevicePciGetPropertiesExt && ze.zeDevicePciGetPropertiesExt(device, &it->pci) == ZE_RESULT_SUCCESS;
+    return ze.zeDeviceGetProperties(device, &it->properties) == ZE_RESULT_SUCCESS;
+}
+
+/* Two drivers may show one device.  The parts of a device, which one driver may show, have one address. */
+static int is_shown(ze_driver_handle_t driver, const identity *candidate)
+{
+    for (int32_t i = 0; i < process.count; i++) {
+        identity other;
+        if (process.places[i].driver == driver || !identify(process.places[i].device, &other)) continue;
+        if (candidate->has_pci && other.has_pci
+                ? memcmp(&candidate->pci.address, &other.pci.address, sizeof other.pci.address) == 0
+                : memcmp(&candidate->properties.uuid, &other.properties.uuid, sizeof(ze_device_uuid_t)) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static int is_wrapped(ze_driver_handle_t driver)
+{
+    enum { HANDLE_DRIVER = 0 };
+    void *theirs = driver;
+    if (!ze.zelLoaderTranslateHandle) return 1; /* an old loader: it may be */
+    return ze.zelLoaderTranslateHandle(HANDLE_DRIVER, driver, &theirs) != ZE_RESULT_SUCCESS || theirs != (void *)driver;
+}
+
+/* Discrete devices come first, each kind in the order of the drivers. */
+static void add_place(xpu_place place)
+{
+    int32_t at = process.count++;
+    for (; at > 0 && !place.is_integrated && process.places[at - 1].is_integrated; at--) process.places[at] = process.places[at - 1];
+    process.places[at] = place;
 }
 
 static aios_status add_driver(ze_driver_handle_t driver)
@@ -71,10 +111,16 @@ static aios_status add_driver(ze_driver_handle_t driver)
     ze_context_handle_t context = NULL;
     PLUGIN_TRY(xpu_check(ZE_LIST(zeDeviceGet, driver, devices, &count), "zeDeviceGet"));
     for (uint32_t i = 0; i < count && process.count < XPU_PLACES_MAX; i++) {
-        if (!is_gpu(devices[i])) continue;
+        identity it;
+        if (!identify(devices[i], &it)) {
+            plugin_log(AIOS_LOG_WARNING, "xpu: a device that Level Zero lists does not say what it is: it is left out");
+            continue;
+        }
+        if (it.properties.type != ZE_DEVICE_TYPE_GPU || is_shown(driver, &it)) continue;
         const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC};
         if (!context) PLUGIN_TRY(ZE(zeContextCreate, driver, &desc, &context));
-        process.places[process.count++] = (xpu_place){driver, devices[i], context};
+        add_place(
+            (xpu_place){driver, devices[i], context, (it.properties.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED) != 0, is_wrapped(driver)});
     }
     return AIOS_OK;
 }
@@ -92,6 +138,7 @@ static void find_devices(void)
     uint32_t count = 0;
     aios_status failed = AIOS_OK;
     ze_result_t result = ze.zeInit(ZE_INIT_FLAG_GPU_ONLY);
+    const char *call = result == ZE_RESULT_SUCCESS ? "zeDriverGet" : "zeInit";
     if (result == ZE_RESULT_SUCCESS) result = ze.zeDriverGet(&count, NULL);
     count = xpu_least(count, COUNT_OF(drivers));
     if (result == ZE_RESULT_SUCCESS && count) result = ze.zeDriverGet(&count, drivers);
@@ -102,7 +149,7 @@ static void find_devices(void)
     }
     if (result != ZE_RESULT_SUCCESS) {
         char reason[128];
-        (void)snprintf(reason, sizeof reason, "the Level Zero driver does not start: zeInit gives 0x%x", (unsigned)result);
+        (void)snprintf(reason, sizeof reason, "the Level Zero driver does not start: %s gives 0x%x", call, (unsigned)result);
         keep_reason(result == ZE_RESULT_ERROR_DEVICE_LOST ? AIOS_DEVICE_LOST : AIOS_UNAVAILABLE, reason);
         return;
     }

@@ -29,6 +29,8 @@ typedef struct xpu_place {
     ze_driver_handle_t driver;
     ze_device_handle_t device;
     ze_context_handle_t context;
+    int is_integrated;
+    int is_wrapped; /* the loader's handles are objects of its own, because it has several drivers */
 } xpu_place;
 
 /* Opens the loader and lists the devices, once per process.  Errors: UNAVAILABLE with the reason, OUT_OF_MEMORY, DEVICE_ERROR. */

@@ -24,6 +24,8 @@ static const char help[] =
     "  --fault CALL@DEVICE[:N][:MODE]\n"
     "                              the N-th CALL (the vendor's own name, or \"work\": a piece of submitted work) on DEVICE\n"
     "                              fails: once, forever, hang or lost; CALL=CODE@… answers with the vendor's CODE\n"
+    "  --drivers LIST              Intel's devices by several drivers: discrete,integrated (the first shows the ones, the second the\n"
+    "                              others; every second device is integrated), integrated,discrete or all,all (all)\n"
     "  --peer yes|no|broken        whether devices of a vendor reach each other's memory; broken: with wrong bytes (yes)\n"
     "  --seed N                    of the order of work on several streams (1)\n"
     "  --report FILE               append the complaints to FILE, and print none\n"
@@ -38,6 +40,7 @@ static const char help[] =
 
 static char settings[4096];
 static char report[] = "/tmp/aios-sim-XXXXXX";
+static const char *drivers; /* NULL: one */
 static pid_t child;
 
 static int fail(const char *what, const char *value)
@@ -59,9 +62,20 @@ static void set_environment(void)
     (void)snprintf(path, sizeof path, "%s%s%s", AIOS_SIM_FOLDER, before && *before ? ":" : "", before ? before : "");
     (void)setenv("LD_LIBRARY_PATH", path, 1);
     if (vendor_count("xpu", NULL)) {
-        (void)setenv("ZE_ENABLE_ALT_DRIVERS", AIOS_SIM_FOLDER "/libze_sim.so", 1);
+        const char *second = drivers && strchr(drivers, ',') ? "," AIOS_SIM_FOLDER "/libze_sim_second.so" : "";
+        (void)snprintf(path, sizeof path, "%s%s", AIOS_SIM_FOLDER "/libze_sim.so", second);
+        (void)setenv("ZE_ENABLE_ALT_DRIVERS", path, 1);
+        if (drivers) (void)setenv("AIOS_SIM_XPU_DRIVERS", drivers, 1);
         (void)setenv("ZES_ENABLE_SYSMAN", "1", 1); /* telemetry and free memory, with loaders that lack zesInit */
     }
+}
+
+static int is_known(const char *list)
+{
+    static const char *const known[] = {"all", "all,all", "discrete,integrated", "integrated,discrete"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i], list) == 0) return 1;
+    return 0;
 }
 
 /* Reads the flags into `settings`; returns where the command begins, or minus the exit code, less one. */
@@ -86,9 +100,11 @@ static int read_flags(int count, char **words, int *printed)
             known = 1;
         }
         if (strcmp(words[i], "--devices") == 0) devices = words[i + 1], known = 1;
+        if (strcmp(words[i], "--drivers") == 0) drivers = words[i + 1], known = 1;
         if (strcmp(words[i], "--report") == 0) (void)setenv("AIOS_SIM_REPORT", words[i + 1], 1), known = 1, *printed = 0;
         if (!known) return -1 - fail("there is no flag ", words[i]);
     }
+    if (drivers && !is_known(drivers)) return -1 - fail("--drivers can't be ", drivers);
     if (!devices) return -1 - fail("--devices must say which: cuda:2,hip:1,xpu:1", NULL);
     if (i + 1 >= count) return -1 - fail("a command must follow behind --", NULL);
     memcpy(rest, settings, sizeof rest);

@@ -13,9 +13,9 @@ BUILT = [backend for backend in NAMES if backend in sys.argv[1:]]  # in the orde
 
 
 class OnSimulatedDevices(unittest.TestCase):
-    def run_on(self, devices, *arguments, fault=None, **more):
+    def run_on(self, devices, *arguments, fault=None, drivers=None, **more):
         environment = {key: value for key, value in os.environ.items() if not key.endswith(("_VISIBLE_DEVICES", "_AFFINITY_MASK"))}
-        return subprocess.run([SIM, "--devices", devices, *(["--fault", fault] if fault else []), "--", AIOS, *arguments], env={**environment, **more}, encoding="utf-8",
+        return subprocess.run([SIM, "--devices", devices, *(["--fault", fault] if fault else []), *(["--drivers", drivers] if drivers else []), "--", AIOS, *arguments], env={**environment, **more}, encoding="utf-8",
                               capture_output=True, timeout=120, check=False)
 
     def done(self, devices, *arguments, **more):
@@ -64,13 +64,13 @@ class OnSimulatedDevices(unittest.TestCase):
             report = json.loads(self.done(self.devices, "resolve", "--json", "--os", "linux", *self.specs))
             self.assertEqual((report["strategy"], report["devices"]), ("parallel_independent", list(range(len(self.specs)))))
 
-    def trained_on(self, *arguments, **more):
+    def trained_on(self, *arguments, devices=None, **more):
         """The devices that a run of one step had, and what it said on standard error."""
         with tempfile.TemporaryDirectory() as folder:
             text = os.path.join(folder, "text.txt")
             with open(text, "w", encoding="utf-8") as file:
                 file.write("one two three four five six seven\n" * 40)
-            result = self.run_on(self.devices, "train", "--dataset-file", text, "--save-dir", os.path.join(folder, "run"), "--steps", "1",
+            result = self.run_on(devices or self.devices, "train", "--dataset-file", text, "--save-dir", os.path.join(folder, "run"), "--steps", "1",
                                  "--n-layer", "1", "--n-head", "1", "--n-embd", "16", "--max-seq-len", "8", "--batch-size", "1", "--json",
                                  *arguments, XDG_CACHE_HOME=folder, **more)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
@@ -119,6 +119,33 @@ class OnSimulatedDevices(unittest.TestCase):
         self.assertEqual(result.returncode, 2)
         self.assertIn("device gpu:0 can't be used: cuda:0: cuDevicePrimaryCtxRetain", result.stderr)
         self.assertEqual(json.loads(self.run_on("cuda:2", "resolve", "--json", "auto", **broken).stdout)["specs"], ["cuda:1"])
+
+    @unittest.skipUnless("xpu" in BUILT, "no Intel plugin")
+    def test_devices_of_several_intel_drivers_are_one_list(self):
+        for drivers in ("all", "discrete,integrated", "integrated,discrete", "all,all"):
+            gpus = json.loads(self.done("xpu:4", "list-gpus", "--json", drivers=drivers))["gpus"]
+            self.assertEqual([gpu["device"] for gpu in gpus], ["xpu:0", "xpu:1", "xpu:2", "xpu:3"], drivers)
+            # Discrete ones first, and each once, whoever shows it.
+            self.assertEqual([gpu["name"][-1] for gpu in gpus], ["0", "2", "1", "3"], drivers)
+            self.assertEqual([gpu["kind"] for gpu in gpus], ["discrete", "discrete", "integrated", "integrated"], drivers)
+        self.assertEqual(self.trained_on("--devices", "0,1", devices="xpu:2", drivers="discrete,integrated"), ("xpu:0,xpu:1", ""))
+
+    @unittest.skipUnless("xpu" in BUILT, "no Intel plugin")
+    def test_an_intel_driver_that_fails_hides_no_other(self):
+        for fault, said in (("zeInit", ""), ("zeContextCreate", "driver 0 of 2"), ("zeDeviceGet@xpu", "")):
+            result = self.run_on("xpu:4", "list-gpus", "--json", fault=f"{fault}@xpu" if "@" not in fault else fault, drivers="integrated,discrete")
+            kinds = [gpu["kind"] for gpu in json.loads(result.stdout)["gpus"]]
+            self.assertEqual(kinds[:2], ["discrete", "discrete"], fault)
+            self.assertIn(said, result.stderr)
+        result = self.run_on("xpu:2", "list-gpus", fault="zeDriverGet@xpu", drivers="discrete,integrated")
+        self.assertIn("zeDriverGet gives 0x7ffffffe", result.stdout)
+
+    @unittest.skipUnless("xpu" in BUILT, "no Intel plugin")
+    def test_a_module_that_no_intel_driver_builds_is_an_error(self):
+        build_failure = 0x70000004
+        for drivers in ("all", "discrete,integrated"):  # with two, the loader of today returns a log that it can't read itself
+            result = self.run_on("xpu:2", "train", "--device", "xpu:1", "--dataset-file", __file__, "--save-dir", os.devnull + "/none", fault=f"zeModuleCreate={build_failure}@xpu:1", drivers=drivers)
+            self.assertEqual(result.returncode, 1, result.stderr)
 
     def test_a_kept_selection_knows_what_is_gone(self):
         with tempfile.TemporaryDirectory() as folder:

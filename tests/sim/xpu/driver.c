@@ -12,6 +12,20 @@ static int all_count;
 static pthread_once_t found = PTHREAD_ONCE_INIT;
 static int driver_object, context_object; /* one of each; their addresses are the handles */
 
+#ifndef SIM_DRIVER
+#define SIM_DRIVER 0
+#endif
+
+/* Which devices this driver shows: the word of AIOS_SIM_XPU_DRIVERS that is its own. */
+static int is_mine(const vendor_device *core)
+{
+    const char *word = getenv("AIOS_SIM_XPU_DRIVERS");
+    for (int i = 0; word && i < SIM_DRIVER; i++) word = strchr(word, ',') ? strchr(word, ',') + 1 : NULL;
+    if (!word) return SIM_DRIVER == 0;
+    size_t length = strcspn(word, ",");
+    return strncmp(word, "all", length) == 0 || strncmp(word, vendor_index(core) % 2 ? "integrated" : "discrete", length) == 0;
+}
+
 uint64_t sim_nanoseconds(void)
 {
     struct timespec t;
@@ -23,9 +37,9 @@ uint64_t sim_nanoseconds(void)
 static void find_devices(void)
 {
     const char *mask = getenv("ZE_AFFINITY_MASK");
-    all_count = vendor_count("xpu", mask);
-    if (all_count > SIM_DEVICES_MAX) all_count = SIM_DEVICES_MAX;
-    for (int i = 0; i < all_count; i++) all[i] = (sim_device){vendor_get("xpu", mask, i), sim_nanoseconds() / 1000};
+    int count = vendor_count("xpu", mask);
+    for (int i = 0; i < count && all_count < SIM_DEVICES_MAX; i++)
+        if (is_mine(vendor_get("xpu", mask, i))) all[all_count++] = (sim_device){vendor_get("xpu", mask, i), sim_nanoseconds() / 1000};
     for (int i = 0; i < all_count; i++)
         for (int k = 0; k < all_count; k++)
             if (i != k && vendor_can_peer(all[i].core, all[k].core)) (void)vendor_enable_peer(all[i].core, all[k].core);
@@ -40,7 +54,9 @@ int sim_devices(sim_device **devices)
 
 vendor_device *sim_core(ze_device_handle_t device)
 {
-    return ((sim_device *)device)->core;
+    sim_device *mine = (sim_device *)device;
+    if (mine < all || mine >= all + all_count) vendor_complain(NULL, "driver %d is asked about a device of another driver", SIM_DRIVER);
+    return mine->core;
 }
 
 ze_result_t sim_result(vendor_status status)

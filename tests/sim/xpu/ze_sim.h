@@ -29,7 +29,7 @@ typedef struct sim_device {
     vendor_device *core;
     uint64_t busy_since; /* microseconds; what the engine's activity counts from */
 } sim_device;
-/* The devices that ZE_AFFINITY_MASK leaves. */
+/* The devices that ZE_AFFINITY_MASK leaves, those of them that this driver shows. */
 int sim_devices(sim_device **devices);
 vendor_device *sim_core(ze_device_handle_t device);
 
@@ -68,8 +68,8 @@ ze_result_t sim_take_launch(ze_kernel_handle_t kernel, vendor_device *device, ui
 vendor_status sim_submit_launch(vendor_stream *stream, const sim_launch *launch);
 
 /* The module for PoCL, built once per process; NULL with a sentence in *wrong. */
-struct pocl_program *pocl_build(const void *bytes, size_t size, const char **wrong);
+VENDOR_API struct pocl_program *pocl_build(const void *bytes, size_t size, const char **wrong);
 /* Runs it to its end; addresses are the host's.  NULL, or what went wrong. */
-const char *pocl_run(struct pocl_program *program, const sim_launch *launch, const uint64_t *values);
+VENDOR_API const char *pocl_run(struct pocl_program *program, const sim_launch *launch, const uint64_t *values);
 
 #endif
