@@ -175,23 +175,22 @@ static aios_status download(fetch *f, const hub_file *file)
     return FAIL(AIOS_CORRUPT, "%s: what came has checksum %s instead of %s, %d times", url, hash, file->hash, DOWNLOADS);
 }
 
-/* One process at a time brings a file; the others wait and find it. */
+/* One process at a time brings a file, be it ours or another program of the hub's: the lock is the one that they take. */
 static aios_status bring(fetch *f, const hub_file *file)
 {
     hub *h = f->hub;
     char path[PATH_MAX];
     os_file lock = OS_FILE_CLOSED;
-    TRY_QUIET(blob_path(h, file, ".lock", path));
-    for (;;) {
-        aios_status status = os_lock_take(path, LOCK_SECONDS, &lock);
-        if (status == AIOS_OK || status == AIOS_UNSUPPORTED) break;
-        if (status != AIOS_TIMEOUT) return status;
-        aios_error_clear();
-        TRY_QUIET(report(f, 0));
+    const char *name = strrchr(h->folder, '/') + 1;
+    if (snprintf(path, sizeof path, "%s/.locks/%s/%s.lock", h->cache, name, file->hash) >= (int)sizeof path)
+        return FAIL(AIOS_OUT_OF_RANGE, "the name of the hub's cache folder is too long");
+    for (aios_status status = AIOS_TIMEOUT; status == AIOS_TIMEOUT;) {
+        status = os_lock_take(path, LOCK_SECONDS, &lock);
+        if (status != AIOS_OK && status != AIOS_UNSUPPORTED && status != AIOS_TIMEOUT) return status;
+        if (status != AIOS_OK) aios_error_clear();
+        if (status == AIOS_TIMEOUT) TRY_QUIET(report(f, 0));
     }
     aios_status status = is_here(h, file) ? AIOS_OK : download(f, file);
-    /* Who waits for this lock finds the file.  After a failure it stays, so that those who wait and those who come go on one by one. */
-    if (lock.descriptor >= 0 && status == AIOS_OK) status = os_remove(path);
     os_lock_release(&lock);
     return status;
 }
@@ -201,6 +200,8 @@ static aios_status bring_missing(fetch *f)
     hub *h = f->hub;
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/blobs", h->folder);
+    TRY_QUIET(os_folder_create(path));
+    (void)snprintf(path, sizeof path, "%s/.locks/%s", h->cache, strrchr(h->folder, '/') + 1);
     TRY_QUIET(os_folder_create(path));
     for (size_t i = 0; i < h->files.count; i++)
         if (h->files.items[i].chosen && !is_here(h, &h->files.items[i])) f->total += h->files.items[i].size;
