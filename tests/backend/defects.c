@@ -1,6 +1,7 @@
 #include "defects.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -146,8 +147,9 @@ static aios_status keep_kernels(void *device, const aios_kernel *table, uint32_t
 
 uint32_t find_kernel(const char *name)
 {
+    const aios_kernel *table = atomic_load(&kernels);
     uint32_t i = 0;
-    while (strcmp(kernels[i].name, name) != 0) i++;
+    while (strcmp(table[i].name, name) != 0) i++;
     return i;
 }
 

@@ -226,7 +226,7 @@ static void wrap_groups(aios_gpu_device *outer)
 
 /* ---- the plugin -------------------------------------------------------------------------------------------------- */
 
-static int32_t devices_within;
+static atomic_int devices_within;
 
 static aios_status shim_open(int32_t index, void **device)
 {
@@ -265,10 +265,12 @@ static aios_gpu_device table = {.struct_size = sizeof table,
 
 static aios_status shim_device_count(int32_t *count)
 {
-    aios_status status = within->device_count(&devices_within);
+    int32_t devices = 0;
+    aios_status status = within->device_count(&devices);
     if (status != AIOS_OK) return status;
-    *count = devices_within > 0 ? SHIM_DEVICES : 0;
-    if (devices_within > 0 && getenv("SHIM_GROUPS") && !inner.gemm) wrap_groups(&table);
+    atomic_store(&devices_within, devices);
+    *count = devices > 0 ? SHIM_DEVICES : 0;
+    if (devices > 0 && getenv("SHIM_GROUPS") && !inner.gemm) wrap_groups(&table);
     return AIOS_OK;
 }
 
