@@ -48,6 +48,8 @@ static const char train_examples[] = "Train a small model on a text of your own,
                                      "  aios train --dataset-file notes.txt --steps 4000 --save-dir runs/notes --resume\n"
                                      "Fine-tune GPT-2 from a folder in Hugging Face layout:\n"
                                      "  aios train --model gpt2 --dataset-file notes.txt --lr 5e-5 --batch-size 2 --save-dir runs/tuned\n"
+                                     "Learn from a data set of the Hugging Face Hub, which is fetched once:\n"
+                                     "  aios train --dataset-file hf://roneneldan/TinyStories:TinyStories --save-dir runs/stories\n"
                                      "Try the result:\n"
                                      "  aios generate --model runs/notes/checkpoints/step-00002000 --prompt 'Once'\n";
 

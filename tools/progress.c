@@ -155,6 +155,21 @@ static void on_complete(struct progress *p, const json_t *e)
                   show_time(number_of(e, "elapsed"), time));
 }
 
+/* What each of several devices did. */
+static void on_devices(struct progress *p, const json_t *e)
+{
+    size_t i;
+    json_t *device;
+    json_array_foreach (json_object_get(e, "devices"), i, device) {
+        char steps[NUMBER_SIZE], speed[NUMBER_SIZE];
+        (void)fprintf(p->to, "%-10s %s steps, %.1f %% of the tokens, %s tokens/s%s\n", text_of(device, "device"),
+                      show_count(count_of(device, "steps"), steps), 100 * number_of(device, "share"),
+                      show_short(number_of(device, "tokens_per_second"), speed),
+                      json_is_true(json_object_get(device, "dropped")) ? ", dropped" : "");
+    }
+    (void)fprintf(p->to, "together   %.1f %% of what they do each on its own\n", 100 * number_of(e, "efficiency"));
+}
+
 void progress_init(struct progress *p, FILE *to)
 {
     memset(p, 0, sizeof *p);
@@ -182,6 +197,8 @@ void progress_event(struct progress *p, const char *name, const char *json)
         else if (strcmp(name, "checkpoint_save") == 0)
             (void)fprintf(p->to, "step %lld  checkpoint saved in %.1f s: %s\n", (long long)count_of(e, "step"), number_of(e, "seconds"),
                           text_of(e, "path"));
+        else if (strcmp(name, "devices") == 0)
+            on_devices(p, e);
         else if (strcmp(name, "training_complete") == 0) {
             p->shown = 0;
             on_complete(p, e);

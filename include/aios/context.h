@@ -39,15 +39,19 @@ typedef struct aios_context_options {
     void *log_user;
     aios_event_fn event; /* NULL: no events */
     void *event_user;
+    /* Seconds that a call into a device's driver may take (device.h); below 0: for ever; 0: what AIOS_DEVICE_DEADLINE in the environment
+     * says (0 there: for ever), else 300. */
+    double device_deadline;
 } aios_context_options;
 
 #define AIOS_CONTEXT_OPTIONS_INIT                                                                                                          \
     {                                                                                                                                      \
-        sizeof(aios_context_options), AIOS_LOG_INFO, NULL, NULL, NULL, NULL, NULL                                                          \
+        sizeof(aios_context_options), AIOS_LOG_INFO, NULL, NULL, NULL, NULL, NULL, 0                                                       \
     }
 AIOS_API void aios_context_options_init(aios_context_options *options);
 
-/* A new context.  options may be NULL.  Errors: INVALID_ARGUMENT, ABI_MISMATCH, OUT_OF_MEMORY. */
+/* A new context.  options may be NULL.  Errors: INVALID_ARGUMENT (also an AIOS_DEVICE_DEADLINE that is no number), ABI_MISMATCH,
+ * OUT_OF_MEMORY. */
 AIOS_API aios_status aios_context_create(const aios_context_options *options, aios_context **context);
 
 /* Gives up the caller's reference. */

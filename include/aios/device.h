@@ -3,7 +3,14 @@
  * Every backend (the CPU, built in; cuda, xpu and hip as plugins) is one table of functions (backend.h); the calls here
  * check arguments, keep a device's first failure and pass on.  A device is reference-counted and may be used from several
  * threads; a stream by one thread at a time.  After a failure that came from submitted work the device is sticky: every
- * later call on it returns that first failure, AIOS_DEVICE_LOST or AIOS_DEVICE_ERROR, and other devices go on. */
+ * later call on it returns that first failure, AIOS_DEVICE_LOST or AIOS_DEVICE_ERROR, and other devices go on.
+ *
+ * A driver can hang, and so can work that a call waits for.  Calls into a plugin's driver are made by threads of the library's own, and a
+ * call that has not returned within the context's device_deadline ends with AIOS_DEVICE_LOST, which names device and call.  The driver
+ * is then not entered for that device handle again: its memory, streams and thread are left where they are, and everything is
+ * destroyed and closed as usual.  Should the driver come back, it may still read and write the host memory of copies that were under way:
+ * what aios_device_host_alloc gave stays for that reason; memory of your own that such a copy was given must stay as well.  The CPU
+ * device, which is no driver, works on the thread that calls it, for as long as it takes. */
 #ifndef AIOS_DEVICE_H
 #define AIOS_DEVICE_H
 

@@ -4,13 +4,23 @@
  *   run.json            what the run is: options, model, device, version, start and end, outcome
  *   metrics.jsonl       one line per event: {"event": "step", "step": …, "loss": …, …}
  *   metrics.json        the newest values, replaced atomically
+ *   chunk_tracker.sqlite, chunk_tracker_state.json   of devices that train on their own: who trained which chunk (chunk_tracker.h)
  *   checkpoints/step-NNNNNNNN/   config.json, model.safetensors, tokenizer files, optimizer.safetensors, trainer.json, manifest.json
  *
- * Events (context.h) and their fields: "run_start" {model, parameters, device, precision, steps, step, tokens_per_step, train_samples,
- * eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta}, "eval" {step,
- * loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h), "warning" {message},
- * "balance" {step, device, micro_batches: one number per device} when their shares change, "training_complete" {step, outcome, loss,
- * tokens, elapsed}. */
+ * Several devices (option devices) share the work by option strategy: with ddp each step is one gradient of all of them; with
+ * parallel-independent each makes steps of its own on chunks of its own, and their weights are merged now and then.
+ * There a sample counts only with the checkpoint that holds its effect: whatever fails, stops or is killed, each sample of an epoch is
+ * in the weights once.
+ *
+ * Events (context.h) and their fields: "run_start" {model, parameters, device, strategy, precision, steps, step, tokens_per_step,
+ * train_samples, eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta},
+ * "eval" {step, loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h), "warning"
+ * {message}, "balance" {step, device, micro_batches: one number per device} when their shares change; of independent devices, from their
+ * threads one at a time: "step" has device, gpu_id, block_id, chunk_id, sample (the first, in the running order) and samples too;
+ * "chunk_complete" {step, device, gpu_id, epoch, block_id, chunk_id, samples, steps}; "merge" {step, devices, tokens: of each, seconds};
+ * "device_dropped" {step, device, message, devices_left}; "devices" {step, devices [{device, dropped, steps, tokens, chunks, share,
+ * tokens_per_second}], tokens_per_second, efficiency: of the sum of what each device does while it computes}; "training_complete" {step,
+ * outcome, loss, tokens, elapsed}. */
 #ifndef AIOS_TRAINER_H
 #define AIOS_TRAINER_H
 
@@ -40,8 +50,8 @@ AIOS_API void aios_trainer_destroy(aios_trainer *trainer);
 AIOS_API aios_status aios_trainer_run(aios_trainer *trainer);
 
 enum { AIOS_STOP_GRACEFUL = 1, AIOS_STOP_IMMEDIATE = 2 };
-/* From any thread or a signal handler: GRACEFUL ends after the step that is running, IMMEDIATE after the micro-batch, leaving
- * out its unfinished step; both save a checkpoint. */
+/* From any thread or a signal handler: GRACEFUL ends after the step that is running (of independent devices: after the chunk of each),
+ * IMMEDIATE after the micro-batch, leaving out its unfinished step; both save a checkpoint. */
 AIOS_API void aios_trainer_stop(aios_trainer *trainer, int32_t mode);
 
 typedef struct aios_trainer_metrics {

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEVICE_DEADLINE                                                                                                                    \
+    300 /* seconds: below the trainer's step-deadline, so that the device that hangs is named before those that wait for it */
+
 struct aios_context {
     atomic_uint references;
     aios_allocator allocator;
@@ -17,6 +20,7 @@ struct aios_context {
     void *log_user;
     aios_event_fn event;
     void *event_user;
+    double device_deadline;
     os_mutex sink; /* one call of a sink at a time */
 };
 
@@ -43,6 +47,18 @@ void aios_context_options_init(aios_context_options *options)
     if (options) *options = (aios_context_options)AIOS_CONTEXT_OPTIONS_INIT;
 }
 
+static aios_status choose_deadline(double given, double *deadline)
+{
+    const char *text = os_environment("AIOS_DEVICE_DEADLINE");
+    char *end = NULL;
+    *deadline = given > 0 ? given : 0;
+    if (given != 0) return AIOS_OK;
+    *deadline = text ? strtod(text, &end) : DEVICE_DEADLINE;
+    if (text && (*end || !(*deadline >= 0 && *deadline <= 1e9)))
+        return FAIL(AIOS_INVALID_ARGUMENT, "AIOS_DEVICE_DEADLINE is \"%s\": seconds are wanted, 0 for ever", text);
+    return AIOS_OK;
+}
+
 aios_status aios_context_create(const aios_context_options *given, aios_context **context)
 {
     if (!context) return FAIL(AIOS_INVALID_ARGUMENT, "aios_context_create: context is NULL: pass the address of a pointer");
@@ -53,6 +69,8 @@ aios_status aios_context_create(const aios_context_options *given, aios_context 
     TRY_QUIET(aios_struct_read("aios_allocator", &allocator, sizeof allocator, options.allocator));
     if (!allocator.alloc || !allocator.realloc || !allocator.free)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_allocator: alloc, realloc and free must all be given");
+    double deadline;
+    TRY_QUIET(choose_deadline(options.device_deadline, &deadline));
 
     aios_context *made = allocator.alloc(allocator.user, sizeof *made);
     if (!made) return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a context (%zu bytes)", sizeof *made);
@@ -64,6 +82,7 @@ aios_status aios_context_create(const aios_context_options *given, aios_context 
     made->log_user = options.log_user;
     made->event = options.event;
     made->event_user = options.event_user;
+    made->device_deadline = deadline;
     os_mutex_init(&made->sink);
     *context = made;
     return AIOS_OK;
@@ -97,6 +116,11 @@ void aios_context_release(aios_context *context)
     aios_allocator allocator = context->allocator;
     os_mutex_destroy(&context->sink);
     allocator.free(allocator.user, context);
+}
+
+double aios_context_device_deadline(const aios_context *context)
+{
+    return context->device_deadline;
 }
 
 void aios_context_destroy(aios_context *context)

@@ -7,6 +7,7 @@
 
 aios_context *aios_context_retain(aios_context *context);
 void aios_context_release(aios_context *context);
+double aios_context_device_deadline(const aios_context *context); /* seconds; 0: for ever */
 
 /* Memory of the context's allocator, zeroed by aios_new.  NULL with an error record when there is none. */
 void *aios_memory_alloc(aios_context *context, size_t size);

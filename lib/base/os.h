@@ -32,6 +32,7 @@ void os_condition_broadcast(os_condition *condition);
 /* The thread blocks every signal, so that the host's handlers run on the host's threads. */
 aios_status os_thread_start(os_thread *thread, const char *name, void *(*run)(void *), void *argument);
 void os_thread_join(os_thread thread);
+void os_thread_detach(os_thread thread); /* it frees itself when it ends */
 
 /* Keeps the signals that come from outside (timers, the terminal, other processes) from the calling thread until let again; other
  * threads get them meanwhile, or this one does afterwards.  Faults of its own code stay deliverable. */

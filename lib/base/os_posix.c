@@ -102,6 +102,11 @@ void os_thread_join(os_thread thread)
     (void)pthread_join(thread, NULL);
 }
 
+void os_thread_detach(os_thread thread)
+{
+    (void)pthread_detach(thread);
+}
+
 os_signals os_signals_hold(void)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};

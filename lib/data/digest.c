@@ -15,11 +15,16 @@ static uint32_t rotate(uint32_t x, int by)
     return x >> by | x << (32 - by);
 }
 
-static void mix(uint32_t state[8], const unsigned char block[64])
+static void load(uint32_t w[16], const unsigned char block[64])
 {
-    uint32_t w[64], s[8];
     for (int i = 0; i < 16; i++)
         w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
+}
+
+static void mix_sha256(uint32_t *state, const unsigned char block[64])
+{
+    uint32_t w[64], s[8];
+    load(w, block);
     for (int i = 16; i < 64; i++) {
         uint32_t a = w[i - 15], b = w[i - 2];
         w[i] = w[i - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[i - 7] + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
@@ -36,11 +41,46 @@ static void mix(uint32_t state[8], const unsigned char block[64])
     for (int i = 0; i < 8; i++) state[i] += s[i];
 }
 
+static void mix_sha1(uint32_t *state, const unsigned char block[64])
+{
+    static const uint32_t k[4] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
+    uint32_t w[80], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
+    load(w, block);
+    for (int i = 16; i < 80; i++) w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 31);
+    for (int i = 0; i < 80; i++) {
+        uint32_t f = i < 20 ? (b & c) | (~b & d) : i >= 40 && i < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
+        uint32_t next = rotate(a, 27) + f + e + k[i / 20] + w[i];
+        e = d;
+        d = c;
+        c = rotate(b, 2);
+        b = a;
+        a = next;
+    }
+    state[0] += a;
+    state[1] += b;
+    state[2] += c;
+    state[3] += d;
+    state[4] += e;
+}
+
+static void begin(digest *d, const uint32_t *start, int words, void (*mix)(uint32_t *state, const unsigned char block[64]))
+{
+    memcpy(d->state, start, (size_t)words * sizeof *start);
+    d->size = 0;
+    d->mix = mix;
+    d->words = words;
+}
+
 void digest_init(digest *d)
 {
     static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    memcpy(d->state, start, sizeof start);
-    d->size = 0;
+    begin(d, start, 8, mix_sha256);
+}
+
+void digest_init_sha1(digest *d)
+{
+    static const uint32_t start[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+    begin(d, start, 5, mix_sha1);
 }
 
 void digest_add(digest *d, const void *bytes, size_t size)
@@ -52,7 +92,7 @@ void digest_add(digest *d, const void *bytes, size_t size)
         d->size += part;
         from += part;
         size -= part;
-        if (d->size % 64 == 0) mix(d->state, d->block);
+        if (d->size % 64 == 0) d->mix(d->state, d->block);
     }
 }
 
@@ -79,6 +119,6 @@ void digest_end(digest *d, char text[DIGEST_TEXT])
     while (d->size % 64 != 56) digest_add(d, "", 1);
     for (int i = 0; i < 8; i++) length[i] = (unsigned char)(bits >> (56 - 8 * i));
     digest_add(d, length, sizeof length);
-    for (int i = 0; i < 64; i++) text[i] = digits[d->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
-    text[64] = 0;
+    for (int i = 0; i < 8 * d->words; i++) text[i] = digits[d->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
+    text[8 * d->words] = 0;
 }

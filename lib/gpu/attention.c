@@ -49,10 +49,11 @@ uint64_t aios_device_attention_workspace(aios_device *device, const aios_attenti
     aios_attention shape = {.struct_size = sizeof shape};
     if (!device || !given || aios_struct_read("aios_attention", &shape, sizeof shape, given) != AIOS_OK || check_shape(&shape) != AIOS_OK)
         return 0;
-    const aios_attention_group *group = device->table->attention;
     uint64_t portable = fallback_attention_workspace(&shape, backward);
-    uint64_t own = group ? group->workspace_size(device->handle, &shape, backward) : 0;
-    return own > portable ? own : portable;
+    if (!device->table->attention) return portable;
+    driver_call call = {.kind = CALL_attention_workspace_size, .in = &shape, .in_size = sizeof shape, .number = backward};
+    aios_status status = device_call(device, &call, "asking for attention's workspace"); /* whose failure the attention itself will tell */
+    return status == AIOS_OK && call.counts[0] > portable ? call.counts[0] : portable;
 }
 
 aios_status aios_stream_attention_forward(aios_stream *stream, const aios_attention *given)
@@ -60,10 +61,10 @@ aios_status aios_stream_attention_forward(aios_stream *stream, const aios_attent
     aios_attention attention;
     TRY_QUIET(read_attention(stream, given, 0, &attention));
     aios_device *device = stream->device;
-    const aios_attention_group *group = device->table->attention;
-    TRY_QUIET(device_enter(device, "attention"));
-    if (!group) return fallback_attention_forward(stream, &attention);
-    aios_status status = device_leave(device, group->forward(device->handle, stream->handle, &attention), "attention forward");
+    TRY_QUIET(device_check(device, "attention"));
+    if (!device->table->attention) return fallback_attention_forward(stream, &attention);
+    driver_call call = {.kind = CALL_attention_forward, CALL_ON(stream), .in = &attention, .in_size = sizeof attention};
+    aios_status status = device_call(device, &call, "attention forward");
     return status == AIOS_UNSUPPORTED ? fallback_attention_forward(stream, &attention) : status;
 }
 
@@ -72,9 +73,9 @@ aios_status aios_stream_attention_backward(aios_stream *stream, const aios_atten
     aios_attention attention;
     TRY_QUIET(read_attention(stream, given, 1, &attention));
     aios_device *device = stream->device;
-    const aios_attention_group *group = device->table->attention;
-    TRY_QUIET(device_enter(device, "attention"));
-    if (!group) return fallback_attention_backward(stream, &attention);
-    aios_status status = device_leave(device, group->backward(device->handle, stream->handle, &attention), "attention backward");
+    TRY_QUIET(device_check(device, "attention"));
+    if (!device->table->attention) return fallback_attention_backward(stream, &attention);
+    driver_call call = {.kind = CALL_attention_backward, CALL_ON(stream), .in = &attention, .in_size = sizeof attention};
+    aios_status status = device_call(device, &call, "attention backward");
     return status == AIOS_UNSUPPORTED ? fallback_attention_backward(stream, &attention) : status;
 }

@@ -1,7 +1,7 @@
 #include "device.h"
 
 #include "base/sizes.h"
-#include "host.h"
+#include "cpu/cpu.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,14 +14,15 @@ aios_status handle_missing(const char *function, const char *argument)
     return FAIL(AIOS_INVALID_ARGUMENT, "%s: %s is NULL: it must be given", function, argument);
 }
 
-aios_status device_enter(aios_device *device, const char *call)
+static aios_status refuse(aios_device *device, const char *what)
 {
-    if (atomic_load_explicit(&device->failed, memory_order_acquire)) {
-        aios_status status = aios_error_restore(&device->failure);
-        return aios_error_add_frame(status, "%s failed earlier and is not used any more, so %s is refused", device->spec, call);
-    }
-    host_enter(device->context);
-    return AIOS_OK;
+    aios_status status = aios_error_restore(&device->failure);
+    return aios_error_add_frame(status, "%s failed earlier and is not used any more, so %s is refused", device->spec, what);
+}
+
+aios_status device_check(aios_device *device, const char *what)
+{
+    return atomic_load_explicit(&device->failed, memory_order_acquire) ? refuse(device, what) : AIOS_OK;
 }
 
 static void keep_failure(aios_device *device)
@@ -34,18 +35,90 @@ static void keep_failure(aios_device *device)
     os_mutex_unlock(&device->mutex);
 }
 
-aios_status device_leave(aios_device *device, aios_status status, const char *format, ...)
+static aios_status failed(aios_device *device, aios_status status, const char *what)
 {
-    char frame[sizeof device->failure.frames[0]];
-    va_list arguments;
-    status = host_leave(device->backend, status);
-    if (status == AIOS_OK) return AIOS_OK;
-    va_start(arguments, format);
-    (void)vsnprintf(frame, sizeof frame, format, arguments);
-    va_end(arguments);
-    (void)aios_error_add_frame(status, "%s: %s", device->spec, frame);
+    (void)aios_error_add_frame(status, "%s: %s", device->spec, what);
     if (status == AIOS_DEVICE_ERROR || status == AIOS_DEVICE_LOST) keep_failure(device);
     return status;
+}
+
+static call_proxy *take_proxy(aios_device *device)
+{
+    call_proxy *proxy;
+    os_mutex_lock(&device->mutex);
+    proxy = proxy_pop(&device->proxies);
+    os_mutex_unlock(&device->mutex);
+    if (!proxy) (void)proxy_create(device->context, device->backend, &proxy);
+    return proxy;
+}
+
+static void put_proxy(aios_device *device, call_proxy *proxy)
+{
+    os_mutex_lock(&device->mutex);
+    proxy_push(&device->proxies, proxy);
+    os_mutex_unlock(&device->mutex);
+}
+
+static aios_status call_here(aios_device *device, driver_call *call)
+{
+    call->table = device->table;
+    return call_make(device->context, device->backend, device->handle, call);
+}
+
+static aios_status call_through(aios_device *device, call_proxy *proxy, driver_call *call)
+{
+    call_proxy **held = call->held;
+    call->table = device->table;
+    aios_status status = proxy_call(&proxy, device->handle, call, device->deadline);
+    int keeps = held && (call->kind == CALL_capture_begin ? status == AIOS_OK
+                                                          : *held && call->kind != CALL_capture_end && call->kind != CALL_destroy_stream);
+    if (held) *held = keeps ? proxy : NULL;
+    if (!proxy)
+        atomic_store(&device->given_up, 1);
+    else if (!keeps)
+        put_proxy(device, proxy);
+    return status;
+}
+
+aios_status device_call(aios_device *device, driver_call *call, const char *format, ...)
+{
+    aios_status status;
+    char what[sizeof device->failure.frames[0]];
+    int refused = atomic_load_explicit(&device->failed, memory_order_acquire);
+    if (refused) {
+        status = device->failure.status;
+    } else if (device->deadline > 0) {
+        call_proxy *proxy = call->held && *call->held ? *call->held : take_proxy(device);
+        status = proxy ? call_through(device, proxy, call) : aios_error_status();
+    } else {
+        status = call_here(device, call);
+    }
+    if (status == AIOS_OK) return AIOS_OK;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    if (refused) return refuse(device, what);
+    return failed(device, status, what);
+}
+
+void device_release(aios_device *device, driver_call *call)
+{
+    if (atomic_load(&device->given_up)) {
+        if (call->held && *call->held) put_proxy(device, *call->held);
+        if (call->held) *call->held = NULL;
+        return;
+    }
+    call_proxy *proxy = NULL;
+    if (device->deadline > 0) proxy = call->held && *call->held ? *call->held : take_proxy(device);
+    if (!proxy) {
+        (void)call_here(device, call);
+        return;
+    }
+    (void)call_through(device, proxy, call);
+    if (!atomic_load(&device->given_up)) return;
+    (void)failed(device, AIOS_DEVICE_LOST, "giving back what it has");
+    aios_log(device->context, AIOS_LOG_ERROR, "%s", aios_error_message());
 }
 
 aios_status aios_device_health(const aios_device *device)
@@ -61,19 +134,15 @@ static aios_status source_alloc(void *user, uint64_t size, void **pointer)
 {
     aios_device *device = user;
     *pointer = NULL;
-    TRY_QUIET(device_enter(device, "taking memory"));
-    aios_status status =
-        device_leave(device, device->table->alloc(device->handle, size, pointer), "taking %llu bytes of memory", (unsigned long long)size);
-    if (status == AIOS_OK && !*pointer) return FAIL(AIOS_INTERNAL, "%s: backend %s gave no memory", device->spec, device->backend->name);
-    return status;
+    driver_call call = {.kind = CALL_alloc, .size = size};
+    TRY_QUIET(device_call(device, &call, "taking %llu bytes of memory", (unsigned long long)size));
+    *pointer = call.made;
+    return *pointer ? AIOS_OK : FAIL(AIOS_INTERNAL, "%s: backend %s gave no memory", device->spec, device->backend->name);
 }
 
 static void source_free(void *user, void *pointer)
 {
-    aios_device *device = user;
-    host_enter(device->context);
-    device->table->free(device->handle, pointer);
-    (void)host_leave(device->backend, AIOS_OK);
+    device_release(user, &(driver_call){.kind = CALL_free, .object = pointer});
 }
 
 static aios_status source_info(void *user, uint64_t *free_bytes, uint64_t *total_bytes)
@@ -86,11 +155,8 @@ static void destroy(aios_device *device)
     aios_context *context = device->context;
     size_t left = memory_pool_destroy(device->pool);
     if (left) aios_log(context, AIOS_LOG_WARNING, "%s is closed while %zu blocks of its memory are still in use", device->spec, left);
-    if (device->handle) {
-        host_enter(context);
-        device->table->close(device->handle);
-        (void)host_leave(device->backend, AIOS_OK);
-    }
+    if (device->handle) device_release(device, &(driver_call){.kind = CALL_close});
+    while (device->proxies) proxy_destroy(proxy_pop(&device->proxies));
     os_mutex_destroy(&device->mutex);
     os_mutex_destroy(&device->loading);
     aios_memory_free(context, device);
@@ -134,14 +200,16 @@ aios_status device_open(aios_context *context, const aios_backend *backend, int3
     made->context = aios_context_retain(context);
     made->backend = backend;
     made->table = backend->device;
+    made->deadline = backend == &cpu_backend ? 0 : aios_context_device_deadline(context); /* what runs here is the host's own code */
     os_mutex_init(&made->mutex);
     os_mutex_init(&made->loading);
     (void)snprintf(made->spec, sizeof made->spec, "%s:%d", backend->name, (int)index);
-    host_enter(context);
-    ATTEMPT_QUIET(device_leave(made, made->table->open(index, &made->handle), "opening"));
+    driver_call opening = {.kind = CALL_open, .number = index};
+    ATTEMPT_QUIET(device_call(made, &opening, "opening"));
+    made->handle = opening.made;
     made->info.struct_size = sizeof made->info;
-    host_enter(context);
-    ATTEMPT_QUIET(device_leave(made, made->table->get_info(made->handle, &made->info), "asking what it is"));
+    driver_call asking = {.kind = CALL_get_info, .out = &made->info, .out_size = sizeof made->info};
+    ATTEMPT_QUIET(device_call(made, &asking, "asking what it is"));
     complete_info(backend, index, &made->info);
     memory_source source = {made, source_alloc, source_free, source_info, made->info.alignment, made->info.host_accessible};
     ATTEMPT_QUIET(memory_pool_create(context, &source, &made->pool));
@@ -181,37 +249,39 @@ const char *aios_device_spec(const aios_device *device)
 
 aios_status aios_device_memory_info(aios_device *device, uint64_t *free_bytes, uint64_t *total_bytes)
 {
-    uint64_t free_now = 0, total = 0;
+    driver_call call = {.kind = CALL_get_memory_info};
     if (free_bytes) *free_bytes = 0;
     if (total_bytes) *total_bytes = 0;
     CHECK_HANDLE("aios_device_memory_info", device);
-    TRY_QUIET(device_enter(device, "asking for free memory"));
-    TRY_QUIET(device_leave(device, device->table->get_memory_info(device->handle, &free_now, &total), "asking for free memory"));
-    if (free_bytes) *free_bytes = free_now;
-    if (total_bytes) *total_bytes = total;
+    TRY_QUIET(device_call(device, &call, "asking for free memory"));
+    if (free_bytes) *free_bytes = call.counts[0];
+    if (total_bytes) *total_bytes = call.counts[1];
     return AIOS_OK;
 }
 
 aios_status aios_device_set_current(aios_device *device)
 {
     CHECK_HANDLE("aios_device_set_current", device);
-    TRY_QUIET(device_enter(device, "making it current"));
-    return device_leave(device, device->table->set_device(device->handle), "making it current");
+    driver_call call = {.kind = CALL_set_device};
+    TRY_QUIET(device_call(device, &call, "making it current"));
+    if (device->deadline == 0) return AIOS_OK;
+    /* The driver answers, but what is current is a matter of each thread. */
+    aios_status status = call_here(device, &call);
+    return status == AIOS_OK ? AIOS_OK : failed(device, status, "making it current on this thread");
 }
 
 aios_status aios_device_synchronize(aios_device *device)
 {
     CHECK_HANDLE("aios_device_synchronize", device);
-    TRY_QUIET(device_enter(device, "waiting for it"));
-    return device_leave(device, device->table->synchronize(device->handle), "waiting for it");
+    return device_call(device, &(driver_call){.kind = CALL_synchronize}, "waiting for it");
 }
 
 aios_status device_read_telemetry(aios_device *device, aios_telemetry *telemetry)
 {
     *telemetry = (aios_telemetry){sizeof *telemetry, -1, -1, -1, -1};
     if (!device->table->telemetry) return AIOS_OK;
-    TRY_QUIET(device_enter(device, "reading telemetry"));
-    return device_leave(device, device->table->telemetry->read(device->handle, telemetry), "reading telemetry");
+    return device_call(device, &(driver_call){.kind = CALL_telemetry_read, .out = telemetry, .out_size = sizeof *telemetry},
+                       "reading telemetry");
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
@@ -239,17 +309,15 @@ aios_status aios_device_host_alloc(aios_device *device, uint64_t size, void **po
     *pointer = NULL;
     CHECK_HANDLE("aios_device_host_alloc", device);
     if (size == 0) return FAIL(AIOS_INVALID_ARGUMENT, "aios_device_host_alloc: size is 0: at least 1 byte must be asked");
-    TRY_QUIET(device_enter(device, "taking host memory"));
-    return device_leave(device, device->table->host_alloc(device->handle, size, pointer), "taking %llu bytes of host memory",
-                        (unsigned long long)size);
+    driver_call call = {.kind = CALL_host_alloc, .size = size};
+    TRY_QUIET(device_call(device, &call, "taking %llu bytes of host memory", (unsigned long long)size));
+    *pointer = call.made;
+    return AIOS_OK;
 }
 
 void aios_device_host_free(aios_device *device, void *pointer)
 {
-    if (!device || !pointer) return;
-    host_enter(device->context);
-    device->table->host_free(device->handle, pointer);
-    (void)host_leave(device->backend, AIOS_OK);
+    if (device && pointer) device_release(device, &(driver_call){.kind = CALL_host_free, .object = pointer});
 }
 
 void aios_device_memory_used(const aios_device *device, uint64_t *now, uint64_t *peak)

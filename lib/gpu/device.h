@@ -4,6 +4,7 @@
 
 #include "base/context.h"
 #include "base/os.h"
+#include "call.h"
 #include "memory_pool.h"
 #include <aios/device.h>
 
@@ -18,16 +19,20 @@ struct aios_device {
     aios_device_info info;
     char spec[32];
     memory_pool *pool;
-    os_mutex mutex;   /* of failure */
+    os_mutex mutex;   /* of failure and proxies */
     os_mutex loading; /* of the kernels */
     atomic_int failed;
+    atomic_int given_up; /* a call hung: the driver is not entered any more, and what it holds of the device stays */
     atomic_int kernels_loaded;
     aios_error_record failure;
+    double deadline;     /* of a call into the driver, seconds; 0: calls are made by the thread that wants them */
+    call_proxy *proxies; /* not in use */
 };
 
 struct aios_stream {
     aios_device *device;
     void *handle;
+    call_proxy *held; /* while it is recorded */
 };
 
 struct aios_event {
@@ -39,14 +44,15 @@ struct aios_event {
 /* Opens the backend's index-th device. */
 aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device);
 
-/* Around each call into the device's table: enter returns the sticky failure, leave records a new one and names the device
- * and the call in a frame:
- *
- *   TRY_QUIET(device_enter(device, "copying"));
- *   return device_leave(device, device->table->copy(…), "copying %llu bytes", …);
- */
-aios_status device_enter(aios_device *device, const char *call);
-aios_status device_leave(aios_device *device, aios_status status, const char *format, ...) AIOS_PRINTF(3, 4);
+/* Every call into the device's table.  Refuses it where the device has failed; keeps a failure of the device, and names the device and
+ * what it was about, "copying %llu bytes", in a frame. */
+aios_status device_call(aios_device *device, driver_call *call, const char *format, ...) AIOS_PRINTF(3, 4);
+/* The calls that give something back or wait for it: made after a failure too, unless a call hung. */
+void device_release(aios_device *device, driver_call *call);
+/* The sticky failure, refusing `what`. */
+aios_status device_check(aios_device *device, const char *what);
+
+#define CALL_ON(s) .stream = (s)->handle, .held = &(s)->held
 
 /* "aios_stream_copy: stream is NULL …" */
 aios_status handle_missing(const char *function, const char *argument);

@@ -81,9 +81,8 @@ int device_fuses(const aios_device *device, int32_t epilogue)
 
 static aios_status call_backend(aios_device *device, aios_stream *stream, const aios_gemm *g)
 {
-    TRY_QUIET(device_enter(device, "gemm"));
-    return device_leave(device, device->table->gemm->gemm(device->handle, stream->handle, g), "gemm of (%d, %d) by (%d, %d)", (int)g->m,
-                        (int)g->k, (int)g->k, (int)g->n);
+    driver_call call = {.kind = CALL_gemm, CALL_ON(stream), .in = g, .in_size = sizeof *g};
+    return device_call(device, &call, "gemm of (%d, %d) by (%d, %d)", (int)g->m, (int)g->k, (int)g->k, (int)g->n);
 }
 
 aios_status aios_stream_gemm(aios_stream *stream, const aios_gemm *given)
@@ -96,7 +95,7 @@ aios_status aios_stream_gemm(aios_stream *stream, const aios_gemm *given)
 
     aios_device *device = stream->device;
     if (!device->table->gemm) {
-        TRY_QUIET(device_enter(device, "gemm"));
+        TRY_QUIET(device_check(device, "gemm"));
         return fallback_gemm(stream, &gemm);
     }
     if (device_fuses(device, gemm.epilogue)) {

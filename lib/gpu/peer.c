@@ -1,8 +1,6 @@
 /* Copies between devices, and recordings. */
 #include "device.h"
 
-#include "host.h"
-
 #define STAGE_BYTES ((uint64_t)4 << 20)
 
 /* Two halves of host memory: while one is written to the second device, the first device fills the other. */
@@ -82,9 +80,8 @@ aios_status stream_copy_peer(aios_stream *stream, void *to, aios_stream *from_st
     }
     if (device->backend == other->backend && device->table->copy_peer) {
         TRY_QUIET(order(stream, from_stream));
-        TRY_QUIET(device_enter(device, "copying from another device"));
-        aios_status status = device->table->copy_peer(device->handle, stream->handle, to, other->handle, from, size);
-        status = device_leave(device, status, "copying %llu bytes from %s", (unsigned long long)size, other->spec);
+        driver_call call = {.kind = CALL_copy_peer, CALL_ON(stream), .to = to, .other = other->handle, .from = from, .size = size};
+        aios_status status = device_call(device, &call, "copying %llu bytes from %s", (unsigned long long)size, other->spec);
         if (status != AIOS_UNSUPPORTED) return status;
     }
     int direct = device->info.host_accessible || other->info.host_accessible;
@@ -115,8 +112,17 @@ aios_status stream_capture_begin(aios_stream *stream)
     aios_device *device = stream->device;
     if (!device->table->capture) return no_capture(device);
     TRY_QUIET(device_load_kernels(device)); /* loading inside a recording is an error on some devices */
-    TRY_QUIET(device_enter(device, "beginning a recording"));
-    return device_leave(device, device->table->capture->begin(device->handle, stream->handle), "beginning a recording");
+    return device_call(device, &(driver_call){.kind = CALL_capture_begin, CALL_ON(stream)}, "beginning a recording");
+}
+
+/* A device that failed meanwhile records on until it is told to end. */
+static aios_status abandon_capture(aios_stream *stream)
+{
+    aios_device *device = stream->device;
+    driver_call call = {.kind = CALL_capture_end, CALL_ON(stream)};
+    device_release(device, &call);
+    if (call.made) device_release(device, &(driver_call){.kind = CALL_capture_destroy, .object = call.made});
+    return device_check(device, "ending a recording");
 }
 
 aios_status stream_capture_end(aios_stream *stream, stream_recording **recording)
@@ -124,15 +130,19 @@ aios_status stream_capture_end(aios_stream *stream, stream_recording **recording
     aios_device *device = stream->device;
     *recording = NULL;
     if (!device->table->capture) return no_capture(device);
-    TRY_QUIET(device_enter(device, "ending a recording"));
+    if (atomic_load(&device->failed)) return abandon_capture(stream);
     stream_recording *made = aios_new(device->context, stream_recording);
-    if (!made) return AIOS_OUT_OF_MEMORY;
-    aios_status status =
-        device_leave(device, device->table->capture->end(device->handle, stream->handle, &made->handle), "ending a recording");
+    if (!made) {
+        (void)abandon_capture(stream);
+        return AIOS_OUT_OF_MEMORY;
+    }
+    driver_call call = {.kind = CALL_capture_end, CALL_ON(stream)};
+    aios_status status = device_call(device, &call, "ending a recording");
     if (status != AIOS_OK) {
         aios_memory_free(device->context, made);
         return status;
     }
+    made->handle = call.made;
     made->device = aios_device_retain(device);
     *recording = made;
     return AIOS_OK;
@@ -144,17 +154,15 @@ aios_status stream_replay(aios_stream *stream, stream_recording *recording)
     if (recording->device != device)
         return FAIL(AIOS_INVALID_ARGUMENT, "replaying on %s what was recorded on %s: both must be one device handle", device->spec,
                     recording->device->spec);
-    TRY_QUIET(device_enter(device, "replaying a recording"));
-    return device_leave(device, device->table->capture->replay(device->handle, stream->handle, recording->handle), "replaying a recording");
+    return device_call(device, &(driver_call){.kind = CALL_capture_replay, CALL_ON(stream), .object = recording->handle},
+                       "replaying a recording");
 }
 
 void stream_recording_destroy(stream_recording *recording)
 {
     if (!recording) return;
     aios_device *device = recording->device;
-    host_enter(device->context);
-    device->table->capture->destroy(device->handle, recording->handle);
-    (void)host_leave(device->backend, AIOS_OK);
+    device_release(device, &(driver_call){.kind = CALL_capture_destroy, .object = recording->handle});
     aios_memory_free(device->context, recording);
     aios_device_close(device);
 }

@@ -1,6 +1,7 @@
 #include "registry.h"
 
 #include "base/os.h"
+#include "call.h"
 #include "cpu/cpu.h"
 #include "host.h"
 
@@ -159,14 +160,44 @@ static void refuse(backend_slot *slot, aios_status status)
     (void)snprintf(slot->entry.reason, sizeof slot->entry.reason, "%s", aios_error_message());
 }
 
+/* Who hung once is not called again in this process. */
+static void give_up(const aios_backend *backend, aios_status status)
+{
+    os_mutex_lock(&process.mutex);
+    for (struct plugin *plugin = process.plugins; plugin; plugin = plugin->next) {
+        if (plugin->backend != backend) continue;
+        plugin->backend = NULL;
+        plugin->status = status;
+        (void)snprintf(plugin->reason, sizeof plugin->reason, "%s", aios_error_message());
+    }
+    os_mutex_unlock(&process.mutex);
+}
+
+static aios_status ask_count(aios_context *context, const aios_backend *backend, int32_t *count)
+{
+    driver_call call = {.kind = CALL_device_count};
+    double deadline = aios_context_device_deadline(context);
+    call_proxy *proxy = NULL;
+    aios_status status;
+    if (backend == &cpu_backend || deadline == 0) {
+        status = call_make(context, backend, NULL, &call);
+    } else {
+        TRY_QUIET(proxy_create(context, backend, &proxy));
+        status = proxy_call(&proxy, NULL, &call, deadline);
+        if (!proxy) give_up(backend, status);
+        proxy_destroy(proxy);
+    }
+    *count = call.number;
+    return status;
+}
+
 static void count_devices(backend_table *table, backend_slot *slot, const aios_backend *backend)
 {
     int32_t count = 0;
     slot->backend = backend;
     (void)snprintf(slot->entry.name, sizeof slot->entry.name, "%s", backend->name);
     (void)snprintf(slot->entry.version, sizeof slot->entry.version, "%s", backend->version ? backend->version : "");
-    host_enter(table->context);
-    aios_status status = host_leave(backend, backend->device_count(&count));
+    aios_status status = ask_count(table->context, backend, &count);
     if (status == AIOS_OK && count < 0) status = FAIL(AIOS_DEVICE_ERROR, "backend %s counts %d devices", backend->name, (int)count);
     if (status != AIOS_OK)
         refuse(slot, status);

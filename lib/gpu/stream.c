@@ -1,7 +1,5 @@
 #include "device.h"
 
-#include "host.h"
-
 /* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 aios_status aios_stream_create(aios_device *device, aios_stream **stream)
@@ -9,26 +7,18 @@ aios_status aios_stream_create(aios_device *device, aios_stream **stream)
     CHECK_HANDLE("aios_stream_create", stream);
     *stream = NULL;
     CHECK_HANDLE("aios_stream_create", device);
-    TRY_QUIET(device_enter(device, "creating a stream"));
     aios_stream *made = aios_new(device->context, aios_stream);
     if (!made) return AIOS_OUT_OF_MEMORY;
-    aios_status status = device_leave(device, device->table->create_stream(device->handle, &made->handle), "creating a stream");
+    driver_call call = {.kind = CALL_create_stream};
+    aios_status status = device_call(device, &call, "creating a stream");
     if (status != AIOS_OK) {
         aios_memory_free(device->context, made);
         return status;
     }
+    made->handle = call.made;
     made->device = aios_device_retain(device);
     *stream = made;
     return AIOS_OK;
-}
-
-/* A device that failed may still copy from and to the host's memory: who waits in order to free that must not be told too early. */
-static void wait_quietly(aios_stream *stream)
-{
-    aios_device *device = stream->device;
-    host_enter(device->context);
-    (void)device->table->synchronize_stream(device->handle, stream->handle);
-    (void)host_leave(device->backend, AIOS_OK);
 }
 
 void aios_stream_destroy(aios_stream *stream)
@@ -38,9 +28,7 @@ void aios_stream_destroy(aios_stream *stream)
     int failed = atomic_load(&device->failed);
     if (aios_stream_synchronize(stream) != AIOS_OK && !failed)
         aios_log(device->context, AIOS_LOG_ERROR, "%s: a stream failed as it was destroyed: %s", device->spec, aios_error_message());
-    host_enter(device->context);
-    device->table->destroy_stream(device->handle, stream->handle);
-    (void)host_leave(device->backend, AIOS_OK);
+    device_release(device, &(driver_call){.kind = CALL_destroy_stream, CALL_ON(stream)});
     aios_memory_free(device->context, stream);
     aios_device_close(device);
 }
@@ -49,9 +37,9 @@ aios_status aios_stream_synchronize(aios_stream *stream)
 {
     CHECK_HANDLE("aios_stream_synchronize", stream);
     aios_device *device = stream->device;
-    if (atomic_load(&device->failed)) wait_quietly(stream);
-    TRY_QUIET(device_enter(device, "waiting for a stream"));
-    return device_leave(device, device->table->synchronize_stream(device->handle, stream->handle), "waiting for a stream");
+    /* A device that failed may still copy from and to the host's memory: who waits in order to free that must not be told too early. */
+    if (atomic_load(&device->failed)) device_release(device, &(driver_call){.kind = CALL_synchronize_stream, CALL_ON(stream)});
+    return device_call(device, &(driver_call){.kind = CALL_synchronize_stream, CALL_ON(stream)}, "waiting for a stream");
 }
 
 aios_device *aios_stream_device(const aios_stream *stream)
@@ -66,14 +54,15 @@ aios_status aios_event_create(aios_device *device, aios_event **event)
     CHECK_HANDLE("aios_event_create", event);
     *event = NULL;
     CHECK_HANDLE("aios_event_create", device);
-    TRY_QUIET(device_enter(device, "creating an event"));
     aios_event *made = aios_new(device->context, aios_event);
     if (!made) return AIOS_OUT_OF_MEMORY;
-    aios_status status = device_leave(device, device->table->create_event(device->handle, &made->handle), "creating an event");
+    driver_call call = {.kind = CALL_create_event};
+    aios_status status = device_call(device, &call, "creating an event");
     if (status != AIOS_OK) {
         aios_memory_free(device->context, made);
         return status;
     }
+    made->handle = call.made;
     made->device = aios_device_retain(device);
     *event = made;
     return AIOS_OK;
@@ -83,9 +72,7 @@ void aios_event_destroy(aios_event *event)
 {
     if (!event) return;
     aios_device *device = event->device;
-    host_enter(device->context);
-    device->table->destroy_event(device->handle, event->handle);
-    (void)host_leave(device->backend, AIOS_OK);
+    device_release(device, &(driver_call){.kind = CALL_destroy_event, .object = event->handle});
     aios_memory_free(device->context, event);
     aios_device_close(device);
 }
@@ -99,8 +86,8 @@ aios_status aios_event_record(aios_event *event, aios_stream *stream)
         return FAIL(AIOS_INVALID_ARGUMENT,
                     "aios_event_record: the event is of %s and the stream of %s, opened apart: both must be of one device handle",
                     event->device->spec, device->spec);
-    TRY_QUIET(device_enter(device, "recording an event"));
-    TRY_QUIET(device_leave(device, device->table->record_event(device->handle, event->handle, stream->handle), "recording an event"));
+    TRY_QUIET(
+        device_call(device, &(driver_call){.kind = CALL_record_event, CALL_ON(stream), .object = event->handle}, "recording an event"));
     atomic_store(&event->recorded, 1);
     return AIOS_OK;
 }
@@ -111,20 +98,20 @@ aios_status aios_stream_wait_event(aios_stream *stream, aios_event *event)
     CHECK_HANDLE("aios_stream_wait_event", stream);
     CHECK_HANDLE("aios_stream_wait_event", event);
     aios_device *device = stream->device;
-    TRY_QUIET(device_enter(device, "letting a stream wait"));
+    TRY_QUIET(device_check(device, "letting a stream wait"));
     if (!atomic_load(&event->recorded)) return AIOS_OK;
     if (event->device != device) return aios_event_synchronize(event); /* a backend knows its own device's events alone */
-    return device_leave(device, device->table->wait_event(device->handle, stream->handle, event->handle),
-                        "letting a stream wait for an event");
+    return device_call(device, &(driver_call){.kind = CALL_wait_event, CALL_ON(stream), .object = event->handle},
+                       "letting a stream wait for an event");
 }
 
 aios_status aios_event_synchronize(aios_event *event)
 {
     CHECK_HANDLE("aios_event_synchronize", event);
     aios_device *device = event->device;
-    TRY_QUIET(device_enter(device, "waiting for an event"));
+    TRY_QUIET(device_check(device, "waiting for an event"));
     if (!atomic_load(&event->recorded)) return AIOS_OK;
-    return device_leave(device, device->table->synchronize_event(device->handle, event->handle), "waiting for an event");
+    return device_call(device, &(driver_call){.kind = CALL_synchronize_event, .object = event->handle}, "waiting for an event");
 }
 
 aios_status aios_event_elapsed_ms(aios_event *from, aios_event *to, float *milliseconds)
@@ -139,9 +126,10 @@ aios_status aios_event_elapsed_ms(aios_event *from, aios_event *to, float *milli
     if (!atomic_load(&from->recorded) || !atomic_load(&to->recorded))
         return FAIL(AIOS_WRONG_STATE, "aios_event_elapsed_ms: %s was never recorded", atomic_load(&from->recorded) ? "to" : "from");
     aios_device *device = from->device;
-    TRY_QUIET(device_enter(device, "asking the time between events"));
-    return device_leave(device, device->table->elapsed_ms(device->handle, from->handle, to->handle, milliseconds),
-                        "asking the time between events");
+    driver_call call = {.kind = CALL_elapsed_ms, .object = from->handle, .other = to->handle};
+    TRY_QUIET(device_call(device, &call, "asking the time between events"));
+    *milliseconds = call.milliseconds;
+    return AIOS_OK;
 }
 
 /* ---- copies ------------------------------------------------------------------------------------------------------ */
@@ -153,12 +141,12 @@ aios_status aios_stream_copy(aios_stream *stream, void *to, const void *from, ui
     if (kind < AIOS_COPY_HOST_TO_DEVICE || kind > AIOS_COPY_DEVICE_TO_DEVICE)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_stream_copy: kind is %d: it must be an AIOS_COPY_ constant, 0 to 2", (int)kind);
     aios_device *device = stream->device;
-    TRY_QUIET(device_enter(device, "copying"));
+    TRY_QUIET(device_check(device, "copying"));
     if (size == 0) return AIOS_OK;
     CHECK_HANDLE("aios_stream_copy", to);
     CHECK_HANDLE("aios_stream_copy", from);
-    return device_leave(device, device->table->copy(device->handle, stream->handle, to, from, size, kind), "copying %llu bytes %s",
-                        (unsigned long long)size, kinds[kind]);
+    driver_call call = {.kind = CALL_copy, CALL_ON(stream), .to = to, .from = from, .size = size, .number = kind};
+    return device_call(device, &call, "copying %llu bytes %s", (unsigned long long)size, kinds[kind]);
 }
 
 aios_status aios_stream_fill(aios_stream *stream, void *to, uint32_t pattern, uint64_t size)
@@ -168,11 +156,11 @@ aios_status aios_stream_fill(aios_stream *stream, void *to, uint32_t pattern, ui
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_stream_fill: %llu bytes at %p: size and address must be multiples of 4",
                     (unsigned long long)size, to);
     aios_device *device = stream->device;
-    TRY_QUIET(device_enter(device, "filling"));
+    TRY_QUIET(device_check(device, "filling"));
     if (size == 0) return AIOS_OK;
     CHECK_HANDLE("aios_stream_fill", to);
-    return device_leave(device, device->table->fill(device->handle, stream->handle, to, pattern, size), "filling %llu bytes",
-                        (unsigned long long)size);
+    driver_call call = {.kind = CALL_fill, CALL_ON(stream), .to = to, .word = pattern, .size = size};
+    return device_call(device, &call, "filling %llu bytes", (unsigned long long)size);
 }
 
 /* ---- kernels ----------------------------------------------------------------------------------------------------- */
@@ -183,10 +171,8 @@ aios_status device_load_kernels(aios_device *device)
     aios_status status = AIOS_OK;
     os_mutex_lock(&device->loading);
     if (!atomic_load_explicit(&device->kernels_loaded, memory_order_relaxed)) {
-        status = device_enter(device, "loading its kernels");
-        if (status == AIOS_OK)
-            status = device_leave(device, device->table->load_kernels(device->handle, aios_kernel_get(0), aios_kernel_count()),
-                                  "loading its %u kernels", (unsigned)aios_kernel_count());
+        driver_call call = {.kind = CALL_load_kernels};
+        status = device_call(device, &call, "loading its %u kernels", (unsigned)aios_kernel_count());
         if (status == AIOS_OK) atomic_store_explicit(&device->kernels_loaded, 1, memory_order_release);
     }
     os_mutex_unlock(&device->loading);
@@ -206,8 +192,7 @@ aios_status aios_stream_launch(aios_stream *stream, uint32_t kernel, uint32_t te
                         entry->arguments[i].name);
     aios_device *device = stream->device;
     TRY_QUIET(device_load_kernels(device));
-    TRY_QUIET(device_enter(device, entry->name));
     if (teams == 0) teams = (uint32_t)device->info.teams;
-    return device_leave(device, device->table->launch(device->handle, stream->handle, kernel, teams, arguments), "launching %s on %u teams",
-                        entry->name, (unsigned)teams);
+    driver_call call = {.kind = CALL_launch, CALL_ON(stream), .kernel = kernel, .word = teams, .arguments = arguments};
+    return device_call(device, &call, "launching %s on %u teams", entry->name, (unsigned)teams);
 }

@@ -106,6 +106,14 @@ aios_status batches_read_train(const struct batches *batches, int64_t first, int
     return AIOS_OK;
 }
 
+void batches_fill(int32_t *tokens, int32_t *labels, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        tokens[i] = 0;
+        labels[i] = NO_LABEL;
+    }
+}
+
 static int64_t count_bytes(const struct batches *batches, const int32_t *labels)
 {
     int64_t bytes = 0;
@@ -123,8 +131,7 @@ aios_status batches_read_eval(const struct batches *batches, int64_t first, int6
             TRY(aios_dataset_read(batches->held_out, (uint64_t)(first + i), x, y), "evaluation sample %lld", (long long)(first + i));
             *bytes += count_bytes(batches, y);
         } else {
-            memset(x, 0, (size_t)batches->sequence * sizeof *x);
-            for (int32_t k = 0; k < batches->sequence; k++) y[k] = NO_LABEL;
+            batches_fill(x, y, batches->sequence);
         }
     }
     return AIOS_OK;

@@ -33,6 +33,8 @@ aios_status batches_read_train(const struct batches *batches, int64_t first, int
 aios_status batches_read_eval(const struct batches *batches, int64_t first, int64_t count, int32_t *tokens, int32_t *labels,
                               int64_t *bytes);
 
+/* count tokens that take no part in the loss. */
+void batches_fill(int32_t *tokens, int32_t *labels, int64_t count);
 /* How many labels take part in the loss. */
 int64_t batches_count_labels(const int32_t *labels, int64_t count);
 

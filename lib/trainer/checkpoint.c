@@ -2,6 +2,7 @@
 
 #include "base/options.h"
 #include "checkpoint_folder.h"
+#include "graph/parameters.h"
 #include "model/safetensors.h"
 
 #include <math.h>
@@ -20,27 +21,32 @@ struct moments {
     safetensors_tensor *tensors;
     char (*names)[NAME_ROOM];
     size_t count; /* the state is the last */
+    int velocity; /* 1: those of the outer step are among them */
 };
 
-static int moments_each(const aios_trainer *t)
+static const char *const kinds[] = {"moment1", "moment2", "velocity"};
+
+/* Whether a parameter has one of that kind. */
+static int has_kind(const struct moments *m, size_t kind)
 {
-    return t->settings.optimizer == AIOS_SIGN_SGD ? 0 : 2;
+    return kind == 2 ? m->velocity : m->t->settings.optimizer != AIOS_SIGN_SGD;
 }
 
 static aios_status list_moments(struct moments *m)
 {
     aios_context *context = m->t->context;
     uint32_t parameters = aios_parameters_count(leader(m->t)->parameters);
-    size_t most = (size_t)parameters * 2 + 1;
+    size_t most = (size_t)parameters * COUNT_OF(kinds) + 1;
     m->tensors = aios_memory_array(context, most, sizeof *m->tensors);
     m->names = aios_memory_array(context, most, sizeof *m->names);
     if (!m->tensors || !m->names) return AIOS_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < parameters; i++) {
         aios_parameter_info info = {.struct_size = sizeof info};
         TRY_QUIET(aios_parameters_info(leader(m->t)->parameters, i, &info));
-        for (int k = 1; k <= moments_each(m->t); k++) {
+        for (size_t k = 0; k < COUNT_OF(kinds); k++) {
             safetensors_tensor *tensor = &m->tensors[m->count];
-            (void)snprintf(m->names[m->count], NAME_ROOM, "%s.moment%d", info.name, k);
+            if (!has_kind(m, k)) continue;
+            (void)snprintf(m->names[m->count], NAME_ROOM, "%s.%s", info.name, kinds[k]);
             *tensor = (safetensors_tensor){.name = m->names[m->count], .dtype = ELEMENT_F32, .rank = info.rank};
             for (int32_t d = 0; d < info.rank; d++) tensor->shape[d] = info.shape[d];
             m->count++;
@@ -63,11 +69,16 @@ static aios_status move_moment(struct moments *m, size_t index, float *values, u
     if (index + 1 == m->count)
         return write ? aios_optimizer_write_state(leader(m->t)->optimizer, values, (uint32_t)count)
                      : aios_optimizer_read_state(leader(m->t)->optimizer, values, (uint32_t)count);
-    size_t length = strlen(m->names[index]) - strlen(".momentN");
-    int32_t kind = m->names[index][length + 7] == '1' ? AIOS_MOMENT1 : AIOS_MOMENT2;
-    (void)snprintf(name, sizeof name, "%.*s", (int)length, m->names[index]);
-    return write ? aios_parameters_write(leader(m->t)->parameters, name, kind, values, count)
-                 : aios_parameters_read(leader(m->t)->parameters, name, kind, values, count);
+    const char *kind = strrchr(m->names[index], '.');
+    (void)snprintf(name, sizeof name, "%.*s", (int)(kind - m->names[index]), m->names[index]);
+    if (strcmp(kind + 1, kinds[2]) == 0) {
+        float *velocity = m->t->velocity + parameters_find(leader(m->t)->parameters, name)->offset;
+        memcpy(write ? velocity : values, write ? values : velocity, count * sizeof *values);
+        return AIOS_OK;
+    }
+    int32_t moment = strcmp(kind + 1, kinds[0]) == 0 ? AIOS_MOMENT1 : AIOS_MOMENT2;
+    return write ? aios_parameters_write(leader(m->t)->parameters, name, moment, values, count)
+                 : aios_parameters_read(leader(m->t)->parameters, name, moment, values, count);
 }
 
 static aios_status write_moment(struct moments *m, size_t index, safetensors_writer *writer)
@@ -85,7 +96,7 @@ static aios_status write_moment(struct moments *m, size_t index, safetensors_wri
 static aios_status save_optimizer(aios_trainer *t, const char *path)
 {
     aios_status status = AIOS_OK;
-    struct moments m = {.t = t};
+    struct moments m = {.t = t, .velocity = t->velocity != NULL};
     safetensors_writer *writer = NULL;
     ATTEMPT_QUIET(list_moments(&m));
     ATTEMPT_QUIET(safetensors_writer_begin(t->context, path, m.tensors, m.count, NULL, 0, &writer));
@@ -113,14 +124,21 @@ static aios_status read_moment(struct moments *m, size_t index, const safetensor
     return status;
 }
 
+/* Velocities of an outer step are the run's affair: one that has none of them begins at rest, one that makes no such step leaves them. */
 static aios_status load_optimizer(aios_trainer *t, const char *path)
 {
     aios_status status = AIOS_OK;
     struct moments m = {.t = t};
     safetensors_file *file = NULL;
-    ATTEMPT_QUIET(list_moments(&m));
+    size_t velocities = 0;
     ATTEMPT_QUIET(safetensors_open(t->context, path, &file));
-    if (safetensors_count(file) != m.count) {
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const char *kind = strrchr(safetensors_get(file, i)->name, '.');
+        velocities += kind && strcmp(kind + 1, kinds[2]) == 0;
+    }
+    m.velocity = t->velocity && velocities;
+    ATTEMPT_QUIET(list_moments(&m));
+    if (safetensors_count(file) != m.count + (m.velocity ? 0 : velocities)) {
         status = FAIL(AIOS_CORRUPT, "%s holds %zu tensors, the model and its optimizer have %zu", path, safetensors_count(file), m.count);
         goto done;
     }
@@ -133,6 +151,41 @@ done:
 
 /* ---- trainer.json ------------------------------------------------------------------------------------------------ */
 
+/* What every device trained of these weights, this run's parts added to those before. */
+static json_t *contributions(const aios_trainer *t)
+{
+    json_t *list = t->contributions ? json_deep_copy(t->contributions) : json_array();
+    for (int i = 0; list && i < t->replicas.count; i++) {
+        const struct replica *r = &t->replicas.list[i];
+        const aios_device_info *info = aios_device_get_info(r->device);
+        const char *spec = aios_device_spec(r->device);
+        json_t *entry, *found = NULL;
+        size_t k;
+        if (!r->trained) continue;
+        json_array_foreach (list, k, entry) {
+            const char *device = json_string_value(json_object_get(entry, "device")),
+                       *name = json_string_value(json_object_get(entry, "name"));
+            if (device && name && strcmp(device, spec) == 0 && strcmp(name, info->name) == 0) found = entry;
+        }
+        json_int_t before = found ? json_integer_value(json_object_get(found, "tokens")) : 0;
+        if (found)
+            (void)json_object_set_new(found, "tokens", json_integer(before + r->trained));
+        else
+            (void)json_array_append_new(list, json_pack("{ss ss ss sI}", "device", spec, "name", info->name, "vendor", info->vendor,
+                                                        "tokens", (json_int_t)r->trained));
+    }
+    return list;
+}
+
+static void put_contributions(const aios_trainer *t, struct fields *f)
+{
+    json_t *list = contributions(t);
+    char *text = NULL;
+    if (list && json_to_text(t->context, list, JSON_TEXT_COMPACT, &text, NULL) == AIOS_OK) fields_json(f, "devices", text);
+    aios_memory_free(t->context, text);
+    json_decref(list);
+}
+
 static aios_status write_state(aios_trainer *t, struct fields *f)
 {
     const struct position *p = &t->position;
@@ -142,6 +195,8 @@ static aios_status write_state(aios_trainer *t, struct fields *f)
     fields_int(f, "step", p->step);
     fields_int(f, "tokens", p->tokens);
     fields_int(f, "next_sample", p->next_sample);
+    if (p->chunks) fields_int(f, "chunks", (int64_t)p->chunks);
+    put_contributions(t, f);
     fields_int(f, "bad_steps", p->bad_steps);
     fields_number(f, "loss", p->loss);
     fields_number(f, "eval_loss", p->eval_loss);
@@ -176,7 +231,10 @@ static aios_status read_position(const json_t *state, struct position *p)
 {
     TRY_QUIET(json_get_int(state, "step", 0, INT64_MAX / 2, &p->step));
     TRY_QUIET(json_get_int(state, "tokens", 0, INT64_MAX / 2, &p->tokens));
+    int64_t chunks;
     TRY_QUIET(json_get_int(state, "next_sample", 0, INT64_MAX / 2, &p->next_sample));
+    TRY_QUIET(json_get_int_or(state, "chunks", 0, 0, INT64_MAX / 2, &chunks));
+    p->chunks = (uint64_t)chunks;
     TRY_QUIET(json_get_int(state, "bad_steps", 0, INT64_MAX / 2, &p->bad_steps));
     TRY_QUIET(json_get_number_or(state, "loss", NAN, -HUGE_VAL, HUGE_VAL, &p->loss));
     TRY_QUIET(json_get_number_or(state, "eval_loss", NAN, -HUGE_VAL, HUGE_VAL, &p->eval_loss));
@@ -202,6 +260,30 @@ static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
     return status;
 }
 
+/* The chunks that only checkpoints before the oldest one that is kept know of are forgotten. */
+static aios_status forget_chunks(aios_trainer *t)
+{
+    checkpoint_entry *entries = NULL;
+    size_t count = 0;
+    json_t *state = NULL;
+    char path[PATH_ROOM];
+    struct position oldest;
+    aios_status status = AIOS_OK;
+    ATTEMPT_QUIET(checkpoint_list(t->context, t->folder.checkpoints, &entries, &count));
+    for (size_t i = 0; i < count; i++) {
+        if (!entries[i].complete || snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, entries[i].name) >= (int)sizeof path)
+            continue;
+        ATTEMPT_QUIET(checkpoint_read_state(t->context, path, &state));
+        ATTEMPT_QUIET(read_position(state, &oldest));
+        if (oldest.chunks) status = aios_chunk_tracker_forget(t->tracker, oldest.chunks);
+        break;
+    }
+done:
+    json_decref(state);
+    checkpoint_list_free(t->context, entries);
+    return status;
+}
+
 aios_status checkpoint_save(aios_trainer *t)
 {
     aios_status status = AIOS_OK;
@@ -212,6 +294,7 @@ aios_status checkpoint_save(aios_trainer *t)
     if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
     ATTEMPT_QUIET(replicas_gather_moments(&t->replicas));
+    if (t->tracker) ATTEMPT_QUIET(aios_chunk_tracker_seal(t->tracker, &t->position.chunks));
     ATTEMPT_QUIET(checkpoint_begin(t->context, t->folder.checkpoints, name, (uint64_t)t->position.step, &writer));
     ATTEMPT_QUIET(fill(t, writer));
     /* What the checkpoint counts as done is in the log before the checkpoint is there. */
@@ -219,9 +302,11 @@ aios_status checkpoint_save(aios_trainer *t)
     status = checkpoint_commit(writer);
     writer = NULL;
     if (status != AIOS_OK) goto done;
+    if (t->tracker) ATTEMPT_QUIET(aios_chunk_tracker_commit(t->tracker, t->position.chunks));
     t->saved_step = t->position.step;
     report_checkpoint(t, path, os_now() - began);
     ATTEMPT_QUIET(checkpoint_prune(t->context, t->folder.checkpoints, (uint32_t)t->settings.keep_checkpoints));
+    if (t->tracker) ATTEMPT_QUIET(forget_chunks(t));
 done:
     checkpoint_abort(writer);
     return status == AIOS_OK ? status : aios_error_add_frame(status, "saving checkpoint %s", path);
@@ -261,6 +346,14 @@ aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *s
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
     TRY(check_data(t, state), "going on from %s", folder);
     TRY(read_position(state, &t->position), "reading %s/" CHECKPOINT_STATE, folder);
+    if (t->position.chunks && !t->replicas.independent)
+        return FAIL(
+            AIOS_INVALID_ARGUMENT,
+            "%s was trained by devices on chunks of their own, so the samples that are left are known to the chunk tracker alone: go "
+            "on with strategy parallel-independent, which one device can do too",
+            folder);
+    json_t *devices = json_object_get(state, "devices");
+    if (json_is_array(devices)) t->contributions = json_incref(devices);
     TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, folder));
     TRY(load_optimizer(t, path), "going on from %s", folder);
     return AIOS_OK;

@@ -2,7 +2,8 @@
  * the tokenizer's files:
  *
  *   optimizer.safetensors   NAME.moment1, NAME.moment2 of each parameter, "optimizer.state": the scaler and the bias corrections
- *   trainer.json            {"format": 1, "version": …, "step": …, "tokens": …, "next_sample": …, "bad_steps": …, "loss": …, "eval_loss":
+ *   trainer.json            {"format": 1, "version": …, "step": …, "tokens": …, "next_sample": …, "chunks": the chunk tracker's number, of
+ * independent devices, "devices": [{"device", "name", "vendor", "tokens"}], "bad_steps": …, "loss": …, "eval_loss":
  * …, "elapsed": …, "model": …, "dataset": IDENTITY, "sequence": …, "train_samples": …, "tokenizer": IDENTITY, "options": {…}} */
 #ifndef AIOS_TRAINER_CHECKPOINT_H
 #define AIOS_TRAINER_CHECKPOINT_H

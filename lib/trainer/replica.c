@@ -72,18 +72,42 @@ static aios_status make_optimizer(struct replica *r)
     return aios_optimizer_create(r->parameters, &o, &r->optimizer);
 }
 
-static aios_status make_plan(struct replica *r, const aios_graph *graph)
+static aios_status make_plan_of(struct replica *r, const aios_model *model)
 {
     const struct settings *s = r->all->settings;
     aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
     aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
+    aios_graph *graph = NULL;
+    aios_status status = AIOS_OK;
     parameters.precision = (int32_t)s->precision;
     plan.training = 1;
     plan.gradient_checkpointing = s->gradient_checkpointing != 0;
+    ATTEMPT_QUIET(setup_graph(r->all->context, model, AIOS_MODEL_TRAIN, r->batch, r->all->sequence, &graph));
+    if (!r->parameters) ATTEMPT_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
+    if (!r->optimizer) ATTEMPT_QUIET(make_optimizer(r));
+    ATTEMPT_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
+done:
+    aios_graph_destroy(graph);
+    return status;
+}
+
+/* The largest smaller micro-batch that deals the same samples. */
+static int64_t smaller_batch(int64_t batch)
+{
+    int64_t smaller = batch / 2;
+    while (smaller > 1 && batch % smaller) smaller--;
+    return smaller;
+}
+
+/* A device that has no memory for a micro-batch takes smaller ones: their gradients add up to the same. */
+static aios_status make_plan(struct replica *r, const aios_model *model)
+{
+    aios_status status;
     TRY_QUIET(aios_device_set_current(r->device));
-    TRY_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
-    TRY_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
-    return make_optimizer(r);
+    r->batch = r->all->settings->batch_size;
+    while ((status = make_plan_of(r, model)) == AIOS_DEVICE_OUT_OF_MEMORY && r->parameters && r->optimizer && r->batch > 1)
+        r->batch = smaller_batch(r->batch);
+    return status;
 }
 
 /* Cuts the step's samples into the replicas' shares, in their order. */
@@ -98,11 +122,27 @@ static void set_shares(struct replicas *all, const int64_t *micro_batches)
     }
 }
 
+/* Devices of one vendor compute one gradient together; those of several train on their own, unless ddp was asked for. */
+static void choose_strategy(struct replicas *all)
+{
+    const char *first = aios_device_spec(all->list[0].device);
+    int mixed = 0;
+    for (int i = 1; i < all->count; i++) mixed |= strncmp(aios_device_spec(all->list[i].device), first, strcspn(first, ":") + 1) != 0;
+    all->independent = all->settings->strategy == STRATEGY_INDEPENDENT || (all->settings->strategy == STRATEGY_AUTO && mixed);
+}
+
 static aios_status choose_shares(struct replicas *all)
 {
     const struct settings *s = all->settings;
     double weights[REPLICAS_MOST];
     int64_t shares[REPLICAS_MOST];
+    if (all->independent) {
+        if (s->balance != BALANCE_EVEN)
+            return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
+                                               "parallel-independent a fast device takes more chunks by itself");
+        for (int i = 0; i < all->count; i++) all->list[i].room = all->step_samples;
+        return AIOS_OK;
+    }
     for (int i = 0; i < all->count; i++) weights[i] = 1;
     if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->count, weights));
     if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
@@ -143,43 +183,73 @@ static aios_status make_group(struct replicas *all)
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
 {
     const struct settings *s = all->settings;
-    aios_graph *graph = NULL;
-    aios_status status = AIOS_OK;
     all->batches = batches;
     all->sequence = sequence;
-    all->step_samples = s->batch_size * s->accumulation * all->count;
+    choose_strategy(all);
+    all->step_samples = s->batch_size * s->accumulation * (all->independent ? 1 : all->count);
     TRY_QUIET(choose_shares(all));
-    TRY_QUIET(setup_graph(all->context, model, AIOS_MODEL_TRAIN, s->batch_size, sequence, &graph));
     for (int i = 0; i < all->count; i++) {
         struct replica *r = &all->list[i];
-        ATTEMPT_QUIET(make_share(r));
-        ATTEMPT(make_plan(r, graph), "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, sequence,
-                aios_device_spec(r->device));
+        TRY_QUIET(make_share(r));
+        TRY(make_plan(r, model), "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, sequence,
+            aios_device_spec(r->device));
     }
-    if (all->count > 1) ATTEMPT_QUIET(make_group(all));
-done:
-    aios_graph_destroy(graph);
-    return status;
+    return all->count > 1 && !all->independent ? make_group(all) : AIOS_OK;
+}
+
+static void close_one(struct replica *r)
+{
+    comm_leave(r->comm);
+    aios_optimizer_destroy(r->optimizer);
+    aios_plan_destroy(r->plan);
+    aios_parameters_destroy(r->parameters);
+    aios_device_close(r->device);
+    aios_memory_free(r->all->context, r->tokens);
+    aios_memory_free(r->all->context, r->labels);
+}
+
+void replicas_close_joined(struct replicas *all)
+{
+    for (int i = 0; i < all->count; i++)
+        if (!all->list[i].orphan) close_one(&all->list[i]);
 }
 
 void replicas_close(struct replicas *all)
 {
     if (!all->context) return;
     pool_destroy(all->crew);
-    for (int i = 0; i < all->count; i++) {
-        struct replica *r = &all->list[i];
-        comm_leave(r->comm);
-        aios_optimizer_destroy(r->optimizer);
-        aios_plan_destroy(r->plan);
-        aios_parameters_destroy(r->parameters);
-        aios_device_close(r->device);
-        aios_memory_free(all->context, r->tokens);
-        aios_memory_free(all->context, r->labels);
-    }
+    for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
     comm_group_destroy(all->group);
     aios_memory_free(all->context, all->parts);
     aios_memory_free(all->context, all->list);
     *all = (struct replicas){.context = NULL};
+}
+
+/* ---- a replica's flat buffers and the host ------------------------------------------------------------------------ */
+
+float *replica_buffer(const struct replica *r, int buffer)
+{
+    float *const buffers[REPLICA_BUFFERS] = {r->parameters->master, r->parameters->moment1, r->parameters->moment2};
+    return buffers[buffer];
+}
+
+static aios_status copy_buffer(struct replica *r, void *to, const void *from, int32_t direction)
+{
+    aios_parameters *p = r->parameters;
+    TRY_QUIET(aios_device_set_current(r->device));
+    TRY_QUIET(aios_stream_copy(p->stream, to, from, p->padded * sizeof(float), direction));
+    return aios_stream_synchronize(p->stream);
+}
+
+aios_status replica_read(struct replica *r, int buffer, float *values)
+{
+    return copy_buffer(r, values, replica_buffer(r, buffer), AIOS_COPY_DEVICE_TO_HOST);
+}
+
+aios_status replica_write(struct replica *r, int buffer, const float *values)
+{
+    TRY_QUIET(copy_buffer(r, replica_buffer(r, buffer), values, AIOS_COPY_HOST_TO_DEVICE));
+    return buffer == 0 ? parameters_refresh(r->parameters, 0, r->parameters->padded) : AIOS_OK;
 }
 
 /* ---- all together ------------------------------------------------------------------------------------------------ */
@@ -280,12 +350,34 @@ static aios_status verify_one(struct replica *r)
 
 aios_status replicas_verify(struct replicas *all)
 {
-    return all->count == 1 ? AIOS_OK : run_together(all, verify_one);
+    return all->group ? run_together(all, verify_one) : AIOS_OK;
+}
+
+/* Through host memory: replicas that train on their own have no communicators. */
+static aios_status spread_by_host(struct replicas *all)
+{
+    float state[64];
+    aios_status status = AIOS_OK;
+    uint32_t numbers = aios_optimizer_state_count();
+    uint64_t count = all->list[0].parameters->padded;
+    float *values = aios_memory_array(all->context, count, sizeof *values);
+    if (!values) return AIOS_OUT_OF_MEMORY;
+    ATTEMPT_QUIET(aios_optimizer_read_state(all->list[0].optimizer, state, numbers));
+    for (int i = 1; i < all->count; i++) ATTEMPT_QUIET(aios_optimizer_write_state(all->list[i].optimizer, state, numbers));
+    for (int b = 0; b < REPLICA_BUFFERS; b++) {
+        if (!replica_buffer(&all->list[0], b)) continue;
+        ATTEMPT_QUIET(replica_read(&all->list[0], b, values));
+        for (int i = 1; i < all->count; i++) ATTEMPT_QUIET(replica_write(&all->list[i], b, values));
+    }
+done:
+    aios_memory_free(all->context, values);
+    return status;
 }
 
 aios_status replicas_spread(struct replicas *all)
 {
     if (all->count == 1) return AIOS_OK;
+    if (all->independent) return spread_by_host(all);
     TRY_QUIET(run_together(all, spread_one));
     return run_together(all, verify_one);
 }
@@ -299,21 +391,27 @@ static aios_status gather_one(struct replica *r)
 
 aios_status replicas_gather_moments(struct replicas *all)
 {
-    return all->count == 1 ? AIOS_OK : run_together(all, gather_one);
+    return all->group ? run_together(all, gather_one) : AIOS_OK;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
-/* The share's samples, unless they are here already. */
+/* Samples [first, first + count) of the running order, unless they are here already.  Rows without labels fill the last micro-batch. */
+static aios_status read_samples(struct replica *r, int64_t first, int64_t count)
+{
+    int64_t rows = (count + r->batch - 1) / r->batch * r->batch, sequence = r->all->sequence;
+    if (r->held == first && r->held_count == count) return AIOS_OK;
+    r->held = -1;
+    TRY_QUIET(batches_read_train(r->all->batches, first, count, r->tokens, r->labels));
+    batches_fill(r->tokens + count * sequence, r->labels + count * sequence, (rows - count) * sequence);
+    r->held = first;
+    r->held_count = count;
+    return AIOS_OK;
+}
+
 static aios_status read_share(struct replica *r, int64_t step_first)
 {
-    int64_t first = step_first + r->first;
-    if (r->held == first && r->held_count == r->count) return AIOS_OK;
-    r->held = -1;
-    TRY_QUIET(batches_read_train(r->all->batches, first, r->count, r->tokens, r->labels));
-    r->held = first;
-    r->held_count = r->count;
-    return AIOS_OK;
+    return read_samples(r, step_first + r->first, r->count);
 }
 
 /* The sums over all replicas. */
@@ -322,20 +420,20 @@ static aios_status sum(struct replica *r, double *values, int count)
     return r->comm ? comm_sum_numbers(r->comm, values, count) : AIOS_OK;
 }
 
-static aios_status run_micro_batches(struct replica *r)
+/* Of the samples in memory.  stop may be NULL; it is asked between micro-batches: 1 leaves off, with *left_off 1. */
+static aios_status run_micro_batches(struct replica *r, int (*stop)(void *user), void *user, int *left_off)
 {
-    struct replicas *all = r->all;
-    const struct step_job *job = &all->job;
-    int64_t samples = all->settings->batch_size, count = samples * all->sequence, batches = r->count / samples;
-    uint64_t size = (uint64_t)count * sizeof *r->tokens;
+    int64_t size = r->batch * r->all->sequence, batches = (r->held_count + r->batch - 1) / r->batch;
+    uint64_t bytes = (uint64_t)size * sizeof *r->tokens;
     double began = os_now();
-    for (int64_t m = 0; m < batches && !atomic_load(&all->abandon); m++) {
-        TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * count, size));
-        TRY_QUIET(aios_plan_write(r->plan, "labels", r->labels + m * count, size));
+    *left_off = 0;
+    for (int64_t m = 0; m < batches && !*left_off; m++) {
+        TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * size, bytes));
+        TRY_QUIET(aios_plan_write(r->plan, "labels", r->labels + m * size, bytes));
         TRY_QUIET(aios_plan_run(r->plan));
-        if (r->rank == 0 && m + 1 < batches && job->stop && job->stop(job->user)) atomic_store(&all->abandon, 1);
+        if (m + 1 < batches && stop && stop(user)) *left_off = 1;
     }
-    if (all->settings->balance == BALANCE_MEASURED && r->comm) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    if (r->all->settings->balance == BALANCE_MEASURED && r->comm) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
     r->seconds = os_now() - began;
     return AIOS_OK;
 }
@@ -355,20 +453,34 @@ static aios_status update_parts(struct replica *r)
     return refresh_others(r);
 }
 
+/* Replica 0 asks for all; the others look whether it was told to stop. */
+static int is_abandoned(void *user)
+{
+    struct replica *r = user;
+    const struct step_job *job = &r->all->job;
+    if (r->rank == 0 && job->stop && job->stop(job->user)) atomic_store(&r->all->abandon, 1);
+    return atomic_load(&r->all->abandon);
+}
+
+static aios_status no_labels(const struct replica *r)
+{
+    return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short", r->all->settings->dataset_file);
+}
+
 static aios_status step_one(struct replica *r)
 {
     struct replicas *all = r->all;
     const struct step_job *job = &all->job;
     aios_loss_sums sums = {.struct_size = sizeof sums};
     aios_step_result result = {.struct_size = sizeof result};
+    int left_off;
     TRY_QUIET(read_share(r, job->first_sample));
     double weight = (double)batches_count_labels(r->labels, r->count * all->sequence);
+    r->trained_tokens = (int64_t)weight;
     TRY_QUIET(sum(r, &weight, 1));
-    if (weight == 0)
-        return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short",
-                    all->settings->dataset_file);
+    if (weight == 0) return no_labels(r);
     TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
-    TRY_QUIET(run_micro_batches(r));
+    TRY_QUIET(run_micro_batches(r, is_abandoned, r, &left_off));
     double abandoned = atomic_load(&all->abandon); /* it may have come between two replicas' looks: all must do the same */
     TRY_QUIET(sum(r, &abandoned, 1));
     if (abandoned == 0) TRY_QUIET(r->comm ? update_parts(r) : aios_optimizer_step(r->optimizer));
@@ -378,6 +490,25 @@ static aios_status step_one(struct replica *r)
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
     TRY_QUIET(sum(r, &sums.loss, 1));
     if (r->rank == 0) all->outcome = (struct step_outcome){abandoned != 0, (int64_t)weight, sums.loss / weight, result};
+    return AIOS_OK;
+}
+
+aios_status replica_step_alone(struct replica *r, const struct step_job *job, int64_t count, int64_t next_count,
+                               struct step_outcome *outcome)
+{
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    aios_step_result result = {.struct_size = sizeof result};
+    int left_off;
+    TRY_QUIET(read_samples(r, job->first_sample, count));
+    double weight = (double)batches_count_labels(r->labels, count * r->all->sequence);
+    if (weight == 0) return no_labels(r);
+    TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
+    TRY_QUIET(run_micro_batches(r, job->stop, job->user, &left_off));
+    if (!left_off) TRY_QUIET(aios_optimizer_step(r->optimizer));
+    if (!left_off && next_count > 0) (void)read_samples(r, job->next_sample, next_count);
+    TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
+    TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
+    *outcome = (struct step_outcome){left_off, (int64_t)weight, sums.loss / weight, result};
     return AIOS_OK;
 }
 

@@ -1,4 +1,4 @@
-/* replica.h (internal): the model on each device of a run, and a step on all of them.
+/* replica.h (internal): the model on each device of a run, and a step on all of them, or on one alone (independent.h).
  *
  * Every replica holds all weights.  A step deals the global batch's micro-batches to them, adds up the gradients (comm.h) so that each
  * replica has the sum of its own part of the flat buffers, lets each optimizer update that part, and gathers the weights.  So one device
@@ -27,10 +27,14 @@ struct replica {
     communicator *comm;       /* NULL where there is one replica */
     int32_t *tokens, *labels; /* of its share of a step */
     int64_t first, count;     /* its share: samples from the step's first on */
+    int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
+    int64_t trained_tokens;   /* labels of the last step that were its share */
     int64_t room;             /* samples that tokens and labels hold at the most */
     int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
+    int64_t trained;          /* labels of all steps that are in the weights */
     double seconds;           /* that its micro-batches of the last step took */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
+    int orphan;               /* 1: its thread hangs in a driver, and may come back */
     aios_status status;       /* of the last call, with its record */
     aios_error_record error;
 };
@@ -54,7 +58,8 @@ struct replicas {
     const struct batches *batches;
     const struct settings *settings;
     int32_t sequence;
-    int count;
+    int count, leader; /* leader: which is evaluated and saved */
+    int independent;   /* 1: each trains on its own (independent.h) */
     int64_t step_samples;
     struct replica *list;
     comm_group *group;
@@ -67,14 +72,18 @@ struct replicas {
     int rebalanced; /* 1: the last step changed the shares of the next */
 };
 
+enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
+
 /* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
 aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings);
 /* Memory, plans, optimizers for the model.  batches and settings are borrowed until close. */
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
 void replicas_close(struct replicas *all); /* what was zeroed is fine */
+/* What no orphan uses; the rest is left to them. */
+void replicas_close_joined(struct replicas *all);
 static inline struct replica *replicas_leader(const struct replicas *all)
 {
-    return all->list;
+    return all->list + all->leader;
 }
 
 /* The leader's weights, moments and optimizer's state to all others. */
@@ -85,6 +94,14 @@ aios_status replicas_verify(struct replicas *all);
 aios_status replicas_gather_moments(struct replicas *all);
 /* One optimizer step.  Errors: the first failure of any replica, which names it. */
 aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome);
+/* One optimizer step of one replica on `count` samples, its thread calling; job->stop is asked between micro-batches.  next_count samples
+ * from job->next_sample are read ahead where it is not 0. */
+aios_status replica_step_alone(struct replica *r, const struct step_job *job, int64_t count, int64_t next_count,
+                               struct step_outcome *outcome);
+/* The flat buffer (parameters->padded elements of device memory), NULL where the optimizer has none, and it from and to host memory. */
+float *replica_buffer(const struct replica *r, int buffer);
+aios_status replica_read(struct replica *r, int buffer, float *values);
+aios_status replica_write(struct replica *r, int buffer, const float *values);
 /* "cpu:0" or "cuda:0,hip:0" */
 aios_status replicas_name(const struct replicas *all, char *text, size_t size);
 

@@ -78,6 +78,7 @@ void report_start(aios_trainer *t)
     fields_text(&f, "model", aios_model_name(t->model));
     fields_int(&f, "parameters", (int64_t)aios_parameters_total(leader(t)->parameters));
     put_devices(t, &f);
+    fields_text(&f, "strategy", t->replicas.independent ? "parallel-independent" : t->replicas.count > 1 ? "ddp" : "single");
     fields_text(&f, "precision", setup_precision_name(t->settings.precision));
     fields_int(&f, "steps", t->settings.steps);
     fields_int(&f, "step", t->position.step);
@@ -93,7 +94,7 @@ static double seconds_left(const aios_trainer *t)
     return done > 0 ? t->busy / (double)done * (double)(t->settings.steps - t->position.step) : NAN;
 }
 
-void report_step(aios_trainer *t)
+void report_step(aios_trainer *t, const struct step_place *place)
 {
     const struct position *p = &t->position;
     struct fields f;
@@ -110,7 +111,15 @@ void report_step(aios_trainer *t)
     fields_number(&f, "tokens_per_second", t->tokens_per_second);
     fields_number(&f, "loss_scale", t->loss_scale);
     fields_int(&f, "skipped", (int64_t)t->skipped);
-    fields_int(&f, "epoch", p->next_sample / batches_train_count(&t->batches));
+    fields_int(&f, "epoch", place ? place->epoch : p->next_sample / batches_train_count(&t->batches));
+    if (place) {
+        fields_text(&f, "device", place->device);
+        fields_int(&f, "gpu_id", place->gpu);
+        fields_int(&f, "block_id", place->block);
+        fields_int(&f, "chunk_id", place->chunk);
+        fields_int(&f, "sample", place->sample);
+        fields_int(&f, "samples", place->samples);
+    }
     fields_number(&f, "elapsed", trainer_elapsed(t));
     fields_number(&f, "eta", seconds_left(t));
     report_event(t, "step", &f);

@@ -5,6 +5,9 @@
 #include "base/error.h"
 #include <aios/options.h>
 
+enum { STRATEGY_AUTO = 0, STRATEGY_DDP = 1, STRATEGY_INDEPENDENT = 2 };
+enum { MERGE_MEAN = 0, MERGE_NESTEROV = 1 };
+
 /* Texts are borrowed from the options.  What the scope has not stays 0. */
 struct settings {
     const char *model, *model_type, *tokenizer, *dataset_file, *eval_file, *cache_dir, *device, *devices, *device_weights, *save_dir,
@@ -15,6 +18,9 @@ struct settings {
     int64_t max_tokens, top_k;
     int64_t keep_cpu;
     int64_t precision, optimizer, lr_schedule, balance, verify_interval; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_…, BALANCE_… */
+    int64_t strategy, strict, iterate, stop_after_epoch;                 /* STRATEGY_… */
+    int64_t chunk_samples, block_samples, start_block, start_chunk, merge, merge_interval, merge_chunks; /* MERGE_… */
+    double outer_lr, outer_momentum;
     double eval_fraction, max_minutes, lr, lr_min_ratio, weight_decay, beta1, beta2, adam_eps, grad_clip, loss_scale, step_deadline;
     double temperature, top_p;
 };

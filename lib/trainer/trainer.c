@@ -1,5 +1,6 @@
 /* A run: opening, closing, looking at it from other threads. */
 #include "checkpoint.h"
+#include "independent.h"
 #include "resume.h"
 #include "setup.h"
 #include "worker.h"
@@ -7,6 +8,7 @@
 #include "base/options.h"
 #include "checkpoint_folder.h"
 #include "data/hub/hub.h"
+#include "graph/parameters.h"
 
 #include <math.h>
 #include <string.h>
@@ -135,6 +137,10 @@ static aios_status open_model(aios_trainer *t, const aios_options *given, aios_m
 static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
 {
     aios_step_result result = {.struct_size = sizeof result};
+    if (t->replicas.independent && t->settings.merge == MERGE_NESTEROV) {
+        t->velocity = aios_memory_zalloc(t->context, leader(t)->parameters->padded * sizeof *t->velocity);
+        if (!t->velocity) return AIOS_OUT_OF_MEMORY;
+    }
     if (checkpoint) {
         TRY_QUIET(checkpoint_load(t, checkpoint, state));
         TRY_QUIET(resume_loss_scale(t, state));
@@ -145,10 +151,24 @@ static aios_status load_weights(aios_trainer *t, const char *checkpoint, const j
         TRY_QUIET(aios_parameters_initialize(leader(t)->parameters, (uint64_t)t->settings.seed));
     }
     TRY_QUIET(replicas_spread(&t->replicas));
+    if (t->replicas.independent) TRY_QUIET(independent_open(t, t->position.chunks, t->position.next_sample));
     TRY_QUIET(aios_optimizer_result(leader(t)->optimizer, &result));
     t->loss_scale = result.loss_scale;
     t->skipped = result.skipped;
+    if (!t->replicas.independent) t->first_epoch = (uint64_t)(t->position.next_sample / batches_train_count(&t->batches));
     return AIOS_OK;
+}
+
+/* A device that takes smaller micro-batches than asked for says so once. */
+static void report_batches(aios_trainer *t)
+{
+    for (int i = 0; i < t->replicas.count; i++) {
+        const struct replica *r = &t->replicas.list[i];
+        if (r->batch < t->settings.batch_size)
+            report_warning(
+                t, "%s has no memory for micro-batches of %lld samples: it takes %lld at a time, more often; the gradient is the same",
+                aios_device_spec(r->device), (long long)t->settings.batch_size, (long long)r->batch);
+    }
 }
 
 static void set_schedule(aios_trainer *t)
@@ -175,11 +195,13 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
     TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
     if (t->batches.held_out)
-        TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, t->settings.batch_size, t->sequence));
+        TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     TRY_QUIET(load_weights(t, *checkpoint, *state));
     set_schedule(t);
-    TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint ? t->position.step : -1));
+    /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
+    TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
+    report_batches(t);
     return AIOS_OK;
 }
 
@@ -233,13 +255,19 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
 void aios_trainer_destroy(aios_trainer *t)
 {
     if (!t) return;
+    independent_close(t);
     evaluator_close(&t->evaluator);
+    run_folder_close(&t->folder);
+    if (t->orphans) { /* a thread that hangs in a driver may come back, and uses the rest */
+        replicas_close_joined(&t->replicas);
+        return;
+    }
+    json_decref(t->contributions);
     replicas_close(&t->replicas);
     batches_close(&t->batches);
     aios_memory_free(t->context, t->started);
     aios_tokenizer_close(t->tokenizer);
     aios_model_destroy(t->model);
-    run_folder_close(&t->folder);
     aios_options_destroy(t->options);
     os_mutex_destroy(&t->mutex);
     aios_context *context = t->context;

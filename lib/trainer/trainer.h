@@ -2,6 +2,7 @@
  *
  *   trainer.c     opens and closes it
  *   worker.c      the loop: steps, report, evaluation, checkpoint, stop
+ *   independent.c the loop where devices train on their own (independent.h)
  *   replica.c     the model on each device, and a step on all of them
  *   report.c      events, log, metrics
  *   checkpoint.c  the state of a run to and from a checkpoint's folder
@@ -10,6 +11,7 @@
 #define AIOS_TRAINER_TRAINER_H
 
 #include "base/context.h"
+#include "base/json.h"
 #include "batches.h"
 #include "evaluate.h"
 #include "fields.h"
@@ -17,6 +19,7 @@
 #include "run_folder.h"
 #include "schedule.h"
 #include "settings.h"
+#include <aios/chunk_tracker.h>
 #include <aios/trainer.h>
 
 #include <stdatomic.h>
@@ -26,7 +29,16 @@ struct position {
     int64_t step, tokens, next_sample;
     int64_t bad_steps; /* in a row without a finite gradient that no loss scale explains */
     double loss, eval_loss;
-    double elapsed; /* seconds of training before this process */
+    double elapsed;  /* seconds of training before this process */
+    uint64_t chunks; /* the chunk tracker's number of the checkpoint; 0: the samples before next_sample are trained, in their order */
+};
+
+/* Where a step was done, of devices that train on their own. */
+struct step_place {
+    const char *device;
+    int gpu;
+    int64_t epoch, block, chunk;
+    int64_t sample, samples; /* the first in the running order, how many */
 };
 
 struct aios_trainer {
@@ -53,6 +65,12 @@ struct aios_trainer {
     char *started; /* time of day, as text */
     int log_broken;
 
+    aios_chunk_tracker *tracker; /* of independent devices, as all of these */
+    uint64_t first_epoch;        /* that was not complete when it was opened */
+    float *velocity;             /* of the outer step: replicas' padded elements; NULL: there is none */
+    int orphans;                 /* 1: a thread hangs in a driver and uses what is here */
+    json_t *contributions;       /* what devices trained before this process: [{"device", "name", "vendor", "tokens"}] */
+
     atomic_int stop; /* 0, AIOS_STOP_… */
     os_mutex mutex;  /* of metrics */
     aios_trainer_metrics metrics;
@@ -69,8 +87,8 @@ double trainer_elapsed(const aios_trainer *t);
 void report_event(aios_trainer *t, const char *name, struct fields *fields); /* ends and frees fields */
 void report_warning(aios_trainer *t, const char *format, ...) AIOS_PRINTF(2, 3);
 void report_start(aios_trainer *t);
-void report_run(aios_trainer *t); /* run.json of a run that goes on */
-void report_step(aios_trainer *t);
+void report_run(aios_trainer *t);                                  /* run.json of a run that goes on */
+void report_step(aios_trainer *t, const struct step_place *place); /* place NULL: on all devices */
 void report_balance(aios_trainer *t);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);

@@ -1,6 +1,7 @@
 #include "worker.h"
 
 #include "checkpoint.h"
+#include "independent.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,16 +19,22 @@ static int graceful_file(const aios_trainer *t)
            os_path_kind(path) != OS_NOTHING;
 }
 
-/* Who asks for a stop: the program, a file or the clock.  Returns AIOS_STOP_… or 0. */
-static int poll_stop(aios_trainer *t)
+int worker_poll_stop_files(aios_trainer *t)
 {
     const struct settings *s = &t->settings;
     if (*s->stop_file && os_path_kind(s->stop_file) != OS_NOTHING)
         aios_trainer_stop(t, AIOS_STOP_IMMEDIATE);
     else if (*s->stop_file && graceful_file(t))
         aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
-    if (s->max_minutes > 0 && os_now() - t->run_began >= s->max_minutes * 60) aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
     return atomic_load(&t->stop);
+}
+
+/* Who asks for a stop: the program, a file or the clock.  Returns AIOS_STOP_… or 0. */
+static int poll_stop(aios_trainer *t)
+{
+    double limit = t->settings.max_minutes * 60;
+    if (limit > 0 && os_now() - t->run_began >= limit) aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
+    return worker_poll_stop_files(t);
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
@@ -71,12 +78,14 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
     int64_t next = p->next_sample + t->replicas.step_samples;
     double began = os_now();
     t->rate = schedule_rate(&t->schedule, p->step);
-    struct step_job job = {p->next_sample, p->step + 1 < t->settings.steps ? next : -1, t->rate, wants_immediate_stop, t};
+    struct step_job job = {p->next_sample, p->step + 1 < t->settings.steps || t->settings.iterate ? next : -1, t->rate,
+                           wants_immediate_stop, t};
     TRY_QUIET(replicas_step(&t->replicas, &job, outcome));
     if (outcome->abandoned) return AIOS_OK;
     p->step++;
     p->tokens += outcome->weight;
     p->next_sample = next;
+    for (int i = 0; i < t->replicas.count; i++) t->replicas.list[i].trained += t->replicas.list[i].trained_tokens;
     p->loss = outcome->loss;
     t->busy += os_now() - began;
     return AIOS_OK;
@@ -84,7 +93,7 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
-static aios_status evaluate(aios_trainer *t)
+aios_status worker_evaluate(aios_trainer *t)
 {
     struct evaluator_sums sums;
     if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
@@ -112,14 +121,20 @@ static aios_status after_step(aios_trainer *t, const aios_step_result *result)
     const struct settings *s = &t->settings;
     int64_t step = t->position.step;
     aios_status verdict = judge_gradient(t, result);
-    if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t);
+    if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t, NULL);
     if (verdict != AIOS_OK) return verdict;
     if (t->replicas.rebalanced) report_balance(t);
     if (is_due(s->verify_interval, step)) TRY(replicas_verify(&t->replicas), "after step %lld", (long long)step);
-    if (is_due(s->eval_interval, step)) TRY_QUIET(evaluate(t));
+    if (is_due(s->eval_interval, step)) TRY_QUIET(worker_evaluate(t));
     report_metrics(t, 0);
     if (is_due(s->checkpoint_interval, step)) TRY_QUIET(checkpoint_save(t));
     return AIOS_OK;
+}
+
+/* Of a run that stops after the epoch that it was in when it began. */
+static int epoch_is_over(const aios_trainer *t)
+{
+    return t->settings.stop_after_epoch && t->position.next_sample / batches_train_count(&t->batches) > (int64_t)t->first_epoch;
 }
 
 /* *stopped: the AIOS_STOP_… that was obeyed, 0 where all steps are done. */
@@ -127,7 +142,7 @@ static aios_status loop(aios_trainer *t, int *stopped)
 {
     struct step_outcome outcome;
     *stopped = 0;
-    while (t->position.step < t->settings.steps) {
+    while ((t->position.step < t->settings.steps || t->settings.iterate) && !epoch_is_over(t)) {
         if ((*stopped = poll_stop(t))) return AIOS_OK;
         TRY(train_step(t, &outcome), "step %lld", (long long)t->position.step + 1);
         if (!outcome.abandoned) TRY_QUIET(after_step(t, &outcome.result));
@@ -138,7 +153,7 @@ static aios_status loop(aios_trainer *t, int *stopped)
 /* The last evaluation and checkpoint. */
 static aios_status wind_up(aios_trainer *t, int stopped)
 {
-    if (!stopped) TRY_QUIET(evaluate(t));
+    if (!stopped) TRY_QUIET(worker_evaluate(t));
     if (t->saved_step != t->position.step) TRY_QUIET(checkpoint_save(t));
     return AIOS_OK;
 }
@@ -173,8 +188,8 @@ aios_status worker_run(aios_trainer *t)
 {
     int stopped = 0;
     begin(t);
-    aios_status status = loop(t, &stopped);
-    if (status == AIOS_OK) status = wind_up(t, stopped);
+    aios_status status = t->replicas.independent ? independent_run(t, &stopped) : loop(t, &stopped);
+    if (status == AIOS_OK && !t->replicas.independent) status = wind_up(t, stopped);
     end(t, status, stopped);
     if (status != AIOS_OK || !stopped) return status;
     atomic_store(&t->stop, 0);

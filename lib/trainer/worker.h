@@ -7,4 +7,9 @@
 /* aios_trainer_run. */
 aios_status worker_run(aios_trainer *t);
 
+/* The loss on what is held out, if it was not evaluated at this step yet, and its report. */
+aios_status worker_evaluate(aios_trainer *t);
+/* Do files ask for a stop?  Returns AIOS_STOP_… that holds now, or 0. */
+int worker_poll_stop_files(aios_trainer *t);
+
 #endif

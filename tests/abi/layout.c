@@ -306,7 +306,7 @@ FIELD(aios_allocator, alloc, 16);
 FIELD(aios_allocator, realloc, 24);
 FIELD(aios_allocator, free, 32);
 
-SIZE(aios_context_options, 48);
+SIZE(aios_context_options, 56);
 FIELD(aios_context_options, struct_size, 0);
 FIELD(aios_context_options, log_level, 4);
 FIELD(aios_context_options, allocator, 8);
@@ -314,6 +314,7 @@ FIELD(aios_context_options, log, 16);
 FIELD(aios_context_options, log_user, 24);
 FIELD(aios_context_options, event, 32);
 FIELD(aios_context_options, event_user, 40);
+FIELD(aios_context_options, device_deadline, 48);
 
 SIZE(aios_dataset_options, 80);
 FIELD(aios_dataset_options, struct_size, 0);

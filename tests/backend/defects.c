@@ -1,12 +1,13 @@
 #include "defects.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 aios_gpu_device defective;
-static const aios_gpu_device *real;
+const aios_gpu_device *real;
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
@@ -136,7 +137,7 @@ static aios_status never_return(void *device, void *stream)
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-static const aios_kernel *kernels;
+static _Atomic(const aios_kernel *) kernels;
 
 static aios_status keep_kernels(void *device, const aios_kernel *table, uint32_t count)
 {
@@ -144,10 +145,11 @@ static aios_status keep_kernels(void *device, const aios_kernel *table, uint32_t
     return real->load_kernels(device, table, count);
 }
 
-static uint32_t find_kernel(const char *name)
+uint32_t find_kernel(const char *name)
 {
+    const aios_kernel *table = atomic_load(&kernels);
     uint32_t i = 0;
-    while (strcmp(kernels[i].name, name) != 0) i++;
+    while (strcmp(table[i].name, name) != 0) i++;
     return i;
 }
 
@@ -263,28 +265,6 @@ static aios_status tires(void *device, void *stream, uint32_t kernel, uint32_t t
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
 
-static int with_bias = 1, with_beta = 1;
-
-static aios_status gemm_by_kernels(void *device, void *stream, const aios_gemm *g)
-{
-    static const char *const kinds[2][3] = {{"gemm_f32", "gemm_bf16", "gemm_f16"}, {"gemm_f32_f32", "gemm_f32_bf16", "gemm_f32_f16"}};
-    static const char *const epilogues[2][3] = {{"bias_add_f32", "bias_add_bf16", "bias_add_f16"},
-                                                {"bias_gelu_f32", "bias_gelu_bf16", "bias_gelu_f16"}};
-    int gelu = g->epilogue == AIOS_EPILOGUE_BIAS_GELU;
-    void *c = gelu ? g->aux : g->c;
-    float beta = with_beta ? g->beta : 0.0f;
-    const void *arguments[] = {&c,           &g->a,           &g->b,           &g->m,     &g->n,        &g->k,
-                               &g->batch,    &g->lda,         &g->ldb,         &g->ldc,   &g->stride_a, &g->stride_b,
-                               &g->stride_c, &g->transpose_a, &g->transpose_b, &g->alpha, &beta};
-    aios_status status = real->launch(device, stream, find_kernel(kinds[g->type_c != g->type_ab][g->type_ab]), 4, arguments);
-    if (status != AIOS_OK) return status;
-    if (g->epilogue == AIOS_EPILOGUE_NONE || !with_bias) return AIOS_OK;
-    const void *gelu_arguments[] = {&g->c, &g->aux, &g->bias, &g->m, &g->n}, *add_arguments[] = {&g->c, &g->bias, &g->m, &g->n};
-    return real->launch(device, stream, find_kernel(epilogues[gelu][g->type_ab]), 4, gelu ? gelu_arguments : add_arguments);
-}
-
-static const aios_gemm_group gemm_group = {sizeof gemm_group, 1u << AIOS_EPILOGUE_BIAS | 1u << AIOS_EPILOGUE_BIAS_GELU, gemm_by_kernels};
-
 static aios_status replay_nothing(void *device, void *stream, void *recording)
 {
     (void)device;
@@ -331,9 +311,7 @@ static void choose_group(const char *name, aios_gpu_device *table)
 {
     if (strncmp(name, "gemm", 4) == 0) {
         defective.load_kernels = keep_kernels;
-        table->gemm = &gemm_group;
-        with_bias = strcmp(name, "gemm_without_bias") != 0;
-        with_beta = strcmp(name, "gemm_without_beta") != 0;
+        table->gemm = defect_gemm(name);
     } else if (strncmp(name, "capture", 7) == 0) {
         capture_group = *real->capture;
         capture_group.replay = replay_nothing;
@@ -351,8 +329,7 @@ static void choose_group(const char *name, aios_gpu_device *table)
 
 int defect_choose(const char *name, const aios_gpu_device *within, aios_gpu_device *table)
 {
-    static const char *const groups[] = {"gemm_honest",          "gemm_without_bias", "gemm_without_beta", "capture_replays_nothing",
-                                         "capture_runs_at_once", "telemetry_400",     "telemetry_nan"};
+    static const char *const groups[] = {"capture_replays_nothing", "capture_runs_at_once", "telemetry_400", "telemetry_nan"};
     int found = strcmp(name, "none") == 0;
     real = within;
     ENTRY("free_is_constant", get_memory_info, free_is_constant);
@@ -386,5 +363,5 @@ int defect_choose(const char *name, const aios_gpu_device *within, aios_gpu_devi
     if (defective.launch) defective.load_kernels = keep_kernels;
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) found |= strcmp(name, groups[i]) == 0;
     choose_group(name, table);
-    return found;
+    return found || (strncmp(name, "gemm", 4) == 0 && table->gemm);
 }

@@ -34,6 +34,16 @@
     SHIM_CALL(launch, (void *device, void *stream, uint32_t kernel, uint32_t teams, const void *const *arguments),                         \
               (device, stream, kernel, teams, arguments))
 
+/* The groups' as well: SHIM_GROUP_CALL(group, entry, name, parameters, arguments); capture_begin and capture_end are written out.  With
+ * SHIM_GROUPS in the environment the plugin has all of them but collectives, which libaios does not call: what the plugin within lacks is
+ * done by its kernels, or answered UNSUPPORTED. */
+#define SHIM_GROUP_CALLS(SHIM_GROUP_CALL)                                                                                                  \
+    SHIM_GROUP_CALL(gemm, gemm, gemm, (void *device, void *stream, const aios_gemm *g), (device, stream, g))                               \
+    SHIM_GROUP_CALL(attention, forward, attention_forward, (void *device, void *stream, const aios_attention *a), (device, stream, a))     \
+    SHIM_GROUP_CALL(attention, backward, attention_backward, (void *device, void *stream, const aios_attention *a), (device, stream, a))   \
+    SHIM_GROUP_CALL(capture, replay, capture_replay, (void *device, void *stream, void *recording), (device, stream, recording))           \
+    SHIM_GROUP_CALL(telemetry, read, telemetry_read, (void *device, aios_telemetry *telemetry), (device, telemetry))
+
 /* Those that return nothing, and so can't fail: they hang, or find the device lost. */
 #define SHIM_VOID_CALLS(SHIM_CALL)                                                                                                         \
     SHIM_CALL(destroy_stream, (void *device, void *stream), (device, stream))                                                              \
@@ -41,16 +51,18 @@
     SHIM_CALL(free, (void *device, void *pointer), (device, pointer))                                                                      \
     SHIM_CALL(host_free, (void *device, void *pointer), (device, pointer))
 
-enum shim_mode { SHIM_NONE, SHIM_ONCE, SHIM_FOREVER, SHIM_HANG, SHIM_LOST };
+/* HANG: the call goes on when it is released; STUCK: it is not made even then, since what it was given may be gone. */
+enum shim_mode { SHIM_NONE, SHIM_ONCE, SHIM_FOREVER, SHIM_HANG, SHIM_STUCK, SHIM_LOST };
 
 struct shim_state {
     /* What goes wrong: the at-th call (from 1) of that name on that device. */
-    const char *call;
-    int mode, device;
-    long at;
+    _Atomic(const char *) call;
+    atomic_int mode, device;
+    atomic_long at;
     /* What happened. */
     atomic_long seen;              /* calls of that name on that device */
-    atomic_int hung, release;      /* a call hangs; set release to let it go on */
+    atomic_int hung;               /* calls that hang now */
+    atomic_int release;            /* set it to let them go on */
     atomic_int lost;               /* the device is gone */
     atomic_int live[SHIM_DEVICES]; /* devices, streams, events, memory that were not given back */
 };

@@ -20,7 +20,8 @@ struct run {
     int stop_mode;
     int warnings, evals, checkpoints;
     char warning[512];
-    double losses[4096]; /* per step, from 1 */
+    void (*hook)(struct run *r, const char *name, const char *json); /* sees every event first, on the thread that it came from */
+    double losses[4096];                                             /* per step, from 1 */
 };
 
 static inline double field_of(const char *json, const char *name)
@@ -34,6 +35,7 @@ static inline double field_of(const char *json, const char *name)
 static inline void take_event(void *user, const char *name, const char *json)
 {
     struct run *r = user;
+    if (r->hook) r->hook(r, name, json);
     if (strcmp(name, "warning") == 0) {
         r->warnings++;
         (void)snprintf(r->warning, sizeof r->warning, "%s", json);

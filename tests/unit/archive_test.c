@@ -1,5 +1,5 @@
 /* What reading archives promises: the files in them as if they had been unpacked, and nothing else from anybody's bytes. */
-#include "base/rng.h"
+#include "counted.h"
 #include "data/reader.h"
 #include "packing.h"
 
@@ -39,8 +39,7 @@ static aios_status read_all(const char *name, char *text, size_t room)
     size_t size = 0;
     *text = 0;
     TRY_QUIET(source_list_open(context, path_of(name), &list));
-    assert_ok(reader_open(context, &list, NULL, &r));
-    aios_status status = AIOS_OK;
+    aios_status status = reader_open(context, &list, NULL, &r);
     for (int more = 1; status == AIOS_OK && more;) {
         text_piece piece;
         status = reader_next(r, &piece, &more);
@@ -335,6 +334,31 @@ static void what_unpacks_to_far_more_is_refused(void **state)
     free(zeros);
 }
 
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    packing p = {0};
+    counted c = {0, 0, 0};
+    int failed = 0;
+    tar_add(&p, "a.txt", '0', "hello", 5);
+    tar_add(&p, "b.jsonl", '0', LINES, sizeof LINES - 1);
+    tar_end(&p);
+    gzip_write(path_of("a.tar.gz"), p.bytes, p.size);
+    packing_free(&p);
+    aios_context *whole = context;
+    for (long at = 1; at == 1 || c.asked >= c.fail_at; at++) {
+        char text[100];
+        context = counted_context(&c, at);
+        aios_status status = read_all("a.tar.gz", text, sizeof text);
+        aios_context_destroy(context);
+        context = whole;
+        if (status != AIOS_OK && status != AIOS_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", at, aios_error_message());
+        failed += status != AIOS_OK;
+        assert_int_equal(c.living, 0);
+    }
+    assert_true(failed > 8);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -351,6 +375,7 @@ int main(void)
         TEST(what_follows_a_tar_is_refused),
         TEST(any_flipped_bit_is_an_error_or_harmless),
         TEST(what_unpacks_to_far_more_is_refused),
+        TEST(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* What a dataset promises: every sample once, the same ones again, bounded memory, and a cache that is right or made anew. */
 #include "base/os.h"
 #include "base/rng.h"
+#include "counted.h"
 #include "data/encoder.h"
 #include "data/token_store.h"
 #include "folder.h"
@@ -678,30 +679,6 @@ static void write_big_gzip(const char *name, size_t megabytes)
 
 /* ---- no memory --------------------------------------------------------------------------------------------------- */
 
-typedef struct counted {
-    long asked, fail_at, living;
-} counted;
-
-static void *counted_alloc(void *user, size_t size)
-{
-    counted *c = user;
-    void *pointer = ++c->asked == c->fail_at ? NULL : malloc(size);
-    c->living += pointer != NULL;
-    return pointer;
-}
-
-static void *counted_realloc(void *user, void *pointer, size_t size)
-{
-    counted *c = user;
-    return ++c->asked == c->fail_at ? NULL : realloc(pointer, size);
-}
-
-static void counted_free(void *user, void *pointer)
-{
-    ((counted *)user)->living -= pointer != NULL;
-    free(pointer);
-}
-
 /* From nothing to a sample and back to text. */
 static aios_status use_all(aios_context *own, const char *spec)
 {
@@ -743,12 +720,7 @@ static void every_allocation_may_fail(void **state)
         int failed = 0;
         counted c = {0, 0, 0};
         for (long at = 1; at == 1 || c.asked >= c.fail_at; at++) {
-            aios_allocator allocator = {sizeof allocator, 0, &c, counted_alloc, counted_realloc, counted_free};
-            aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT;
-            aios_context *own;
-            options.allocator = &allocator;
-            c = (counted){-1, at, 0}; /* the context itself is not meant */
-            assert_ok(aios_context_create(&options, &own));
+            aios_context *own = counted_context(&c, at);
             status = use_all(own, specs[s]);
             aios_context_destroy(own);
             if (status != AIOS_OK && status != AIOS_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", at, aios_error_message());

@@ -1,7 +1,7 @@
 /* What hf:// promises: the files that a name means, from the hub's cache where they are there, else over HTTP whatever the server does,
  * each checked, none taken for whole that isn't.  The server is a real one, on loopback. */
+#include "counted.h"
 #include "data/hub/fetch.h"
-#include "data/hub/sha1.h"
 #include "folder.h"
 #include "http_server.h"
 
@@ -59,19 +59,15 @@ static const served_file FILES[] = {{"README.md", "# about\n", 8, 0},
 
 static void hash_of(const served_file *file, char text[DIGEST_TEXT])
 {
-    if (file->lfs) {
-        digest d;
-        digest_init(&d);
-        digest_add(&d, file->bytes, file->size);
-        digest_end(&d, text);
-    } else {
-        sha1 s;
-        char start[32];
-        sha1_init(&s);
-        sha1_add(&s, start, (size_t)snprintf(start, sizeof start, "blob %zu", file->size) + 1);
-        sha1_add(&s, file->bytes, file->size);
-        sha1_end(&s, text);
+    digest d;
+    char start[32];
+    digest_init(&d);
+    if (!file->lfs) {
+        digest_init_sha1(&d);
+        digest_add(&d, start, (size_t)snprintf(start, sizeof start, "blob %zu", file->size) + 1);
     }
+    digest_add(&d, file->bytes, file->size);
+    digest_end(&d, text);
 }
 
 /* As the hub answers /api/datasets/REPO/revision/REVISION?blobs=true. */
@@ -621,6 +617,58 @@ static void a_list_that_is_none_or_evil_is_refused(void **state)
     assert_int_equal(test_folder_count(context, folder), 0);
 }
 
+/* ---- many at once, and too little memory ------------------------------------------------------------------------- */
+
+static void *fetch_big(void *user)
+{
+    source_list list;
+    aios_status status = hub_open(context, "hf://org/name:big", &options, &list);
+    *(aios_status *)user = status;
+    if (status == AIOS_OK) source_list_free(&list);
+    return NULL;
+}
+
+static void several_at_once_fetch_a_file_once(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    os_thread threads[THREADS];
+    aios_status statuses[THREADS];
+    store.fault = BREAKS_OFF; /* so that the others wait */
+    for (int i = 0; i < THREADS; i++) assert_ok(os_thread_start(&threads[i], "fetch", fetch_big, &statuses[i]));
+    for (int i = 0; i < THREADS; i++) os_thread_join(threads[i]);
+    for (int i = 0; i < THREADS; i++) assert_int_equal(statuses[i], AIOS_OK);
+    assert_int_equal(store.downloads - store.resumed, 1);
+    check_big();
+}
+
+/* keep: what one round brought is there in the next. */
+static int count_failures(int keep)
+{
+    int failed = 0;
+    counted c = {0, 0, 0};
+    for (long at = 1; at == 1 || c.asked >= c.fail_at; at++) {
+        source_list list;
+        aios_context *own = counted_context(&c, at);
+        aios_status status = hub_open(own, "hf://org/name:data", &options, &list);
+        if (status == AIOS_OK) source_list_free(&list);
+        if (status != AIOS_OK && status != AIOS_OUT_OF_MEMORY) fail_msg("allocation %ld: %s", at, aios_error_message());
+        failed += status != AIOS_OK;
+        aios_context_destroy(own);
+        assert_int_equal(c.living, 0);
+        if (!keep) assert_ok(os_remove_tree(cache));
+    }
+    return failed;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    int empty = count_failures(0), full = count_failures(1);
+    print_message("%d and %d failures\n", empty, full);
+    assert_true(empty > 10 && full > 5);
+}
+
 /* ---- checksums --------------------------------------------------------------------------------------------------- */
 
 static void sha1_is_the_one_of_the_standard(void **state)
@@ -631,19 +679,17 @@ static void sha1_is_the_one_of_the_standard(void **state)
     } known[] = {{"abc", "a9993e364706816aba3e25717850c26c9cd0d89d"},
                  {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "84983e441c3bd26ebaae4aa1f95129e5e54670f1"},
                  {"", "da39a3ee5e6b4b0d3255bfef95601890afd80709"}};
-    char text[SHA1_TEXT];
+    char text[DIGEST_TEXT];
+    digest d;
     for (size_t i = 0; i < COUNT_OF(known); i++) {
-        sha1 s;
-        sha1_init(&s);
-        for (const char *c = known[i].text; *c; c++) sha1_add(&s, c, 1);
-        sha1_end(&s, text);
+        digest_init_sha1(&d);
+        for (const char *c = known[i].text; *c; c++) digest_add(&d, c, 1);
+        digest_end(&d, text);
         assert_string_equal(text, known[i].hash);
     }
-    sha1 s;
-    sha1_init(&s);
-    sha1_add(&s, "blob 0", 7);
-    sha1_end(&s, text);
-    assert_string_equal(text, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+    const served_file empty = {"", "", 0, 0};
+    hash_of(&empty, text);
+    assert_string_equal(text, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"); /* as git hash-object says */
 }
 
 int main(void)
@@ -663,6 +709,8 @@ int main(void)
         TEST(a_download_that_was_stopped_goes_on_later),
         TEST(a_token_goes_to_the_hub),
         TEST(a_list_that_is_none_or_evil_is_refused),
+        TEST(several_at_once_fetch_a_file_once),
+        TEST(every_allocation_may_fail),
         TEST(sha1_is_the_one_of_the_standard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,16 +67,25 @@ static void gemm_reference(struct gemm_case *x)
     }
 }
 
+/* Bias, of size 1, gelu and its slope may be taken of what was stored before. */
+static double stored_before(const struct gemm_case *x, size_t i)
+{
+    double step = 1.2 * storage_epsilon(x->c->type);
+    switch (x->shape.epilogue) {
+    case AIOS_EPILOGUE_BIAS: return step * (fabs(x->want[i]) + 1);
+    case AIOS_EPILOGUE_BIAS_GELU: return step * (fabs(x->want_aux[i]) + 1);
+    case AIOS_EPILOGUE_GELU_BACKWARD: return step * fabs(x->want[i]);
+    default: return 0;
+    }
+}
+
 static void expect_gemm(struct bench *bench, const struct gemm_case *x)
 {
     double rounding =
         0x1p-24 * x->shape.k * 1.2; /* k products below 1: half a rounding of each partial sum; gelu's slope is at most 1.13 */
     for (size_t i = 0; i < x->c->count; i++) {
         int real = (int64_t)i % x->g.ldc < x->shape.n;
-        /* bias, of size 1, and gelu may be taken of what was stored before */
-        double before = real && x->bias ? 1.2 * storage_epsilon(x->c->type) *
-                                              (fabs(x->shape.epilogue == AIOS_EPILOGUE_BIAS ? x->want[i] : x->want_aux[i]) + 1)
-                                        : 0;
+        double before = real ? stored_before(x, i) : 0;
         bench_expect_at(bench, x->c, i, real ? x->want[i] : x->c->values[i], real ? 1e-6 : 0, real ? rounding + before : 0);
         if (x->shape.epilogue == AIOS_EPILOGUE_BIAS_GELU)
             bench_expect_at(bench, x->aux, i, real ? x->want_aux[i] : x->aux->values[i], real ? 1e-6 : 0, real ? rounding + before : 0);

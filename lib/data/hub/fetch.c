@@ -3,7 +3,6 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "base/text.h"
-#include "sha1.h"
 
 #include <string.h>
 
@@ -124,27 +123,22 @@ static aios_status hash_file(aios_context *context, const char *path, const hub_
 {
     aios_status status = AIOS_OK;
     os_file from = OS_FILE_CLOSED;
-    digest sha256;
-    sha1 git;
+    digest d;
     char start[32];
     size_t got = 1;
     char *piece = aios_memory_alloc(context, PIECE);
     if (!piece) return AIOS_OUT_OF_MEMORY;
-    digest_init(&sha256);
-    sha1_init(&git);
-    sha1_add(&git, start, (size_t)snprintf(start, sizeof start, "blob %llu", (unsigned long long)file->size) + 1); /* and its 0 */
+    digest_init(&d);
+    if (strlen(file->hash) == 40) { /* git's: of a line with its 0, and the file */
+        digest_init_sha1(&d);
+        digest_add(&d, start, (size_t)snprintf(start, sizeof start, "blob %llu", (unsigned long long)file->size) + 1);
+    }
     ATTEMPT_QUIET(os_file_open(path, &from));
     for (uint64_t at = 0; got > 0; at += got) {
         ATTEMPT(os_file_read_at(from, at, piece, PIECE, &got), "reading %s", path);
-        if (strlen(file->hash) == 40)
-            sha1_add(&git, piece, got);
-        else
-            digest_add(&sha256, piece, got);
+        digest_add(&d, piece, got);
     }
-    if (strlen(file->hash) == 40)
-        sha1_end(&git, text);
-    else
-        digest_end(&sha256, text);
+    digest_end(&d, text);
 done:
     os_file_close(&from);
     aios_memory_free(context, piece);
@@ -181,28 +175,23 @@ static aios_status download(fetch *f, const hub_file *file)
     return FAIL(AIOS_CORRUPT, "%s: what came has checksum %s instead of %s, %d times", url, hash, file->hash, DOWNLOADS);
 }
 
-/* One process at a time brings a file; the others wait and find it. */
+/* One process at a time brings a file, be it ours or another program of the hub's: the lock is the one that they take. */
 static aios_status bring(fetch *f, const hub_file *file)
 {
     hub *h = f->hub;
     char path[PATH_MAX];
     os_file lock = OS_FILE_CLOSED;
-    TRY_QUIET(blob_path(h, file, ".lock", path));
-    for (;;) {
-        aios_status status = os_lock_take(path, LOCK_SECONDS, &lock);
-        if (status == AIOS_OK || status == AIOS_UNSUPPORTED) break;
-        if (status != AIOS_TIMEOUT) return status;
-        aios_error_clear();
-        TRY_QUIET(report(f, 0));
+    const char *name = strrchr(h->folder, '/') + 1;
+    if (snprintf(path, sizeof path, "%s/.locks/%s/%s.lock", h->cache, name, file->hash) >= (int)sizeof path)
+        return FAIL(AIOS_OUT_OF_RANGE, "the name of the hub's cache folder is too long");
+    for (aios_status status = AIOS_TIMEOUT; status == AIOS_TIMEOUT;) {
+        status = os_lock_take(path, LOCK_SECONDS, &lock);
+        if (status != AIOS_OK && status != AIOS_UNSUPPORTED && status != AIOS_TIMEOUT) return status;
+        if (status != AIOS_OK) aios_error_clear();
+        if (status == AIOS_TIMEOUT) TRY_QUIET(report(f, 0));
     }
     aios_status status = is_here(h, file) ? AIOS_OK : download(f, file);
-    if (lock.descriptor >= 0) {
-        aios_error_record record;
-        aios_error_save(&record);
-        (void)os_remove(path);
-        (void)aios_error_restore(&record);
-        os_lock_release(&lock);
-    }
+    os_lock_release(&lock);
     return status;
 }
 
@@ -211,6 +200,8 @@ static aios_status bring_missing(fetch *f)
     hub *h = f->hub;
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/blobs", h->folder);
+    TRY_QUIET(os_folder_create(path));
+    (void)snprintf(path, sizeof path, "%s/.locks/%s", h->cache, strrchr(h->folder, '/') + 1);
     TRY_QUIET(os_folder_create(path));
     for (size_t i = 0; i < h->files.count; i++)
         if (h->files.items[i].chosen && !is_here(h, &h->files.items[i])) f->total += h->files.items[i].size;

@@ -1,11 +1,12 @@
 /* hub.h: hf://PATH[:CONFIG][:SPLIT], a data set of the Hugging Face Hub as the files of a corpus.
  *
  * PATH is ORG/NAME or NAME, with "datasets/" before it and @REVISION and a file or folder behind it where wanted.  The files are looked for
- * in the hub's own cache on this machine (the layout of huggingface_hub, which every program of that world shares):
+ * in the hub's own cache on this machine (https://huggingface.co/docs/hub/local-cache, which other programs share):
  *
  *     HUB/datasets--ORG--NAME/refs/main                    the commit that a name stood for when it was fetched
  *                            /snapshots/COMMIT/a/b.jsonl   a link to the next
  *                            /blobs/HASH                   a file's bytes, by their SHA-256 (or git's SHA-1)
+ *     HUB/.locks/datasets--ORG--NAME/HASH.lock              held (flock) by the program that fetches it
  *
  * where HUB is $HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub or ~/.cache/huggingface/hub.  What is not there comes from
  * $HF_ENDPOINT over HTTP into the same layout, so the next run needs no network and other programs find it.  Links appear when every file
