@@ -2,7 +2,6 @@
 #include "data.h"
 #include "output.h"
 #include "progress.h"
-#include "system.h"
 
 #include <aios/chunk_tracker.h>
 #include <aios/dataset.h>
@@ -27,19 +26,6 @@ static struct cutting cut(uint64_t samples, uint64_t block, uint64_t chunk)
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
-
-static void on_event(void *user, const char *name, const char *json)
-{
-    if (strcmp(name, "data") == 0) progress_event(user, name, json);
-}
-
-static void around_log(void *user, int after)
-{
-    if (after)
-        progress_show(user);
-    else
-        progress_hide(user);
-}
 
 static aios_status open_text(struct tool *tool, aios_dataset **dataset)
 {
@@ -105,8 +91,7 @@ int run_data_text(struct tool *tool)
         aios_options_get_int(tool->options, "dataset-chunk-size", &chunk) != AIOS_OK)
         return tool_fail_library(TOOL_ERROR);
     if (!*path) return tool_fail(TOOL_USAGE, "--dataset-file is missing: it names the text");
-    progress_init(&progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
-    tool_listen(tool, on_event, around_log, &progress);
+    progress_follow_data(&progress, tool);
     aios_status status = open_text(tool, &d);
     progress_hide(&progress);
     if (status != AIOS_OK) return tool_fail_open(tool, status);
