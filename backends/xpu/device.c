@@ -4,6 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The names that Intel's compilers take, by PCI device id. */
+static const struct {
+    uint32_t first, last;
+    const char *name;
+} architectures[] = {
+    {0x0b69, 0x0b6e, "pvc"}, {0x0bd0, 0x0bdb, "pvc"}, {0x0be5, 0x0be5, "pvc"}, {0x4f80, 0x4f88, "dg2"}, {0x5690, 0x56c2, "dg2"},
+    {0xe202, 0xe223, "bmg"}, {0x4905, 0x4909, "dg1"}, {0x6420, 0x64b0, "lnl"}, {0xb080, 0xb0ff, "ptl"}, {0x7d41, 0x7d41, "arl"},
+    {0x7d51, 0x7d51, "arl"}, {0x7d67, 0x7d67, "arl"}, {0x7dd1, 0x7dd1, "arl"}, {0x7d40, 0x7dd5, "mtl"}, {0xa720, 0xa7ad, "rpl"},
+    {0x4680, 0x46d2, "adl"}, {0x4626, 0x462a, "adl"}, {0x4c80, 0x4c9a, "rkl"}, {0x9a40, 0x9af8, "tgl"},
+};
+
+static const char *find_architecture(uint32_t id)
+{
+    for (size_t i = 0; i < COUNT_OF(architectures); i++)
+        if (id >= architectures[i].first && id <= architectures[i].last) return architectures[i].name;
+    return "";
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static aios_status find_compute(xpu_device *device)
@@ -22,13 +40,15 @@ static aios_status find_compute(xpu_device *device)
     return plugin_fail(AIOS_UNSUPPORTED, 0, "%s has no command queue that computes", device->properties.name);
 }
 
-static aios_status check_team(const xpu_device *device)
+static aios_status check_team(const xpu_device *device, uint32_t *least_sub_group)
 {
     ze_device_compute_properties_t compute = {.stype = ZE_STRUCTURE_TYPE_DEVICE_COMPUTE_PROPERTIES};
     PLUGIN_TRY(ZE(zeDeviceGetComputeProperties, device->place->device, &compute));
     if (compute.maxTotalGroupSize < XPU_TEAM_SIZE || compute.maxGroupSizeX < XPU_TEAM_SIZE)
         return plugin_fail(AIOS_UNSUPPORTED, 0, "%s runs groups of at most %u work-items: the kernels need %d", device->properties.name,
                            compute.maxTotalGroupSize, XPU_TEAM_SIZE);
+    for (uint32_t i = 0; i < compute.numSubGroupSizes && i < ZE_SUBGROUPSIZE_COUNT; i++)
+        if (i == 0 || compute.subGroupSizes[i] < *least_sub_group) *least_sub_group = compute.subGroupSizes[i];
     return AIOS_OK;
 }
 
@@ -46,10 +66,13 @@ static aios_status sum_memory(xpu_device *device)
 
 static aios_status look_at(xpu_device *device)
 {
+    uint32_t least_sub_group = 0;
     device->properties.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES_1_2; /* timerResolution in cycles per second */
     PLUGIN_TRY(ZE(zeDeviceGetProperties, device->place->device, &device->properties));
     PLUGIN_TRY(find_compute(device));
-    PLUGIN_TRY(check_team(device));
+    device->cores = device->properties.numSlices * device->properties.numSubslicesPerSlice;
+    PLUGIN_TRY(check_team(device, &least_sub_group));
+    xpu_xmx_find(device, find_architecture(device->properties.deviceId), least_sub_group);
     return sum_memory(device);
 }
 
@@ -94,26 +117,12 @@ aios_status xpu_set_device(void *handle)
 
 /* ---- what it is -------------------------------------------------------------------------------------------------- */
 
-/* The names that Intel's compilers take, by PCI device id. */
-static const struct {
-    uint32_t first, last;
-    const char *name;
-} architectures[] = {
-    {0x0b69, 0x0b6e, "pvc"}, {0x0bd0, 0x0bdb, "pvc"}, {0x0be5, 0x0be5, "pvc"}, {0x4f80, 0x4f88, "dg2"}, {0x5690, 0x56c2, "dg2"},
-    {0xe202, 0xe223, "bmg"}, {0x4905, 0x4909, "dg1"}, {0x6420, 0x64b0, "lnl"}, {0xb080, 0xb0ff, "ptl"}, {0x7d41, 0x7d41, "arl"},
-    {0x7d51, 0x7d51, "arl"}, {0x7d67, 0x7d67, "arl"}, {0x7dd1, 0x7dd1, "arl"}, {0x7d40, 0x7dd5, "mtl"}, {0xa720, 0xa7ad, "rpl"},
-    {0x4680, 0x46d2, "adl"}, {0x4626, 0x462a, "adl"}, {0x4c80, 0x4c9a, "rkl"}, {0x9a40, 0x9af8, "tgl"},
-};
-
 static void write_architecture(const xpu_device *device, aios_device_info *info)
 {
     uint32_t id = device->properties.deviceId;
-    for (size_t i = 0; i < COUNT_OF(architectures); i++)
-        if (id >= architectures[i].first && id <= architectures[i].last) {
-            (void)snprintf(info->architecture, sizeof info->architecture, "%s", architectures[i].name);
-            return;
-        }
-    (void)snprintf(info->architecture, sizeof info->architecture, "0x%04x", (unsigned)id);
+    const char *name = find_architecture(id);
+    (void)snprintf(info->architecture, sizeof info->architecture, "%s", name);
+    if (!*name) (void)snprintf(info->architecture, sizeof info->architecture, "0x%04x", (unsigned)id);
 }
 
 static void write_uuid(const xpu_device *device, aios_device_info *info)
@@ -148,7 +157,7 @@ aios_status xpu_get_info(void *handle, aios_device_info *info)
     const xpu_device *device = handle;
     const ze_device_properties_t *properties = &device->properties;
     uint64_t free_now;
-    int32_t cores = (int32_t)(properties->numSlices * properties->numSubslicesPerSlice);
+    int32_t cores = (int32_t)device->cores;
     int32_t lanes = (int32_t)(properties->numEUsPerSubslice * properties->numThreadsPerEU * properties->physicalEUSimdWidth);
     info->index = device->index;
     info->kind = properties->flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED ? AIOS_DEVICE_INTEGRATED : AIOS_DEVICE_DISCRETE;
@@ -164,6 +173,7 @@ aios_status xpu_get_info(void *handle, aios_device_info *info)
     info->teams = (cores > 0 ? cores : 1) * (lanes > XPU_TEAM_SIZE ? lanes / XPU_TEAM_SIZE : 1);
     info->team_size = XPU_TEAM_SIZE;
     info->storage_types = 1u << AIOS_F32 | 1u << AIOS_BF16 | 1u << AIOS_F16;
+    info->fast_gemm_types = xpu_xmx_types(device);
     return AIOS_OK;
 }
 

@@ -7,9 +7,6 @@
 
 EMBED(xpu_module, XPU_MODULE);
 
-/* Buffers may be larger than 4 GiB: without this, Intel's compiler addresses them by 32 bits. */
-#define BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
-
 /* Of a module that does not build, loaders that wrap handles (1.8 is one) return the driver's own log, with which their functions crash. */
 static aios_status say_build_failure(ze_result_t result, ze_module_build_log_handle_t log)
 {
@@ -17,30 +14,40 @@ static aios_status say_build_failure(ze_result_t result, ze_module_build_log_han
     size_t size = 0;
     char *text = NULL;
     if (log && ze.zeModuleBuildLogGetString(log, &size, NULL) == ZE_RESULT_SUCCESS && size > 1) text = plugin_alloc(size + 1);
-    if (text && ze.zeModuleBuildLogGetString(log, &size, text) == ZE_RESULT_SUCCESS)
+    if (text && ze.zeModuleBuildLogGetString(log, &size, text) == ZE_RESULT_SUCCESS) {
         status = plugin_fail(status, result, "zeModuleCreate: the kernels do not build (0x%x): %.400s", (unsigned)result, text);
+        plugin_log(AIOS_LOG_INFO, "xpu: the driver's compiler: %s", text);
+    }
     plugin_free(text);
+    return status;
+}
+
+aios_status xpu_module_create(xpu_device *device, const unsigned char *from, const unsigned char *end, const char *flags,
+                              ze_module_handle_t *module, ze_result_t *result)
+{
+    ze_module_build_log_handle_t log = NULL;
+    const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
+                                   .format = ZE_MODULE_FORMAT_IL_SPIRV,
+                                   .inputSize = (size_t)(end - from),
+                                   .pInputModule = from,
+                                   .pBuildFlags = flags};
+    *result = ze.zeModuleCreate(device->place->context, device->place->device, &desc, module, &log);
+    if (*result != ZE_RESULT_SUCCESS && device->place->is_wrapped) log = NULL;
+    aios_status status = *result == ZE_RESULT_SUCCESS ? AIOS_OK : say_build_failure(*result, log);
+    if (log) (void)ze.zeModuleBuildLogDestroy(log);
+    if (status != AIOS_OK) *module = NULL;
     return status;
 }
 
 aios_status xpu_load_kernels(void *handle, const aios_kernel *kernels, uint32_t count)
 {
     xpu_device *device = handle;
-    ze_module_build_log_handle_t log = NULL;
-    const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
-                                   .format = ZE_MODULE_FORMAT_IL_SPIRV,
-                                   .inputSize = (size_t)(xpu_module_end - xpu_module),
-                                   .pInputModule = xpu_module,
-                                   .pBuildFlags = BUILD_FLAGS};
+    ze_result_t result;
     ze_kernel_handle_t *handles = plugin_alloc(count * sizeof *handles);
     if (!handles) return AIOS_OUT_OF_MEMORY;
-    ze_result_t result = ze.zeModuleCreate(device->place->context, device->place->device, &desc, &device->module, &log);
-    if (result != ZE_RESULT_SUCCESS && device->place->is_wrapped) log = NULL;
-    aios_status status = result == ZE_RESULT_SUCCESS ? AIOS_OK : say_build_failure(result, log);
-    if (log) (void)ze.zeModuleBuildLogDestroy(log);
+    aios_status status = xpu_module_create(device, xpu_module, xpu_module_end, XPU_BUILD_FLAGS, &device->module, &result);
     if (status != AIOS_OK) {
         plugin_free(handles);
-        device->module = NULL;
         return status;
     }
     device->kernels = kernels;
@@ -51,35 +58,43 @@ aios_status xpu_load_kernels(void *handle, const aios_kernel *kernels, uint32_t 
 
 void xpu_kernels_destroy(xpu_device *device)
 {
+    xpu_xmx_destroy(device);
     for (uint32_t i = 0; i < device->kernel_count; i++)
         if (device->kernel_handles[i]) (void)ze.zeKernelDestroy(device->kernel_handles[i]);
     plugin_free(device->kernel_handles);
     if (device->module) (void)ze.zeModuleDestroy(device->module);
 }
 
-static aios_status prepare(ze_kernel_handle_t kernel, const aios_kernel *wanted)
+static aios_status prepare(ze_kernel_handle_t kernel, const char *name, uint32_t arguments)
 {
     ze_kernel_properties_t properties = {.stype = ZE_STRUCTURE_TYPE_KERNEL_PROPERTIES};
     PLUGIN_TRY(ZE(zeKernelGetProperties, kernel, &properties));
-    if (properties.numKernelArgs != wanted->argument_count)
+    if (properties.numKernelArgs != arguments)
         return plugin_fail(AIOS_ABI_MISMATCH, 0, "kernel %s of the module takes %u arguments and the library's %u: rebuild the plugin",
-                           wanted->name, properties.numKernelArgs, wanted->argument_count);
+                           name, properties.numKernelArgs, arguments);
     return ZE(zeKernelSetGroupSize, kernel, XPU_TEAM_SIZE, 1, 1);
+}
+
+aios_status xpu_kernel_create(ze_module_handle_t module, const char *name, uint32_t arguments, ze_kernel_handle_t *kernel)
+{
+    const ze_kernel_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_KERNEL_DESC, .pKernelName = name};
+    ze_kernel_handle_t made = NULL;
+    PLUGIN_TRY(ZE(zeKernelCreate, module, &desc, &made));
+    aios_status status = prepare(made, name, arguments);
+    if (status == AIOS_OK)
+        *kernel = made;
+    else
+        (void)ze.zeKernelDestroy(made);
+    return status;
 }
 
 static aios_status get_kernel(xpu_device *device, uint32_t index, ze_kernel_handle_t *kernel)
 {
     const aios_kernel *wanted = &device->kernels[index];
+    if (!device->kernel_handles[index])
+        PLUGIN_TRY(xpu_kernel_create(device->module, wanted->name, wanted->argument_count, &device->kernel_handles[index]));
     *kernel = device->kernel_handles[index];
-    if (*kernel) return AIOS_OK;
-    const ze_kernel_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_KERNEL_DESC, .pKernelName = wanted->name};
-    PLUGIN_TRY(ZE(zeKernelCreate, device->module, &desc, kernel));
-    aios_status status = prepare(*kernel, wanted);
-    if (status == AIOS_OK)
-        device->kernel_handles[index] = *kernel;
-    else
-        (void)ze.zeKernelDestroy(*kernel);
-    return status;
+    return AIOS_OK;
 }
 
 /* A pointer that is NULL is passed as no value: Level Zero refuses addresses that are nobody's memory. */
@@ -94,25 +109,30 @@ static aios_status set_arguments(ze_kernel_handle_t kernel, const aios_kernel *w
     return AIOS_OK;
 }
 
-/* The caller holds the mutex: a kernel object has one set of arguments, which are taken when it is appended. */
-static aios_status append_launch(xpu_device *device, xpu_stream *stream, uint32_t index, uint32_t teams, const void *const *arguments)
+aios_status xpu_append_launch(xpu_stream *stream, ze_kernel_handle_t kernel, uint32_t teams)
 {
     const ze_group_count_t groups = {teams, 1, 1};
-    ze_kernel_handle_t kernel;
     ze_command_list_handle_t list;
-    PLUGIN_TRY(get_kernel(device, index, &kernel));
-    PLUGIN_TRY(set_arguments(kernel, &device->kernels[index], arguments));
     PLUGIN_TRY(xpu_ordered_list(stream, &list));
     PLUGIN_TRY(ZE(zeCommandListAppendLaunchKernel, list, kernel, &groups, NULL, 0, NULL));
     xpu_appended(stream);
     return AIOS_OK;
 }
 
+/* The caller holds the mutex: a kernel object has one set of arguments, which are taken when it is appended. */
+static aios_status launch(xpu_device *device, xpu_stream *stream, uint32_t index, uint32_t teams, const void *const *arguments)
+{
+    ze_kernel_handle_t kernel;
+    PLUGIN_TRY(get_kernel(device, index, &kernel));
+    PLUGIN_TRY(set_arguments(kernel, &device->kernels[index], arguments));
+    return xpu_append_launch(stream, kernel, teams);
+}
+
 aios_status xpu_launch(void *handle, void *stream, uint32_t kernel, uint32_t teams, const void *const *arguments)
 {
     xpu_device *device = handle;
     (void)pthread_mutex_lock(&device->mutex);
-    aios_status status = append_launch(device, stream, kernel, teams, arguments);
+    aios_status status = launch(device, stream, kernel, teams, arguments);
     (void)pthread_mutex_unlock(&device->mutex);
     return status;
 }

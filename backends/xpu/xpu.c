@@ -210,6 +210,7 @@ static const aios_gpu_device table = {
     .copy_peer = xpu_copy_peer,
     .load_kernels = xpu_load_kernels,
     .launch = xpu_launch,
+    .gemm = &xpu_gemm,
     .capture = &xpu_capture,
     .telemetry = &xpu_telemetry,
 };

@@ -78,11 +78,19 @@ typedef struct xpu_sysman {
     float utilisation, power;
 } xpu_sysman;
 
+/* The matrix units: xmx.c. */
+enum { XMX_KERNELS = 4 };
+typedef struct xpu_xmx {
+    uint32_t lanes; /* of the sub-groups that use them, 8 or 16; 0: there are none */
+    ze_module_handle_t module;
+    ze_kernel_handle_t kernels[XMX_KERNELS];
+} xpu_xmx;
+
 typedef struct xpu_device {
     const xpu_place *place;
     int32_t index;
     ze_device_properties_t properties;
-    uint32_t compute_ordinal;
+    uint32_t compute_ordinal, cores;
     uint64_t memory_total;
     atomic_ullong memory_taken;
     pthread_mutex_t mutex; /* of all that follows, and of every append */
@@ -94,6 +102,7 @@ typedef struct xpu_device {
     const aios_kernel *kernels;
     ze_kernel_handle_t *kernel_handles; /* made at their first launch */
     uint32_t kernel_count;
+    xpu_xmx xmx;
     xpu_sysman sysman;
     atomic_int peers[XPU_PLACES_MAX]; /* by the other's index: 0 unknown, 1 its memory can be read, -1 it can't */
 } xpu_device;
@@ -160,6 +169,22 @@ aios_status xpu_copy_peer(void *device, void *stream, void *to, void *other, con
 aios_status xpu_load_kernels(void *device, const aios_kernel *kernels, uint32_t count);
 aios_status xpu_launch(void *device, void *stream, uint32_t kernel, uint32_t teams, const void *const *arguments);
 void xpu_kernels_destroy(xpu_device *device);
+
+/* Buffers may be larger than 4 GiB: without this, Intel's compiler addresses them by 32 bits. */
+#define XPU_BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
+/* A module of SPIR-V, built by the driver; *result is the driver's.  What its compiler says goes to the log. */
+aios_status xpu_module_create(xpu_device *device, const unsigned char *from, const unsigned char *end, const char *flags,
+                              ze_module_handle_t *module, ze_result_t *result);
+/* A kernel of it for groups of XPU_TEAM_SIZE; it must take so many arguments. */
+aios_status xpu_kernel_create(ze_module_handle_t module, const char *name, uint32_t arguments, ze_kernel_handle_t *kernel);
+/* Launches a kernel that has its arguments.  The caller has held the mutex since it set them. */
+aios_status xpu_append_launch(xpu_stream *stream, ze_kernel_handle_t kernel, uint32_t teams);
+
+/* xmx.c: least_sub_group: the smallest that the device has. */
+void xpu_xmx_find(xpu_device *device, const char *architecture, uint32_t least_sub_group);
+uint32_t xpu_xmx_types(const xpu_device *device); /* storage types that it multiplies, a bit for each */
+void xpu_xmx_destroy(xpu_device *device);
+extern const aios_gemm_group xpu_gemm;
 
 extern const aios_capture_group xpu_capture;
 extern const aios_telemetry_group xpu_telemetry;

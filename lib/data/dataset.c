@@ -402,16 +402,17 @@ aios_status aios_dataset_read_range(const aios_dataset *d, uint64_t epoch, uint6
 void aios_dataset_prefetch(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count)
 {
     if (!d || epoch > (UINT64_MAX >> 1) / d->count || first > UINT64_MAX >> 2) return;
-    uint64_t length = (uint64_t)d->length, asked = 0, start = 0, end = 0; /* tokens; start … end are not asked for yet */
-    for (uint64_t i = 0; i < count && asked * d->store->trailer.token_bytes < PREFETCH_MOST; i++, asked += length) {
-        uint64_t sample = aios_dataset_sample(d, epoch * d->count + first + i), at = sample * length;
-        if (at != end) {
-            store_prefetch(d->store, start, end - start);
+    uint64_t length = (uint64_t)d->length, asked = 0, start = 0, end = 0; /* bytes; tokens start … end are not asked for yet */
+    uint64_t most = PREFETCH_MOST / d->store->trailer.token_bytes;
+    for (uint64_t i = 0; i < count && asked < PREFETCH_MOST; i++) {
+        uint64_t at = aios_dataset_sample(d, epoch * d->count + first + i) * length;
+        if (at != end || end - start >= most) {
+            asked += store_prefetch(d->store, start, end - start);
             start = at;
         }
         end = at + length;
     }
-    store_prefetch(d->store, start, end - start);
+    if (asked < PREFETCH_MOST) (void)store_prefetch(d->store, start, end - start);
 }
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */

@@ -141,14 +141,17 @@ aios_status store_read(token_store *s, uint64_t first, size_t count, int32_t *to
     return AIOS_OK;
 }
 
-void store_prefetch(const token_store *s, uint64_t first, uint64_t count)
+uint64_t store_prefetch(const token_store *s, uint64_t first, uint64_t count)
 {
     uint64_t tokens = s->trailer.token_count;
-    if (first >= tokens) return;
+    if (first >= tokens || count == 0) return 0;
     if (count > tokens - first) count = tokens - first;
-    /* Whole blocks, because their checksums are over all of them. */
-    uint64_t start = first * s->trailer.token_bytes / STORE_BLOCK * STORE_BLOCK, end = (first + count) * s->trailer.token_bytes;
-    os_map_prefetch(&s->map, start, (end - start + STORE_BLOCK - 1) / STORE_BLOCK * STORE_BLOCK);
+    uint64_t start = first * s->trailer.token_bytes, end = (first + count) * s->trailer.token_bytes;
+    if (!atomic_load_explicit(&s->checked[start / STORE_BLOCK], memory_order_relaxed)) start -= start % STORE_BLOCK;
+    if (!atomic_load_explicit(&s->checked[(end - 1) / STORE_BLOCK], memory_order_relaxed))
+        end += (STORE_BLOCK - end % STORE_BLOCK) % STORE_BLOCK;
+    os_map_prefetch(&s->map, start, end - start);
+    return end - start;
 }
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */

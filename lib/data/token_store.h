@@ -58,7 +58,8 @@ aios_status store_build(aios_context *context, const char *path, const store_wis
 
 /* Copies tokens first … first+count-1, all of which are there.  Errors: CORRUPT. */
 aios_status store_read(token_store *s, uint64_t first, size_t count, int32_t *to);
-/* Has tokens first … first+count-1, of which some may not be there, read ahead. */
-void store_prefetch(const token_store *s, uint64_t first, uint64_t count);
+/* Has tokens first … first+count-1, of which some may not be there, read ahead, and what is read with them to check them; returns how many
+ * bytes that is. */
+uint64_t store_prefetch(const token_store *s, uint64_t first, uint64_t count);
 
 #endif

@@ -26,6 +26,7 @@ static const char help[] =
     "                              fails: once, forever, hang or lost; CALL=CODE@… answers with the vendor's CODE\n"
     "  --drivers LIST              Intel's devices by several drivers: discrete,integrated (the first shows the ones, the second the\n"
     "                              others; every second device is integrated), integrated,discrete or all,all (all)\n"
+    "  --xmx 8|16                  Intel's devices have matrix units, for sub-groups of so many lanes (none)\n"
     "  --peer yes|no|broken        whether devices of a vendor reach each other's memory; broken: with wrong bytes (yes)\n"
     "  --seed N                    of the order of work on several streams (1)\n"
     "  --report FILE               append the complaints to FILE, and print none\n"
@@ -40,7 +41,7 @@ static const char help[] =
 
 static char settings[4096];
 static char report[] = "/tmp/aios-sim-XXXXXX";
-static const char *drivers; /* NULL: one */
+static const char *drivers, *xmx; /* NULL: one, none */
 static pid_t child;
 
 static int fail(const char *what, const char *value)
@@ -66,6 +67,7 @@ static void set_environment(void)
         (void)snprintf(path, sizeof path, "%s%s", AIOS_SIM_FOLDER "/libze_sim.so", second);
         (void)setenv("ZE_ENABLE_ALT_DRIVERS", path, 1);
         if (drivers) (void)setenv("AIOS_SIM_XPU_DRIVERS", drivers, 1);
+        if (xmx) (void)setenv("AIOS_SIM_XMX", xmx, 1);
         (void)setenv("ZES_ENABLE_SYSMAN", "1", 1); /* telemetry and free memory, with loaders that lack zesInit */
     }
 }
@@ -100,11 +102,13 @@ static int read_flags(int count, char **words, int *printed)
             known = 1;
         }
         if (strcmp(words[i], "--devices") == 0) devices = words[i + 1], known = 1;
+        if (strcmp(words[i], "--xmx") == 0) xmx = words[i + 1], known = 1;
         if (strcmp(words[i], "--drivers") == 0) drivers = words[i + 1], known = 1;
         if (strcmp(words[i], "--report") == 0) (void)setenv("AIOS_SIM_REPORT", words[i + 1], 1), known = 1, *printed = 0;
         if (!known) return -1 - fail("there is no flag ", words[i]);
     }
     if (drivers && !is_known(drivers)) return -1 - fail("--drivers can't be ", drivers);
+    if (xmx && strcmp(xmx, "8") != 0 && strcmp(xmx, "16") != 0) return -1 - fail("--xmx must be 8 or 16, not ", xmx);
     if (!devices) return -1 - fail("--devices must say which: cuda:2,hip:1,xpu:1", NULL);
     if (i + 1 >= count) return -1 - fail("a command must follow behind --", NULL);
     memcpy(rest, settings, sizeof rest);

@@ -163,7 +163,7 @@ static void check_epilogues(struct judge *judge, int type, struct gemm_shape s)
 
 void gemm_group_cases(struct judge *judge)
 {
-    static const int sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {64, 64, 64}, {33, 71, 129}, {128, 96, 40}, {1, 200, 64}};
+    static const int sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {64, 64, 64}, {33, 71, 129}, {128, 96, 40}, {1, 200, 64}, {150, 130, 100}};
     for (int type = AIOS_F32; type <= AIOS_F16; type++)
         for (size_t i = 0; i < (judge->brief ? 4 : sizeof sizes / sizeof sizes[0]) && runner_has(&judge->runner, type); i++)
             for (int t = 0; t < 4; t++) {

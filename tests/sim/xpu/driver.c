@@ -26,6 +26,16 @@ static int is_mine(const vendor_device *core)
     return strncmp(word, "all", length) == 0 || strncmp(word, vendor_index(core) % 2 ? "integrated" : "discrete", length) == 0;
 }
 
+uint32_t sim_xmx(void)
+{
+#ifdef SIM_HAS_POCL
+    const char *lanes = getenv("AIOS_SIM_XMX");
+    return lanes ? (uint32_t)strtoul(lanes, NULL, 10) : 0;
+#else
+    return 0;
+#endif
+}
+
 uint64_t sim_nanoseconds(void)
 {
     struct timespec t;
@@ -115,6 +125,29 @@ ze_result_t zeDriverGetProperties(ze_driver_handle_t driver, ze_driver_propertie
     return ZE_RESULT_SUCCESS;
 }
 
+/* Only what tells of matrix units. */
+ze_result_t zeDriverGetExtensionProperties(ze_driver_handle_t driver, uint32_t *count, ze_driver_extension_properties_t *properties)
+{
+    (void)driver;
+    ENTER(NULL);
+    ANSWER_COUNT(count, 1);
+    if (properties) properties[0] = (ze_driver_extension_properties_t){"ZE_intel_experimental_device_module_dp_properties", 1 << 16};
+    return ZE_RESULT_SUCCESS;
+}
+
+ze_result_t zeDeviceGetModuleProperties(ze_device_handle_t device, ze_device_module_properties_t *properties)
+{
+    struct dp_properties {
+        ze_structure_type_t stype;
+        void *pNext;
+        uint32_t flags;
+    } *dp = properties->pNext;
+    ENTER(sim_core(device));
+    properties->spirvVersionSupported = ZE_MAKE_VERSION(1, 2);
+    if (dp && (uint32_t)dp->stype == 0x00030013u) dp->flags = sim_xmx() ? 3 : 1; /* DP4A, DPAS */
+    return ZE_RESULT_SUCCESS;
+}
+
 ze_result_t zeDeviceGet(ze_driver_handle_t driver, uint32_t *count, ze_device_handle_t *devices)
 {
     sim_device *there;
@@ -157,6 +190,8 @@ ze_result_t zeDeviceGetComputeProperties(ze_device_handle_t device, ze_device_co
     ENTER(sim_core(device));
     properties->maxTotalGroupSize = properties->maxGroupSizeX = properties->maxGroupSizeY = properties->maxGroupSizeZ = 1024;
     properties->maxSharedLocalMemory = 64 << 10;
+    for (uint32_t lanes = sim_xmx() == 16 ? 16 : 8; lanes <= 32; lanes *= 2)
+        properties->subGroupSizes[properties->numSubGroupSizes++] = lanes;
     return ZE_RESULT_SUCCESS;
 }
 

@@ -48,7 +48,9 @@ ze_result_t zeModuleCreate(ze_context_handle_t context, ze_device_handle_t devic
     made->device = sim_core(device);
     if (desc->format != ZE_MODULE_FORMAT_IL_SPIRV) wrong = "the module is no SPIR-V";
     if (!wrong) made->kernels = spirv_read(desc->pInputModule, desc->inputSize, &made->kernel_count, &wrong);
-    if (!wrong) made->program = pocl_build(desc->pInputModule, desc->inputSize, &wrong);
+    uint32_t sub_group = wrong ? 0 : made->kernels[0].sub_group; /* a module's kernels have one */
+    if (sub_group && sub_group != sim_xmx()) wrong = "the device has no matrix units for sub-groups of this size";
+    if (!wrong) made->program = pocl_build(desc->pInputModule, desc->inputSize, sub_group, &wrong);
     if (log) *log = make_log(wrong ? wrong : "");
     if (wrong) {
         free(made->kernels);

@@ -10,9 +10,9 @@
 
 #ifndef SIM_HAS_POCL
 
-struct pocl_program *pocl_build(const void *bytes, size_t size, const char **wrong)
+struct pocl_program *pocl_build(const void *bytes, size_t size, uint32_t sub_group, const char **wrong)
 {
-    (void)bytes, (void)size;
+    (void)bytes, (void)size, (void)sub_group;
     *wrong = NULL;
     return NULL;
 }
@@ -62,6 +62,7 @@ static const char *find_pocl(void)
     if (queue) return NULL;
     (void)setenv("POCL_CACHE_DIR", SIM_CACHE "/pocl", 0);
     (void)setenv("OCL_ICD_VENDORS", "/etc/OpenCL/vendors/pocl.icd", 0);
+    if (getenv("AIOS_SIM_XMX")) (void)setenv("POCL_MAX_PTHREAD_COUNT", "1", 0); /* xmx_shim.c */
     (void)mkdir(SIM_CACHE, 0777);
     (void)mkdir(SIM_CACHE "/pocl", 0777);
     (void)clGetPlatformIDs(8, platforms, &count);
@@ -76,9 +77,8 @@ static const char *find_pocl(void)
 
 /* ---- translation ------------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_of(const unsigned char *bytes, size_t size)
+static uint64_t hash_more(uint64_t hash, const unsigned char *bytes, size_t size)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x100000001b3u;
     return hash;
 }
@@ -91,27 +91,34 @@ static int write_file(const char *path, const void *bytes, size_t size)
     return whole;
 }
 
-static int translate(const char *from, const char *to)
+/* PROGRAM FLAG FROM [WITH] -o TO */
+static int run_tool(const char *program, const char *flag, const char *from, const char *with, const char *to)
 {
     extern char **environ;
-    char *words[] = {(char *)SIM_TRANSLATOR, (char *)"-r", (char *)(uintptr_t)from, (char *)"-o", (char *)(uintptr_t)to, NULL};
+    const char *words[] = {program, flag, from, "-o", to, with, NULL};
     pid_t child;
     int code = -1;
-    if (posix_spawn(&child, SIM_TRANSLATOR, NULL, NULL, words, environ) != 0) return 0;
+    if (posix_spawn(&child, program, NULL, NULL, (char **)(uintptr_t)words, environ) != 0) return 0;
     while (waitpid(child, &code, 0) < 0)
         if (errno != EINTR) return 0;
     return code == 0;
 }
 
 /* Processes may do this at the same time: each under a name of its own, then renamed. */
-static const char *make_bitcode(const void *bytes, size_t size, const char *path)
+static const char *make_bitcode(const void *bytes, size_t size, const char *shim, const char *path)
 {
-    char spv[300], bc[300];
+    char spv[300], bc[300], linked[300];
     (void)snprintf(spv, sizeof spv, "%s.%ld.spv", path, (long)getpid());
     (void)snprintf(bc, sizeof bc, "%s.%ld.bc", path, (long)getpid());
-    int done = write_file(spv, bytes, size) && translate(spv, bc) && rename(bc, path) == 0;
+    (void)snprintf(linked, sizeof linked, "%s.%ld.linked.bc", path, (long)getpid());
+    int done = write_file(spv, bytes, size) && run_tool(SIM_TRANSLATOR, "-r", spv, NULL, bc);
+    if (done && shim) /* inlined, since PoCL wants barriers in the kernel itself */
+        done = run_tool(SIM_LINKER, "--internalize", bc, shim, linked) &&
+               run_tool(SIM_OPTIMIZER, "-passes=always-inline,globaldce", linked, NULL, bc);
+    if (done) done = rename(bc, path) == 0;
     (void)remove(spv);
-    return done ? NULL : SIM_TRANSLATOR " -r does not take the module";
+    (void)remove(linked);
+    return done ? NULL : SIM_TRANSLATOR " -r does not take the module, or it does not link";
 }
 
 static unsigned char *read_bitcode(const char *path, size_t *size)
@@ -142,7 +149,7 @@ static const char *build_program(struct pocl_program *program, const unsigned ch
     return reason;
 }
 
-static const char *add_program(const void *bytes, size_t size, uint64_t hash, struct pocl_program **program)
+static const char *add_program(const void *bytes, size_t size, const char *shim, uint64_t hash, struct pocl_program **program)
 {
     char path[256];
     size_t length = 0;
@@ -150,7 +157,7 @@ static const char *add_program(const void *bytes, size_t size, uint64_t hash, st
     const char *wrong = find_pocl();
     if (wrong) return wrong;
     (void)snprintf(path, sizeof path, "%s/%016llx.bc", SIM_CACHE, (unsigned long long)hash);
-    if (access(path, R_OK) != 0) wrong = make_bitcode(bytes, size, path);
+    if (access(path, R_OK) != 0) wrong = make_bitcode(bytes, size, shim, path);
     if (wrong) return wrong;
     unsigned char *bitcode = read_bitcode(path, &length);
     if (!bitcode) return "the translated module can't be read";
@@ -163,15 +170,20 @@ static const char *add_program(const void *bytes, size_t size, uint64_t hash, st
     return NULL;
 }
 
-struct pocl_program *pocl_build(const void *bytes, size_t size, const char **wrong)
+struct pocl_program *pocl_build(const void *bytes, size_t size, uint32_t sub_group, const char **wrong)
 {
     struct pocl_program *found = NULL;
-    uint64_t hash = hash_of(bytes, size);
+    const char *shim = sub_group == 8 ? SIM_SHIM8 : sub_group == 16 ? SIM_SHIM16 : NULL;
+    uint64_t hash = hash_more(0xcbf29ce484222325u, bytes, size);
+    size_t length = 0;
+    unsigned char *linked = shim ? read_bitcode(shim, &length) : NULL;
+    if (linked) hash = hash_more(hash, linked, length);
+    free(linked);
     *wrong = NULL;
     (void)pthread_mutex_lock(&mutex);
     for (int i = 0; i < program_count; i++)
         if (programs[i].hash == hash) found = &programs[i];
-    if (!found) *wrong = add_program(bytes, size, hash, &found);
+    if (!found) *wrong = add_program(bytes, size, shim, hash, &found);
     (void)pthread_mutex_unlock(&mutex);
     return found;
 }

@@ -7,7 +7,7 @@
 
 enum { OP_ENTRY_POINT = 15, OP_EXECUTION_MODE = 16, OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_POINTER = 32 };
 enum { OP_TYPE_FUNCTION = 33, OP_FUNCTION = 54 };
-enum { HEADER_WORDS = 5, KERNEL_MODEL = 6, LOCAL_SIZE = 17, CROSS_WORKGROUP = 5 };
+enum { HEADER_WORDS = 5, KERNEL_MODEL = 6, LOCAL_SIZE = 17, SUB_GROUP_SIZE = 35, CROSS_WORKGROUP = 5 };
 
 /* What is known of an id: a type's size, or the words that define it. */
 struct id {
@@ -15,7 +15,7 @@ struct id {
     const uint32_t *function_type; /* parameters' types follow the result's */
     uint32_t parameters;
     uint32_t type; /* of a function */
-    uint32_t group[3];
+    uint32_t group[3], sub_group;
 };
 
 struct module {
@@ -57,6 +57,7 @@ static int read_instruction(struct module *m, const uint32_t *words, uint32_t le
     if (id >= m->bound) return 0;
     switch (code) {
     case OP_EXECUTION_MODE:
+        if (length == 4 && words[2] == SUB_GROUP_SIZE) m->ids[id].sub_group = words[3];
         if (length == 6 && words[2] == LOCAL_SIZE) memcpy(m->ids[id].group, words + 3, sizeof m->ids[id].group);
         break;
     case OP_TYPE_INT:
@@ -81,6 +82,7 @@ static const char *fill_kernel(const struct module *m, spirv_kernel *kernel, uin
     if (!type || !type->function_type || type->parameters > ARGUMENTS_MAX) return "a kernel is no function, or has too many arguments";
     kernel->argument_count = type->parameters;
     memcpy(kernel->group, function->group, sizeof kernel->group);
+    kernel->sub_group = function->sub_group;
     for (uint32_t i = 0; i < type->parameters; i++) {
         uint32_t parameter = type->function_type[i];
         if (parameter >= m->bound || m->ids[parameter].size == 0) return "a kernel has an argument that is no number and no pointer";

@@ -21,11 +21,13 @@ TABLE(zeGetGlobalProcAddrTable, ze_global_dditable_t,
 TABLE(zeGetDriverProcAddrTable, ze_driver_dditable_t,
     SET(pfnGet, zeDriverGet)
     SET(pfnGetApiVersion, zeDriverGetApiVersion)
-    SET(pfnGetProperties, zeDriverGetProperties))
+    SET(pfnGetProperties, zeDriverGetProperties)
+    SET(pfnGetExtensionProperties, zeDriverGetExtensionProperties))
 TABLE(zeGetDeviceProcAddrTable, ze_device_dditable_t,
     SET(pfnGet, zeDeviceGet)
     SET(pfnGetProperties, zeDeviceGetProperties)
     SET(pfnGetComputeProperties, zeDeviceGetComputeProperties)
+    SET(pfnGetModuleProperties, zeDeviceGetModuleProperties)
     SET(pfnGetCommandQueueGroupProperties, zeDeviceGetCommandQueueGroupProperties)
     SET(pfnGetMemoryProperties, zeDeviceGetMemoryProperties)
     SET(pfnCanAccessPeer, zeDeviceCanAccessPeer)

@@ -33,6 +33,9 @@ typedef struct sim_device {
 int sim_devices(sim_device **devices);
 vendor_device *sim_core(ze_device_handle_t device);
 
+/* AIOS_SIM_XMX, 8 or 16: the devices have matrix units for sub-groups of so many lanes, as Arc and Max have; 0: they have none. */
+uint32_t sim_xmx(void);
+
 ze_result_t sim_result(vendor_status status);
 uint64_t sim_nanoseconds(void);
 
@@ -52,7 +55,7 @@ typedef struct spirv_kernel {
     struct {
         uint8_t is_pointer, size;
     } arguments[ARGUMENTS_MAX];
-    uint32_t group[3]; /* the size that it demands; 0: any */
+    uint32_t group[3], sub_group; /* the sizes that it demands; 0: any */
 } spirv_kernel;
 /* The module's kernels; NULL with a sentence in *wrong where it is no module that a driver would take.  The caller frees. */
 spirv_kernel *spirv_read(const void *bytes, size_t size, uint32_t *count, const char **wrong);
@@ -67,8 +70,9 @@ typedef struct sim_launch {
 ze_result_t sim_take_launch(ze_kernel_handle_t kernel, vendor_device *device, uint32_t teams, sim_launch *launch);
 vendor_status sim_submit_launch(vendor_stream *stream, const sim_launch *launch);
 
-/* The module for PoCL, built once per process; NULL with a sentence in *wrong. */
-VENDOR_API struct pocl_program *pocl_build(const void *bytes, size_t size, const char **wrong);
+/* The module for PoCL, built once per process; NULL with a sentence in *wrong.  sub_group: what its kernels demand; they are given the
+ * matrix units of xmx_shim.c; 0: nothing. */
+VENDOR_API struct pocl_program *pocl_build(const void *bytes, size_t size, uint32_t sub_group, const char **wrong);
 /* Runs it to its end; addresses are the host's.  NULL, or what went wrong. */
 VENDOR_API const char *pocl_run(struct pocl_program *program, const sim_launch *launch, const uint64_t *values);
 
