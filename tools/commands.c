@@ -83,6 +83,8 @@ static const char completion_examples[] = "For this shell, and for every later o
                                           "  aios completion bash > ~/.local/share/bash-completion/completions/aios\n";
 
 static const char data_examples[] =
+    "Fetch a data set of the Hugging Face Hub, tokenize it, and see its samples, blocks and chunks:\n"
+    "  aios data text --dataset-file hf://roneneldan/TinyStories:TinyStories --tokenizer gpt2 --max-seq-len 512\n"
     "A thousand small Sudokus to learn from, and others to test with:\n"
     "  aios data sudoku --puzzle-size 4 --output-dir data/sudoku-4x4\n"
     "Hard ones of the public Sudoku-Extreme files, with a thousand forms of each:\n"
@@ -133,7 +135,7 @@ const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
-    {"data", "make or convert puzzles", "sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
+    {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
      COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},

@@ -654,6 +654,26 @@ class Data(ToolTest):
         self.refused(2, ["old/train.parquet: .parquet files are not read", "to_json"], *self.train("hf://org/name/old"))
         self.refused(2, ["hf://org/none", "404"], *self.train("hf://org/none"))
 
+    def test_a_text_is_made_ready_and_described(self):
+        path = self.write("a.txt", "x" * 4000)
+        arguments = ["data", "text", "--dataset-file", path, "--max-seq-len", "10", "--eval-fraction", "0", "--dataset-block-size", "150",
+                     "--dataset-chunk-size", "40"]
+        report = json.loads(self.done(*arguments, "--json"))
+        self.assertEqual((report["tokens"], report["samples"]), (4001, 400))
+        self.assertEqual((report["blocks"], report["last_block_samples"]), (3, 100))  # 150, 150, 100
+        self.assertEqual((report["chunks"], report["last_chunk_samples"]), (11, 20))  # 4 + 4 + 3, of 40, 40 and 20
+        self.assertTrue(os.path.exists(report["cache"]))
+        self.assertIn(report["identity"], self.done(*arguments))
+        whole = json.loads(self.done(*arguments[:-3], "100", "--dataset-chunk-size", "25", "--json"))
+        self.assertEqual((whole["blocks"], whole["last_block_samples"], whole["chunks"], whole["last_chunk_samples"]), (4, 100, 16, 25))
+        self.assertEqual(whole["identity"], report["identity"])  # how it is cut is no matter
+        other = json.loads(self.done(*arguments, "--seed", "2", "--json"))
+        self.assertNotEqual(other["identity"], report["identity"])
+        self.refused(2, ["--clues is not for text"], *arguments, "--clues", "3")
+        self.refused(2, ["--max-seq-len is not for sudoku"], "data", "sudoku", "--max-seq-len", "4", "--output-dir", "x")
+        self.refused(2, ["--dataset-file is missing"], "data", "text")
+        self.refused(2, ["nowhere.txt"], "data", "text", "--dataset-file", "nowhere.txt")
+
     def test_a_library_that_is_missing_is_named(self):
         """A folder whose libraries are none stands before those of the machine."""
         for name in ("libarchive.so.13", "libcurl.so.4", "libcurl-gnutls.so.4"):
