@@ -1,4 +1,5 @@
-/* aios data: sets of puzzles in the layout of the public HRM reference. */
+/* aios data: texts made ready, and sets of puzzles in the layout of the public HRM reference. */
+#include "data.h"
 #include "output.h"
 #include "tool.h"
 
@@ -50,6 +51,19 @@ static int refuse_others(const struct wish *w, const char *kind, const char *con
     for (size_t i = 0; i < count; i++)
         if (aios_options_is_set(w->tool->options, others[i]))
             return tool_fail(TOOL_USAGE, "--%s is not for %s: leave it out", others[i], kind);
+    return TOOL_DONE;
+}
+
+/* Options of puzzles are for puzzles, the others for texts; both have a seed. */
+static int refuse_other_half(const struct tool *tool, const char *kind, int is_text)
+{
+    aios_option_info info = AIOS_OPTION_INFO_INIT;
+    for (uint32_t i = 0; i < aios_option_count(); i++) {
+        if (aios_option_get_info(i, &info) != AIOS_OK || !(info.scopes & AIOS_SCOPE_DATA) || strcmp(info.name, "seed") == 0) continue;
+        int is_of_puzzles = strcmp(info.section, "Puzzles") == 0;
+        if (is_of_puzzles == is_text && aios_options_is_set(tool->options, info.name))
+            return tool_fail(TOOL_USAGE, "--%s is not for %s: leave it out", info.name, kind);
+    }
     return TOOL_DONE;
 }
 
@@ -174,9 +188,13 @@ int run_data(struct tool *tool)
     struct sets s = {NULL, NULL};
     size_t kind = 0;
     const char *given = tool->argument_count ? tool->arguments[0] : "";
+    int is_text = strcmp(given, "text") == 0;
     while (kind < COUNT_OF(kinds) && strcmp(kinds[kind].name, given) != 0) kind++;
-    if (kind == COUNT_OF(kinds)) return tool_fail(TOOL_USAGE, "data makes sudoku, maze or arc: \"%s\" is none of them", given);
-    int code = read_wish(tool, &w);
+    if (kind == COUNT_OF(kinds) && !is_text)
+        return tool_fail(TOOL_USAGE, "data makes text, sudoku, maze or arc: \"%s\" is none of them", given);
+    int code = refuse_other_half(tool, given, is_text);
+    if (is_text) return code == TOOL_DONE ? run_data_text(tool) : code;
+    if (code == TOOL_DONE) code = read_wish(tool, &w);
     if (code == TOOL_DONE) code = kinds[kind].make(&w, &s);
     if (code == TOOL_DONE) code = save(&w, &s);
     aios_puzzles_destroy(s.train);

@@ -1,26 +1,12 @@
 /* aios eval. */
 #include "output.h"
 #include "progress.h"
-#include "system.h"
 #include "tool.h"
 
 #include <aios/trainer.h>
 
 #include <math.h>
 #include <string.h>
-
-static void on_event(void *user, const char *name, const char *json)
-{
-    if (strcmp(name, "data") == 0) progress_event(user, name, json);
-}
-
-static void around_log(void *user, int after)
-{
-    if (after)
-        progress_show(user);
-    else
-        progress_hide(user);
-}
 
 static json_t *number_or_null(double value)
 {
@@ -42,8 +28,7 @@ int run_eval(struct tool *tool)
 {
     struct progress progress;
     aios_evaluation e = {.struct_size = sizeof e};
-    progress_init(&progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
-    tool_listen(tool, on_event, around_log, &progress);
+    progress_follow_data(&progress, tool);
     aios_status status = aios_evaluate(tool->context, tool->options, &e);
     progress_hide(&progress);
     if (status != AIOS_OK) {

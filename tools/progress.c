@@ -2,6 +2,7 @@
 
 #include "output.h"
 #include "system.h"
+#include "tool.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -207,4 +208,25 @@ void progress_event(struct progress *p, const char *name, const char *json)
         progress_show(p);
     }
     json_decref(e);
+}
+
+/* ---- data alone -------------------------------------------------------------------------------------------------- */
+
+static void on_data_event(void *user, const char *name, const char *json)
+{
+    if (strcmp(name, "data") == 0) progress_event(user, name, json);
+}
+
+static void around_log(void *user, int after)
+{
+    if (after)
+        progress_show(user);
+    else
+        progress_hide(user);
+}
+
+void progress_follow_data(struct progress *p, struct tool *tool)
+{
+    progress_init(p, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
+    tool_listen(tool, on_data_event, around_log, p);
 }

@@ -24,4 +24,8 @@ void progress_event(struct progress *progress, const char *name, const char *jso
 void progress_hide(struct progress *progress);
 void progress_show(struct progress *progress);
 
+/* For a command that shows a bar while a text is fetched and tokenized, where a person looks on, and nothing else of its events. */
+struct tool;
+void progress_follow_data(struct progress *progress, struct tool *tool);
+
 #endif

@@ -116,6 +116,18 @@ static void archives_in_a_folder_are_files_of_it(void **state)
     check_reads("corpus", "1|2|3|4|");
 }
 
+/* Whatever the host's locale: one that is lost takes the format with it. */
+static void names_of_any_language_tell_the_format(void **state)
+{
+    (void)state;
+    packing p = {0};
+    zip_add(&p, "l\xc3\xafnes.jsonl", ZIP_DEFLATED | ZIP_UTF8, LINES, sizeof LINES - 1);
+    zip_add(&p, "r\xf6ws.csv", ZIP_STORED, ROWS, sizeof ROWS - 1); /* of an old program, in Latin 1 */
+    zip_end(&p);
+    packing_write(&p, path_of("a.zip"));
+    check_reads("a.zip", "two|three|four|");
+}
+
 static void what_is_no_file_or_hidden_is_left_out(void **state)
 {
     (void)state;
@@ -365,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(files_in_an_archive_are_read_in_its_order),
         TEST(archives_in_a_folder_are_files_of_it),
+        TEST(names_of_any_language_tell_the_format),
         TEST(what_is_no_file_or_hidden_is_left_out),
         TEST(tars_behind_each_other_are_read_to_the_last),
         TEST(a_dataset_of_an_archive_is_the_one_of_its_files),

@@ -31,6 +31,7 @@ enum {
     REDIRECTS,     /* to another path, as the hub does for big files */
     LOOPS,         /* redirects for ever */
     PRIVATE,       /* 401 */
+    ASKS_TO_WAIT,  /* the first time 429 with Retry-After: 1 */
     ASKS_FOR_HOURS /* 429 with Retry-After: 7200 */
 };
 
@@ -123,6 +124,10 @@ static void answer_file(shop *s, const http_request *request, const served_file 
     case ENDS_EARLY: give(request, f, from, HTTP_NO_LENGTH, third); return;
     case BUSY_FOR_EVER: http_answer(request, 503, "", "down for\x1b[2J maintenance"); return;
     case ASKS_FOR_HOURS: http_answer(request, 429, "Retry-After: 7200\r\n", ""); return;
+    case ASKS_TO_WAIT:
+        if (number > 0) break;
+        http_answer(request, 429, "retry-after: 1\r\n", "");
+        return;
     case PRIVATE: http_answer(request, 401, "", "Invalid credentials"); return;
     case SLAMS:
         if (number < 2) return;
@@ -511,6 +516,16 @@ static void a_download_gets_over_what_passes(void **state)
     }
 }
 
+static void a_server_says_how_long_to_wait(void **state)
+{
+    (void)state;
+    double start = os_now();
+    store.fault = ASKS_TO_WAIT;
+    check_big();
+    assert_true(os_now() - start >= 1);
+    assert_int_equal(store.downloads, 2);
+}
+
 static void what_does_not_pass_is_an_error_and_leaves_nothing_whole(void **state)
 {
     (void)state;
@@ -705,6 +720,7 @@ int main(void)
         TEST(what_was_fetched_is_in_the_hubs_layout),
         TEST(a_dataset_reads_it),
         TEST(a_download_gets_over_what_passes),
+        TEST(a_server_says_how_long_to_wait),
         TEST(what_does_not_pass_is_an_error_and_leaves_nothing_whole),
         TEST(a_download_that_was_stopped_goes_on_later),
         TEST(a_token_goes_to_the_hub),

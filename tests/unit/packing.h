@@ -100,7 +100,7 @@ static inline void zip_u32(unsigned char *to, size_t value)
     zip_u16(to + 2, (unsigned)(value >> 16 & 0xffff));
 }
 
-enum { ZIP_STORED = 0, ZIP_DEFLATED = 8, ZIP_ENCRYPTED = 0x100 /* flag it so */, ZIP_WRONG_CRC = 0x200 };
+enum { ZIP_STORED = 0, ZIP_DEFLATED = 8, ZIP_ENCRYPTED = 0x100 /* flag it so */, ZIP_WRONG_CRC = 0x200, ZIP_UTF8 = 0x400 };
 
 static inline void zip_add(packing *p, const char *name, int how, const void *text, size_t size)
 {
@@ -122,7 +122,7 @@ static inline void zip_add(packing *p, const char *name, int how, const void *te
     } else if (size) {
         memcpy(packed, text, size);
     }
-    zip_u16(local + 6, how & ZIP_ENCRYPTED ? 1 : 0);
+    zip_u16(local + 6, (how & ZIP_ENCRYPTED ? 1u : 0u) | (how & ZIP_UTF8 ? 0x800u : 0u));
     zip_u16(local + 8, (unsigned)method);
     zip_u32(local + 14, (size_t)crc32(0, text, (uInt)size) ^ (how & ZIP_WRONG_CRC ? 1 : 0));
     zip_u32(local + 18, packed_size);
