@@ -33,6 +33,7 @@ struct aios_stream {
     aios_device *device;
     void *handle;
     call_proxy *held; /* while it is recorded */
+    void *landing;    /* of stream_fetch; NULL before the first */
 };
 
 struct aios_event {
@@ -76,6 +77,10 @@ aios_status fallback_attention_forward(aios_stream *stream, const aios_attention
 aios_status fallback_attention_backward(aios_stream *stream, const aios_attention *attention);
 extern const uint32_t dtype_size[AIOS_DTYPE_COUNT];
 extern const char *const dtype_name[AIOS_DTYPE_COUNT];
+
+/* Brings size bytes of the device's memory to `to`, behind what the stream holds, and waits for them.  `to` may be freed whatever comes
+ * back: a driver that hangs and goes on later writes to memory of the device's own (host_alloc) instead. */
+aios_status stream_fetch(aios_stream *stream, void *to, const void *from, uint64_t size);
 
 /* ---- between devices --------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,9 @@
 #include "device.h"
 
+#include <string.h>
+
+#define LANDING_BYTES ((uint64_t)1 << 20)
+
 /* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 aios_status aios_stream_create(aios_device *device, aios_stream **stream)
@@ -29,6 +33,7 @@ void aios_stream_destroy(aios_stream *stream)
     if (aios_stream_synchronize(stream) != AIOS_OK && !failed)
         aios_log(device->context, AIOS_LOG_ERROR, "%s: a stream failed as it was destroyed: %s", device->spec, aios_error_message());
     device_release(device, &(driver_call){.kind = CALL_destroy_stream, CALL_ON(stream)});
+    aios_device_host_free(device, stream->landing);
     aios_memory_free(device->context, stream);
     aios_device_close(device);
 }
@@ -147,6 +152,24 @@ aios_status aios_stream_copy(aios_stream *stream, void *to, const void *from, ui
     CHECK_HANDLE("aios_stream_copy", from);
     driver_call call = {.kind = CALL_copy, CALL_ON(stream), .to = to, .from = from, .size = size, .number = kind};
     return device_call(device, &call, "copying %llu bytes %s", (unsigned long long)size, kinds[kind]);
+}
+
+aios_status stream_fetch(aios_stream *stream, void *to, const void *from, uint64_t size)
+{
+    aios_device *device = stream->device;
+    if (device->deadline == 0) {
+        TRY_QUIET(aios_stream_copy(stream, to, from, size, AIOS_COPY_DEVICE_TO_HOST));
+        return aios_stream_synchronize(stream);
+    }
+    if (!stream->landing) TRY_QUIET(aios_device_host_alloc(device, LANDING_BYTES, &stream->landing));
+    for (uint64_t done = 0; done < size;) {
+        uint64_t part = size - done < LANDING_BYTES ? size - done : LANDING_BYTES;
+        TRY_QUIET(aios_stream_copy(stream, stream->landing, (const char *)from + done, part, AIOS_COPY_DEVICE_TO_HOST));
+        TRY_QUIET(aios_stream_synchronize(stream));
+        memcpy((char *)to + done, stream->landing, part);
+        done += part;
+    }
+    return AIOS_OK;
 }
 
 aios_status aios_stream_fill(aios_stream *stream, void *to, uint32_t pattern, uint64_t size)

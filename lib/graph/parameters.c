@@ -3,6 +3,7 @@
 #include "base/os.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "gpu/device.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -360,8 +361,8 @@ aios_status aios_parameters_read(aios_parameters *p, const char *name, int32_t k
     const struct parameter *x;
     if (!to) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_read: to is NULL");
     TRY_QUIET(locate(p, name, kind, count, &at, &x));
-    TRY(aios_stream_copy(p->stream, to, at, count * 4, AIOS_COPY_DEVICE_TO_HOST), "reading %s", name);
-    return aios_stream_synchronize(p->stream);
+    TRY(stream_fetch(p->stream, to, at, count * 4), "reading %s", name);
+    return AIOS_OK;
 }
 
 aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t kind, const float *from, uint64_t count)

@@ -233,8 +233,7 @@ static aios_status read_rows(aios_plan *plan, const struct plan_output *output, 
         TRY_QUIET(launch_cast_to_f32(plan->stream, plan->storage, 0, plan->readout, from, (int32_t)count));
         from = (char *)plan->readout;
     }
-    TRY_QUIET(aios_stream_copy(plan->stream, to, from, count * 4, AIOS_COPY_DEVICE_TO_HOST));
-    return aios_stream_synchronize(plan->stream);
+    return stream_fetch(plan->stream, to, from, count * 4);
 }
 
 aios_status aios_plan_read(aios_plan *plan, const char *name, void *to, uint64_t size)
@@ -266,8 +265,7 @@ aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t rese
 {
     float values[LOSS_COUNT];
     if (!plan || !sums) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_losses: plan and sums must not be NULL");
-    TRY_QUIET(aios_stream_copy(plan->stream, values, plan->losses, sizeof values, AIOS_COPY_DEVICE_TO_HOST));
-    TRY(aios_stream_synchronize(plan->stream), "reading the loss");
+    TRY(stream_fetch(plan->stream, values, plan->losses, sizeof values), "reading the loss");
     if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
     *sums = (aios_loss_sums){sizeof *sums, 0, (double)values[LOSS_SUM], (double)values[LOSS_ROWS], (double)values[LOSS_HITS]};
     return AIOS_OK;

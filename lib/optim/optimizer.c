@@ -1,6 +1,7 @@
 /* The optimizer: a few launches over the flat buffers of an aios_parameters; its scalars live on the device (step.h). */
 #include "optimizer.h"
 
+#include "gpu/device.h"
 #include "graph/parameters.h"
 #include "kernels/kernels.h"
 #include "kernels/step.h"
@@ -200,8 +201,7 @@ aios_status optimizer_sum_squares(aios_optimizer *o, uint64_t first, uint64_t co
     float *partial = aios_memory_array(p->context, (size_t)o->parts, sizeof *partial);
     if (!partial) return AIOS_OUT_OF_MEMORY;
     ATTEMPT_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient + first, (int32_t)(count / BLOCK), o->parts));
-    ATTEMPT_QUIET(aios_stream_copy(p->stream, partial, o->partial, (uint64_t)o->parts * sizeof *partial, AIOS_COPY_DEVICE_TO_HOST));
-    ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+    ATTEMPT_QUIET(stream_fetch(p->stream, partial, o->partial, (uint64_t)o->parts * sizeof *partial));
     for (int32_t i = 0; i < o->parts; i++) *squares += (double)partial[i];
 done:
     aios_memory_free(p->context, partial);
@@ -226,8 +226,7 @@ aios_status aios_optimizer_read_state(aios_optimizer *o, float *to, uint32_t cou
 {
     if (!o || !to || count != STATE_SIZE)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_read_state: %u numbers asked, there are %d", count, STATE_SIZE);
-    TRY_QUIET(aios_stream_copy(o->parameters->stream, to, o->state, STATE_SIZE * sizeof *to, AIOS_COPY_DEVICE_TO_HOST));
-    return aios_stream_synchronize(o->parameters->stream);
+    return stream_fetch(o->parameters->stream, to, o->state, STATE_SIZE * sizeof *to);
 }
 
 aios_status aios_optimizer_write_state(aios_optimizer *o, const float *from, uint32_t count)

@@ -61,6 +61,28 @@ static void a_newer_structure_with_unknown_fields_is_refused(void **state)
     assert_int_equal(aios_context_create(&given.options, &context), AIOS_ABI_MISMATCH);
 }
 
+static void a_deadline_for_devices_is_a_number_of_seconds(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"soon", "3 s", "-1", "nan"};
+    aios_context *context;
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        assert_int_equal(setenv("AIOS_DEVICE_DEADLINE", wrong[i], 1), 0);
+        assert_int_equal(aios_context_create(NULL, &context), AIOS_INVALID_ARGUMENT);
+        assert_non_null(strstr(aios_error_message(), wrong[i]));
+    }
+    assert_int_equal(setenv("AIOS_DEVICE_DEADLINE", "2.5", 1), 0);
+    assert_int_equal(aios_context_create(NULL, &context), AIOS_OK);
+    assert_true(aios_context_device_deadline(context) == 2.5);
+    aios_context_destroy(context);
+    aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT; /* the program knows better than its environment */
+    options.device_deadline = -1;
+    assert_int_equal(aios_context_create(&options, &context), AIOS_OK);
+    assert_true(aios_context_device_deadline(context) == 0);
+    aios_context_destroy(context);
+    assert_int_equal(unsetenv("AIOS_DEVICE_DEADLINE"), 0);
+}
+
 static void replacing_a_file_leaves_old_or_new_and_nothing_beside(void **state)
 {
     (void)state;
@@ -197,6 +219,7 @@ int main(void)
         cmocka_unit_test(more_frames_and_longer_texts_than_fit_are_cut),
         cmocka_unit_test(every_status_has_a_name),
         cmocka_unit_test(a_newer_structure_with_unknown_fields_is_refused),
+        cmocka_unit_test(a_deadline_for_devices_is_a_number_of_seconds),
         cmocka_unit_test(replacing_a_file_leaves_old_or_new_and_nothing_beside),
         cmocka_unit_test(sizes_that_wrap_are_told),
         cmocka_unit_test(philox_gives_the_published_numbers),
