@@ -55,7 +55,13 @@ static const char train_examples[] = "Train a small model on a text of your own,
 
 static const char train_notes[] =
     "Ctrl-C (or a termination signal) ends the run after its step and saves a checkpoint; a second one does so\n"
-    "after the micro-batch; a third one ends at once and saves nothing.\n";
+    "after the micro-batch; a third one ends at once and saves nothing.\n"
+    "Several devices: those of one vendor compute one gradient together (--strategy ddp), those of several\n"
+    "train on chunks of their own and are merged (--strategy parallel-independent); there Ctrl-C ends the run\n"
+    "after each device's chunk.\n"
+    "Also accepted: --ddp and --parallel-independent (the strategy), --gpu-ids (--devices), --cuda-ids 0,1\n"
+    "(cuda:0,cuda:1), --world-size (checked), --linear-dataset (--no-shuffle), --brain-name NAME with\n"
+    "--bundle-dir FOLDER (--save-dir FOLDER/NAME; without FOLDER artifacts/brains/actv1).\n";
 
 static const char eval_examples[] = "How well does a checkpoint predict a text that it has not seen?\n"
                                     "  aios eval --model runs/notes/checkpoints/step-00002000 --dataset-file other.txt\n"
@@ -115,6 +121,16 @@ static const char chunks_examples[] = "How far is a run, and who works on what?\
 static const char chunks_notes[] =
     "STATE is a run's folder, or its chunk_tracker.sqlite or chunk_tracker_state.json.  Nothing is changed.\n";
 
+static const struct flag merge_flags[] = {
+    {"output", "FOLDER", "", "where the merged model is to be (also -o)"},
+    {"weights", "X,…", "", "a number for each checkpoint; without: by the tokens that each was trained on"},
+};
+
+static const char merge_examples[] = "One model out of two runs from the same beginning, by their tokens:\n"
+                                     "  aios merge runs/a/checkpoints/step-00001000 runs/b/checkpoints/step-00001000 -o merged\n"
+                                     "Three parts of the first, one of the second:\n"
+                                     "  aios merge --weights 3,1 a b --output merged\n";
+
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
@@ -127,6 +143,8 @@ const struct command commands[] = {
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
      COUNT_OF(resolve_flags), resolve_examples, resolve_notes, run_resolve},
     {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
+    {"merge", "make one model of several checkpoints", "FOLDER…", TOOL_ARGUMENTS_MOST, 0, 0, merge_flags, COUNT_OF(merge_flags),
+     merge_examples, NULL, run_merge},
     {"chunks", "tell how far a dataset is trained", "STATE", 1, 0, 0, NULL, 0, chunks_examples, chunks_notes, run_chunks},
     {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},

@@ -99,14 +99,16 @@ static int unknown_flag(const struct tool *tool, const struct given *flag)
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-/* Takes "--name" or "--name=value" apart, or "-h".  0 where it is no flag. */
+/* Takes "--name" or "--name=value" apart, or "-h" and "-o".  0 where it is no flag. */
 static int split(const char *text, struct given *flag)
 {
+    static const char *const letters[][2] = {{"-h", "help"}, {"-o", "output"}};
     *flag = (struct given){text, "", NULL};
-    if (strcmp(text, "-h") == 0) {
-        memcpy(flag->name, "help", sizeof "help");
-        return 1;
-    }
+    for (size_t i = 0; i < COUNT_OF(letters); i++)
+        if (strcmp(text, letters[i][0]) == 0) {
+            (void)snprintf(flag->name, sizeof flag->name, "%s", letters[i][1]);
+            return 1;
+        }
     if (text[0] != '-' || text[1] == 0) return 0;
     const char *name = text + (text[1] == '-' ? 2 : 1);
     size_t length = strcspn(name, "=");
@@ -184,6 +186,115 @@ static int read_option(struct tool *tool, const aios_option_info *info, const st
     return apply ? set_option(tool, flag->name, value) : TOOL_DONE;
 }
 
+/* ---- an earlier program's flags ------------------------------------------------------------------------------------ */
+
+/* "0,1" as "cuda:0,cuda:1". */
+static int set_cuda_ids(struct tool *tool, const char *ids)
+{
+    char devices[1024];
+    size_t used = 0;
+    if (!*ids || strspn(ids, "0123456789, ") != strlen(ids))
+        return tool_fail(TOOL_USAGE, "--cuda-ids is \"%s\": numbers of CUDA devices with commas are wanted, as in 0,1", ids);
+    for (const char *at = ids; *at && used < sizeof devices;) {
+        int length = (int)strspn(at, "0123456789");
+        if (length) used += (size_t)snprintf(devices + used, sizeof devices - used, "%scuda:%.*s", used ? "," : "", length, at);
+        at += length;
+        at += strspn(at, ", ");
+    }
+    return set_option(tool, "devices", devices);
+}
+
+static int set_linear(struct tool *tool, const char *value)
+{
+    static const char *const offs[] = {"off", "false", "no", "0"};
+    for (size_t i = 0; i < COUNT_OF(offs); i++)
+        if (strcasecmp(value, offs[i]) == 0) return set_option(tool, "shuffle", "on");
+    if (is_switch_text(value)) return set_option(tool, "shuffle", "off");
+    return tool_fail(TOOL_USAGE, "--linear-dataset is \"%s\": it must be on or off", value);
+}
+
+static int keep_brain_name(struct tool *tool, const char *value)
+{
+    tool->brain_name = value;
+    return TOOL_DONE;
+}
+
+static int keep_bundle_dir(struct tool *tool, const char *value)
+{
+    tool->bundle_dir = value;
+    return TOOL_DONE;
+}
+
+static int keep_world_size(struct tool *tool, const char *value)
+{
+    tool->world_size = value;
+    return TOOL_DONE;
+}
+
+/* Flags of the train command that the options have under another name or not as such.  value NULL: it has none, and stands for `as`. */
+static const struct spelling {
+    const char *name, *value, *option, *as;
+    int (*set)(struct tool *tool, const char *value);
+} spellings[] = {
+    {"ddp", NULL, "strategy", "ddp", NULL},
+    {"parallel-independent", NULL, "strategy", "parallel-independent", NULL},
+    {"gpu-ids", "DEVICE,…", "devices", NULL, NULL},
+    {"cuda-ids", "N,…", NULL, NULL, set_cuda_ids},
+    {"linear-dataset", "on|off", NULL, NULL, set_linear},
+    {"brain-name", "NAME", NULL, NULL, keep_brain_name},
+    {"bundle-dir", "FOLDER", NULL, NULL, keep_bundle_dir},
+    {"world-size", "N", NULL, NULL, keep_world_size},
+};
+
+static const struct spelling *find_spelling(const struct tool *tool, const char *name)
+{
+    for (size_t i = 0; tool->command->scope == AIOS_SCOPE_TRAIN && i < COUNT_OF(spellings); i++)
+        if (strcmp(spellings[i].name, name) == 0) return &spellings[i];
+    return NULL;
+}
+
+static int read_spelling(struct tool *tool, const struct spelling *spelling, const struct given *flag, int apply, int count,
+                         char **arguments, int *at)
+{
+    const char *value = spelling->as;
+    if (!spelling->value && flag->value) return tool_fail(TOOL_USAGE, "--%s takes no value", flag->name);
+    if (spelling->value) {
+        int failed = take_value(flag, spelling->value, count, arguments, at, &value);
+        if (failed) return failed;
+    }
+    if (!apply) return TOOL_DONE;
+    return spelling->set ? spelling->set(tool, value) : set_option(tool, spelling->option, value);
+}
+
+/* What needs all flags: the folder of a brain, and that as many devices are named as there are to be. */
+static int finish_spellings(struct tool *tool)
+{
+    char folder[4096];
+    const char *devices;
+    if (tool->bundle_dir && !tool->brain_name)
+        return tool_fail(TOOL_USAGE, "--bundle-dir needs --brain-name: the run's folder is one in it");
+    if (tool->brain_name && aios_options_is_set(tool->options, "save-dir"))
+        return tool_fail(TOOL_USAGE, "--brain-name and --save-dir both name the run's folder: leave one out");
+    if (tool->brain_name) {
+        if (!*tool->brain_name || strchr(tool->brain_name, '/') || tool->brain_name[0] == '.')
+            return tool_fail(TOOL_USAGE, "--brain-name is \"%s\": it must be a folder's name", tool->brain_name);
+        if (snprintf(folder, sizeof folder, "%s/%s", tool->bundle_dir ? tool->bundle_dir : "artifacts/brains/actv1", tool->brain_name) >=
+            (int)sizeof folder)
+            return tool_fail(TOOL_USAGE, "--bundle-dir is too long");
+        int failed = set_option(tool, "save-dir", folder);
+        if (failed) return failed;
+    }
+    if (!tool->world_size) return TOOL_DONE;
+    if (aios_options_get_string(tool->options, "devices", &devices) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
+    int named = 1;
+    for (const char *c = devices; *c; c++) named += *c == ',';
+    if (atoi(tool->world_size) == named) return TOOL_DONE;
+    return tool_fail(TOOL_USAGE, "--world-size is %s, and %d device%s named: name each one (--cuda-ids, --gpu-ids, --devices)",
+                     tool->world_size, named, named == 1 ? " is" : "s are");
+}
+
+/* ---- flags --------------------------------------------------------------------------------------------------------- */
+
 static int read_flag(struct tool *tool, const struct given *flag, int apply, int count, char **arguments, int *at)
 {
     const struct command *command = tool->command;
@@ -198,6 +309,8 @@ static int read_flag(struct tool *tool, const struct given *flag, int apply, int
         tool->own |= 1u << index;
         return what ? take_value(flag, what, count, arguments, at, &tool->values[index]) : TOOL_DONE;
     }
+    const struct spelling *spelling = find_spelling(tool, flag->name);
+    if (spelling) return read_spelling(tool, spelling, flag, apply, count, arguments, at);
     if (option_find(flag->name, &info) && info.scopes & command->scope) return read_option(tool, &info, flag, apply, count, arguments, at);
     if (strncmp(flag->name, "no-", 3) == 0 && option_find(flag->name + 3, &info) && info.scopes & command->scope) {
         if (info.type != AIOS_OPTION_BOOL) return tool_fail(TOOL_USAGE, "--%s: %s is no switch that can be off", flag->name, info.name);
@@ -282,5 +395,6 @@ int flags_read(struct tool *tool, int count, char **arguments)
     if (tool->command->scope && aios_options_create(tool->context, tool->command->scope, &tool->options) != AIOS_OK)
         return tool_fail_library(TOOL_ERROR);
     if (tool->config && (failed = read_config(tool))) return failed;
-    return read_command(tool, 1, count, arguments);
+    if ((failed = read_command(tool, 1, count, arguments))) return failed;
+    return tool->command->scope == AIOS_SCOPE_TRAIN ? finish_spellings(tool) : TOOL_DONE;
 }

@@ -48,6 +48,7 @@ struct tool {
     const char *values[TOOL_FLAGS_MOST]; /* of the command's own flags; NULL where not given */
     int32_t log_level;
     const char *config;
+    const char *brain_name, *bundle_dir, *world_size; /* as an earlier program spelled them (flags.c); NULL where not given */
     const char *arguments[TOOL_ARGUMENTS_MOST];
     int argument_count;
     char **given; /* argv, to say how to go on */
@@ -91,6 +92,7 @@ int run_generate(struct tool *tool);
 int run_help(struct tool *tool);
 int run_hrm(struct tool *tool);
 int run_list_gpus(struct tool *tool);
+int run_merge(struct tool *tool);
 int run_options(struct tool *tool);
 int run_resolve(struct tool *tool);
 int run_train(struct tool *tool);

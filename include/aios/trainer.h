@@ -67,6 +67,29 @@ AIOS_API aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_traine
 AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer);    /* save-dir as resolved; borrowed */
 AIOS_API aios_parameters *aios_trainer_parameters(aios_trainer *trainer); /* borrowed; not while it runs */
 
+/* ---- merging checkpoints ------------------------------------------------------------------------------------------ */
+
+typedef struct aios_merge_options {
+    uint32_t struct_size;
+    uint32_t count;             /* of the folders */
+    const char *const *folders; /* checkpoints or models in Hugging Face layout, all of one architecture and size */
+    const double *weights;      /* a number from 0 up for each; NULL: by the tokens in trainer.json, all alike where one has none */
+    const char *output;         /* a folder that is not there yet */
+} aios_merge_options;
+
+#define AIOS_MERGE_OPTIONS_INIT                                                                                                            \
+    {                                                                                                                                      \
+        sizeof(aios_merge_options), 0, NULL, NULL, NULL                                                                                    \
+    }
+AIOS_API void aios_merge_options_init(aios_merge_options *options);
+
+/* Writes the weighted mean of the checkpoints' weights as a model: config, tokenizer and types are those of the first that takes part.  A
+ * checkpoint with a value that is not finite is left out, with a warning; tensors of whole numbers are the heaviest checkpoint's.  The
+ * memory of one tensor is used, and the output is there whole or not at all.  It has no optimizer: `model` of a new run names it.
+ * Errors: INVALID_ARGUMENT (other tensors, shapes or configuration, by name), NOT_FOUND, ALREADY_EXISTS, NOT_FINITE where none is left,
+ * CORRUPT, IO, OUT_OF_MEMORY. */
+AIOS_API aios_status aios_merge_checkpoints(aios_context *context, const aios_merge_options *options);
+
 /* ---- evaluation and generation of a saved model ------------------------------------------------------------------- */
 
 typedef struct aios_evaluation {

@@ -514,6 +514,13 @@ FIELD(aios_trainer_metrics, grad_norm, 56);
 FIELD(aios_trainer_metrics, tokens_per_second, 64);
 FIELD(aios_trainer_metrics, elapsed, 72);
 
+SIZE(aios_merge_options, 32);
+FIELD(aios_merge_options, struct_size, 0);
+FIELD(aios_merge_options, count, 4);
+FIELD(aios_merge_options, folders, 8);
+FIELD(aios_merge_options, weights, 16);
+FIELD(aios_merge_options, output, 24);
+
 SIZE(aios_evaluation, 48);
 FIELD(aios_evaluation, struct_size, 0);
 FIELD(aios_evaluation, reserved, 4);

@@ -9,6 +9,7 @@ import unittest
 
 SIM, AIOS = os.environ["AIOS_SIM"], os.environ["AIOS_TOOL"]
 NAMES = {"cuda": "NVIDIA", "xpu": "Intel", "hip": "AMD"}
+INTEL_DRIVER = "/usr/lib/x86_64-linux-gnu/libze_intel_gpu.so.1"
 BUILT = [backend for backend in NAMES if backend in sys.argv[1:]]  # in the order of the global ids
 
 
@@ -129,6 +130,19 @@ class OnSimulatedDevices(unittest.TestCase):
             self.assertEqual([gpu["name"][-1] for gpu in gpus], ["0", "2", "1", "3"], drivers)
             self.assertEqual([gpu["kind"] for gpu in gpus], ["discrete", "discrete", "integrated", "integrated"], drivers)
         self.assertEqual(self.trained_on("--devices", "0,1", devices="xpu:2", drivers="discrete,integrated"), ("xpu:0,xpu:1", ""))
+
+    @unittest.skipUnless("xpu" in BUILT and os.path.exists(INTEL_DRIVER), "no Intel plugin, or not Intel's driver")
+    def test_intels_own_driver_is_listed_beside_another(self):
+        """In its capture mode it lists an Arc, on which nothing can run."""
+        capture = {"NEOReadDebugKeys": "1", "SetCommandStreamReceiver": "1", "AUBDumpCaptureFileName": os.devnull, "ProductFamilyOverride": "dg2",
+                   "ForceDeviceId": "0x56a0", "HardwareInfoOverride": "8x4x16"}
+        folder = os.path.join(os.path.dirname(SIM), "..", "sim")
+        drivers = f"{os.path.abspath(folder)}/libze_sim.so,{INTEL_DRIVER}"
+        environment = {**os.environ, **capture, "AIOS_SIM": "xpu:2", "LD_LIBRARY_PATH": folder, "ZE_ENABLE_ALT_DRIVERS": drivers, "ZES_ENABLE_SYSMAN": "1"}
+        result = subprocess.run([AIOS, "list-gpus", "--json"], env=environment, encoding="utf-8", capture_output=True, timeout=120, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        gpus = [(gpu["device"], gpu["kind"], gpu["architecture"], gpu["name"].startswith("Simulated")) for gpu in json.loads(result.stdout)["gpus"]]
+        self.assertEqual(gpus, [("xpu:0", "discrete", "dg2", True), ("xpu:1", "discrete", "dg2", False), ("xpu:2", "integrated", "mtl", True)])
 
     @unittest.skipUnless("xpu" in BUILT, "no Intel plugin")
     def test_an_intel_driver_that_fails_hides_no_other(self):

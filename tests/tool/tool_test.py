@@ -23,7 +23,7 @@ import zipfile
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "data", "hrm", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "generate", "data", "hrm", "merge", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -341,6 +341,86 @@ class Resolve(ToolTest):
             self.assertIn(token, result.stderr)
         with open(os.path.join(self.folder, "devices.json"), encoding="utf-8") as kept:
             self.assertEqual(json.load(kept)["hardware"]["selected_devices"], ["cpu:1"])
+
+
+class Merge(ToolTest):
+    def train(self, name, *flags):
+        self.done("train", "--dataset-file", self.corpus(), *SMALL, "--save-dir", name, *flags)
+        return f"{name}/checkpoints/step-00000005"
+
+    def weights(self, folder):
+        with open(os.path.join(self.folder, folder, "model.safetensors"), "rb") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(size))
+            data = file.read()
+        values = {}
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                begin, end = tensor["data_offsets"]
+                values[name] = struct.unpack(f"<{(end - begin) // 4}f", data[begin:end])
+        return values
+
+    def test_the_mean_by_weights_and_a_model_that_is_usable(self):
+        a, b = self.train("a"), self.train("b", "--seed", "7")
+        self.done("merge", "--weights", "3,1", a, b, "-o", "merged")
+        x, y, merged = self.weights(a), self.weights(b), self.weights("merged")
+        self.assertEqual(list(merged), list(x))
+        for name, values in merged.items():
+            for k, value in enumerate(values):
+                self.assertAlmostEqual(value, 0.75 * x[name][k] + 0.25 * y[name][k], delta=1e-6 * max(1, abs(value)))
+        self.done("generate", "--model", "merged", "--max-tokens", "3", "--device", "cpu")
+
+    def test_of_itself_it_is_itself_byte_for_byte(self):
+        a = self.train("a")
+        self.assertEqual(json.loads(self.done("merge", "--json", a, a, a, "--output", "same"))["merged"], 3)
+        with open(os.path.join(self.folder, a, "model.safetensors"), "rb") as one, open(os.path.join(self.folder, "same/model.safetensors"), "rb") as two:
+            self.assertEqual(one.read(), two.read())
+
+    def test_what_is_not_finite_is_left_out_and_said(self):
+        a, b = self.train("a"), self.train("b", "--seed", "7")
+        path = os.path.join(self.folder, b, "model.safetensors")
+        with open(path, "r+b") as file:
+            file.seek(-4, os.SEEK_END)
+            file.write(struct.pack("<f", float("nan")))
+        result = self.run_tool("merge", a, b, "-o", "merged")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("not finite", result.stderr)
+        self.assertEqual(self.weights("merged"), self.weights(a))
+        result = self.run_tool("merge", b, "-o", "nothing")
+        self.assertEqual(result.returncode, 1)
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "nothing")))
+
+    def test_mistakes(self):
+        a, other = self.train("a"), self.train("other", "--n-embd", "16")
+        for arguments, words in [([a, other, "-o", "m"], "n_embd"), ([a], "-o FOLDER"), (["-o", "m"], "folders"), ([a, "-o", a], "is there already"),
+                                 ([a, a, "--weights", "1", "-o", "m"], "2 numbers"), ([a, a, "--weights", "1,-1", "-o", "m"], "-1"),
+                                 ([a, "missing", "-o", "m"], "missing")]:
+            result = self.run_tool("merge", *arguments)
+            self.assertIn(result.returncode, (1, 2), arguments)
+            self.assertIn(words, result.stderr)
+            self.assertFalse(os.path.exists(os.path.join(self.folder, "m")))
+
+
+class EarlierFlags(ToolTest):
+    def test_they_mean_what_they_meant(self):
+        self.environment["AIOS_CPU_DEVICES"] = "2"
+        out = self.done("train", "--dataset-file", self.corpus(), *SMALL[:-2], "--gpu-ids", "cpu:0,cpu:1", "--world-size", "2", "--parallel-independent",
+                        "--dataset-chunk-size", "20", "--linear-dataset", "on", "--brain-name", "mine", "--bundle-dir", "brains", "--json")
+        start = [json.loads(line) for line in out.splitlines() if '"run_start"' in line][0]
+        self.assertEqual((start["strategy"], start["device"]), ("parallel-independent", "cpu:0,cpu:1"))
+        with open(os.path.join(self.folder, "brains/mine/chunk_tracker_state.json"), encoding="utf-8") as file:
+            state = json.load(file)
+        self.assertEqual((state["brain_id"], state["total_steps"]), ("mine", 5))
+        with open(os.path.join(self.folder, "brains/mine/run.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["options"]["shuffle"], False)
+
+    def test_mistakes(self):
+        for flags, words in [(["--world-size", "2"], "1 device is named"), (["--cuda-ids", "a"], "as in 0,1"), (["--bundle-dir", "b"], "--brain-name"),
+                             (["--brain-name", "a/b"], "folder's name"), (["--ddp=on"], "no value"), (["--linear-dataset", "maybe"], "on or off"),
+                             (["--cuda-ids", "0"], "cuda:0")]:
+            result = self.run_tool("train", "--dataset-file", self.corpus(), *SMALL[:-2], *flags)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn(words, result.stderr)
 
 
 class Completion(ToolTest):
