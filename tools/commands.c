@@ -39,8 +39,8 @@ static const char resolve_examples[] =
 
 static const char resolve_notes[] =
     "DEVICE is cpu, gpu:N or N (an ID of aios list-gpus), cuda:N, xpu:N, hip:N, a PCI address, a UUID, a list of these with commas,\n"
-    "auto (what AIOS_CUDA_IDS says, as in 0,1; else the first GPU; else the CPU), or JSON.  A selection that makes no sense here is exit "
-    "code 2 and one sentence.\n";
+    "auto (the first GPU, else the CPU; where AIOS_CUDA_IDS is set, as in 0,1, the CUDA devices of these numbers), or JSON.\n"
+    "A selection that makes no sense here is exit code 2 and one sentence.\n";
 
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
@@ -135,7 +135,8 @@ const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
-    {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
+    {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL,
+     run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
      COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
