@@ -59,7 +59,8 @@ class Independent(unittest.TestCase):
 
     def assert_epoch(self):
         trained, dropped, events = ledger(self.run_folder)
-        self.assertEqual(events[0]["train_samples"], self.samples)
+        start = next(event for event in events if event["event"] == "run_start")
+        self.assertEqual(start["train_samples"], self.samples)
         self.assertEqual(sorted(trained.elements()), list(range(self.samples)))
         return dropped
 
@@ -89,6 +90,14 @@ class Independent(unittest.TestCase):
             self.assertFalse(line.startswith("aios-sim: ") and f"aios-sim: {BUILT[0]}:0: leak" not in line, line)
         dropped = self.assert_epoch()
         self.assertEqual([device for device, _ in dropped], [f"{BUILT[0]}:0"])
+
+    def test_a_device_with_little_memory_takes_smaller_micro_batches(self):
+        result = self.simulate("--batch-size", "32", "--n-embd", "32", "--max-seq-len", "32", devices=f"{BUILT[0]}:0,cpu:0",
+                               extra=["--memory", f"{BUILT[0]}:0=4MiB"])
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(result.stderr.count("has no memory for micro-batches of 32 samples"), 1, result.stderr)
+        self.samples = 124
+        self.assertEqual(self.assert_epoch(), [])
 
     def test_strict_ends_with_the_devices_error(self):
         result = self.simulate("--strict", faults=[f"work@{BUILT[0]}:0:100:lost"])
