@@ -99,6 +99,24 @@ class Independent(unittest.TestCase):
         self.samples = 124
         self.assertEqual(self.assert_epoch(), [])
 
+    def test_caps_are_kept_or_refused(self):
+        result = self.simulate("--max-temperature", "70")  # the CPU is among the devices
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("cpu:0 can't tell its temperature", result.stderr)
+        gpus = ",".join(f"{backend}:0" for backend in BUILT)
+        result = self.simulate("--max-temperature", "109", "--max-power", "100000", "--max-utilisation", "50", devices=gpus)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(self.assert_epoch(), [])
+        shutil.rmtree(self.run_folder)
+        # 32 samples at a time take more than a MiB of the device.
+        result = self.simulate("--batch-size", "32", "--n-embd", "32", "--max-seq-len", "32", "--max-memory", "0.002", devices=gpus)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn("has no memory for micro-batches of 32 samples", result.stderr)
+        shutil.rmtree(self.run_folder)
+        result = self.simulate("--max-memory", "0.0001", devices=gpus)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("max-memory is 0.0001 GiB", result.stderr)
+
     def test_strict_ends_with_the_devices_error(self):
         result = self.simulate("--strict", faults=[f"work@{BUILT[0]}:0:100:lost"])
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
@@ -114,7 +132,7 @@ class Independent(unittest.TestCase):
     def test_kill_9_and_resume_until_the_epoch_is_over(self):
         kills = 0
         environment = {**os.environ, "AIOS_CPU_DEVICES": "2", "AIOS_CPU_THREADS": "2"}
-        for _ in range(60):
+        for _ in range(30):
             process = subprocess.Popen(self.command("cpu:0,cpu:1", "--resume", "--checkpoint-interval", "20"), env=environment,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
