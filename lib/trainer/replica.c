@@ -34,12 +34,14 @@ aios_status replicas_open(struct replicas *all, aios_context *context, const str
 {
     const char *option = *settings->devices ? "devices" : "device", *selection = *settings->devices ? settings->devices : settings->device;
     aios_hardware *hardware;
-    *all = (struct replicas){.context = context, .settings = settings};
+    *all = (struct replicas){.context = context, .settings = settings, .independent = settings->strategy == STRATEGY_INDEPENDENT};
     all->list = aios_memory_array(context, REPLICAS_MOST, sizeof *all->list);
     if (!all->list) return AIOS_OUT_OF_MEMORY;
     if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection); /* with no look at the others */
-    TRY(setup_hardware(context, selection, settings->precision, settings->keep_cpu != 0, &hardware), "option %s", option);
+    TRY(setup_hardware(context, selection, settings->precision, settings->strategy, settings->keep_cpu != 0, &hardware), "option %s",
+        option);
     aios_status status = open_all(all, hardware);
+    if (strcmp(aios_hardware_strategy(hardware), "parallel_independent") == 0) all->independent = 1;
     aios_hardware_destroy(hardware);
     return status;
 }
@@ -126,15 +128,6 @@ static void set_shares(struct replicas *all, const int64_t *micro_batches)
     }
 }
 
-/* Devices of one vendor compute one gradient together; those of several train on their own, unless ddp was asked for. */
-static void choose_strategy(struct replicas *all)
-{
-    const char *first = aios_device_spec(all->list[0].device);
-    int mixed = 0;
-    for (int i = 1; i < all->count; i++) mixed |= strncmp(aios_device_spec(all->list[i].device), first, strcspn(first, ":") + 1) != 0;
-    all->independent = all->settings->strategy == STRATEGY_INDEPENDENT || (all->settings->strategy == STRATEGY_AUTO && mixed);
-}
-
 static aios_status choose_shares(struct replicas *all)
 {
     const struct settings *s = all->settings;
@@ -189,7 +182,6 @@ aios_status replicas_prepare(struct replicas *all, const aios_model *model, cons
     const struct settings *s = all->settings;
     all->batches = batches;
     all->sequence = sequence;
-    choose_strategy(all);
     all->step_samples = s->batch_size * s->accumulation * (all->independent ? 1 : all->count);
     TRY_QUIET(choose_shares(all));
     for (int i = 0; i < all->count; i++) {

@@ -38,6 +38,7 @@ struct vendor_device {
     vendor_status state; /* OK, ILLEGAL or LOST */
     char state_reason[256];
     int faulted;   /* a fault was injected: who then gives up may leave work behind */
+    int hangs;     /* a call of it never returns */
     char *range;   /* addresses that a program sees: never mapped */
     char *backing; /* where their bytes are */
     uint64_t range_size, cursor;

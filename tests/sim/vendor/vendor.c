@@ -252,6 +252,11 @@ int vendor_index(const vendor_device *device)
     return device->index;
 }
 
+int vendor_hangs(const vendor_device *device)
+{
+    return device->hangs;
+}
+
 double vendor_speed(const vendor_device *device)
 {
     return device->speed;
@@ -310,8 +315,11 @@ static int same_call(const char *wanted, const char *call)
     return strncmp(wanted, call, length) == 0 && (call[length] == 0 || strncmp(call + length, "_v", 2) == 0);
 }
 
-static void hang(void)
+/* A call that belongs to no device is of all of the vendor's. */
+static void hang(const char *vendor, const vendor_device *device)
 {
+    for (int i = 0; i < core.device_count; i++)
+        core.devices[i].hangs |= device ? device == &core.devices[i] : strcmp(core.devices[i].vendor, vendor) == 0;
     (void)pthread_mutex_unlock(&core.mutex);
     for (;;) (void)pause();
 }
@@ -325,7 +333,7 @@ vendor_status inject(const char *vendor, vendor_device *device, const char *call
         fault->seen++;
         if (fault->mode == FAULT_FOREVER ? fault->seen < fault->at : fault->seen != fault->at) continue;
         if (device) device->faulted = 1;
-        if (fault->mode == FAULT_HANG) hang();
+        if (fault->mode == FAULT_HANG) hang(vendor, device);
         if (fault->mode == FAULT_LOST && device) {
             fail_device(device, VENDOR_LOST, "the device was lost, as AIOS_SIM asked");
             return VENDOR_LOST;
@@ -354,11 +362,12 @@ int vendor_fault_code(void)
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
-/* A thread that hangs holds no lock; one that works may go on: what it holds then is no leak. */
+/* A thread that hangs holds no lock, and what its device holds is left to it; one that works may go on: what it holds then is no leak. */
 __attribute__((destructor)) static void report(void)
 {
     if (pthread_mutex_trylock(&core.mutex) != 0) return;
     for (int i = 0; i < core.device_count && core.running == 0; i++) {
+        if (core.devices[i].hangs) continue;
         stream_report(&core.devices[i]);
         memory_report(&core.devices[i]);
     }

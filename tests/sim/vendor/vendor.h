@@ -22,7 +22,8 @@
  *     fault=CALL=N@…                        the same with the vendor's own code N as the call's answer, where it is a failure
  *     seed=N                                of the interleaving
  *   AIOS_SIM_REPORT=FILE   where complaints are appended, a line each: wrong use as above, and at exit every stream, event, recording and
- *                          allocation that was not given back.  An injected fault is no complaint.
+ *                          allocation that was not given back.  An injected fault is no complaint, and a device that hangs keeps what it
+ * has.
  *
  * Layout.  One folder, build/…/sim, has the core, libaios-sim.so, and every stand-in, linked to it ($ORIGIN): libcuda.so.1,
  * libcublasLt.so.13, libnvidia-ml.so.1, libamdhip64.so.6, …, libze_sim.so.  aios_sim_library(NAME SOURCES…) of tests/sim/vendor makes one.
@@ -64,6 +65,7 @@ VENDOR_API vendor_device *vendor_get(const char *vendor, const char *visible, in
 VENDOR_API int vendor_index(const vendor_device *device); /* without a mask: what "cuda:1" of AIOS_SIM counts */
 VENDOR_API void vendor_memory(vendor_device *device, uint64_t *free_bytes, uint64_t *total_bytes);
 VENDOR_API double vendor_speed(const vendor_device *device);
+VENDOR_API int vendor_hangs(const vendor_device *device); /* a call of it never returned: what it still has is no leak */
 
 /* The first thing that each function of a stand-in does: injects faults.  device NULL: the call belongs to none.  Then the device's state:
  * OK, ILLEGAL or LOST.  Functions that give something back (free, destroy) give it back whatever this says. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OP_ENTRY_POINT = 15, OP_EXECUTION_MODE = 16, OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_POINTER = 32 };
+enum { OP_ENTRY_POINT = 15, OP_EXECUTION_MODE = 16, OP_CAPABILITY = 17, OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22, OP_TYPE_POINTER = 32 };
 enum { OP_TYPE_FUNCTION = 33, OP_FUNCTION = 54 };
 enum { HEADER_WORDS = 5, KERNEL_MODEL = 6, LOCAL_SIZE = 17, SUB_GROUP_SIZE = 35, CROSS_WORKGROUP = 5 };
 
@@ -53,7 +53,7 @@ static int read_instruction(struct module *m, const uint32_t *words, uint32_t le
     uint32_t code = words[0] & 0xffff, id = length > 1 ? words[1] : 0;
     if (code == OP_ENTRY_POINT) return length > 3 && add_kernel(m, words, length);
     if (code == OP_FUNCTION) id = length > 4 ? words[2] : m->bound;
-    if (code < OP_EXECUTION_MODE || (code > OP_TYPE_FUNCTION && code != OP_FUNCTION)) return 1;
+    if (code < OP_EXECUTION_MODE || code == OP_CAPABILITY || (code > OP_TYPE_FUNCTION && code != OP_FUNCTION)) return 1;
     if (id >= m->bound) return 0;
     switch (code) {
     case OP_EXECUTION_MODE:

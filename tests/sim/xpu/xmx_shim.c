@@ -13,6 +13,9 @@ typedef int8 xmx_rows;
 typedef short xmx_rows __attribute__((ext_vector_type(8)));
 #define MANGLED(name) name "Dv8_sDv8_iDv8_f"
 #endif
+typedef u32 uint8 __attribute__((ext_vector_type(8)));
+typedef u16 ushort8 __attribute__((ext_vector_type(8)));
+#define LOCAL  __attribute__((address_space(3)))
 #define ROWS   8
 #define DEPTHS 16
 
@@ -20,11 +23,13 @@ unsigned long get_local_id(u32 dimension) __asm__("_Z12get_local_idj");
 void barrier(u32 fence) __asm__("_Z7barrierj") __attribute__((convergent));
 u32 get_sub_group_id(void) __asm__("_Z16get_sub_group_idv");
 u32 get_sub_group_local_id(void) __asm__("_Z22get_sub_group_local_idv");
+uint8 block_read(const LOCAL u32 *p) __asm__("_Z27intel_sub_group_block_read8PU3AS3Kj");
+ushort8 block_read_us(const LOCAL u16 *p) __asm__("_Z30intel_sub_group_block_read_us8PU3AS3Kt");
 float8 mad_bf16(xmx_rows a, int8 b, float8 c) __asm__(MANGLED("_Z40intel_sub_group_bf16_bf16_matrix_mad_k16")) __attribute__((convergent));
 float8 mad_f16(xmx_rows a, int8 b, float8 c) __asm__(MANGLED("_Z38intel_sub_group_f16_f16_matrix_mad_k16")) __attribute__((convergent));
 
 /* PoCL takes a kernel's own arrays for local memory, and this one for all work-groups' together: it is told to run them one by one. */
-static __attribute__((address_space(3))) u32 shared[256 * ROWS];
+static LOCAL u32 shared[256 * ROWS];
 
 #define INLINE __attribute__((always_inline))
 
@@ -36,6 +41,26 @@ INLINE u32 get_sub_group_id(void)
 INLINE u32 get_sub_group_local_id(void)
 {
     return (u32)get_local_id(0) % XMX_LANES;
+}
+
+/* Number i of a lane lies behind all lanes' numbers i - 1. */
+#define BLOCK_READ(result, p)                                                                                                              \
+    do {                                                                                                                                   \
+        for (int i = 0; i < 8; i++) (result)[i] = (p)[(u32)i * XMX_LANES + get_sub_group_local_id()];                                      \
+    } while (0)
+
+INLINE uint8 block_read(const LOCAL u32 *p)
+{
+    uint8 result;
+    BLOCK_READ(result, p);
+    return result;
+}
+
+INLINE ushort8 block_read_us(const LOCAL u16 *p)
+{
+    ushort8 result;
+    BLOCK_READ(result, p);
+    return result;
 }
 
 static INLINE float as_float(u32 bits)
