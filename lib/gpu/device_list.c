@@ -174,6 +174,8 @@ aios_status device_list_missing(const aios_device_list *list, const char *text, 
     return FAIL(AIOS_NOT_FOUND, "there is no device %s; there are %s%s", text, there, masks);
 }
 
+/* ---- planning ----------------------------------------------------------------------------------------------------- */
+
 static double weight_of(const aios_device_info *info)
 {
     static const struct {
