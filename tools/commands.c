@@ -39,8 +39,8 @@ static const char resolve_examples[] =
 
 static const char resolve_notes[] =
     "DEVICE is cpu, gpu:N or N (an ID of aios list-gpus), cuda:N, xpu:N, hip:N, a PCI address, a UUID, a list of these with commas,\n"
-    "auto (what AIOS_CUDA_IDS says, as in 0,1; else the first GPU; else the CPU), or JSON.  A selection that makes no sense here is exit "
-    "code 2 and one sentence.\n";
+    "auto (the first GPU, else the CPU; where AIOS_CUDA_IDS is set, as in 0,1, the CUDA devices of these numbers), or JSON.\n"
+    "A selection that makes no sense here is exit code 2 and one sentence.\n";
 
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
