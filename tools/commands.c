@@ -121,6 +121,10 @@ static const char chunks_examples[] = "How far is a run, and who works on what?\
 static const char chunks_notes[] =
     "STATE is a run's folder, or its chunk_tracker.sqlite or chunk_tracker_state.json.  Nothing is changed.\n";
 
+static const struct flag devices_flags[] = {
+    {"weights", NULL, "", "the part of the work that each GPU would be given by its memory and make, before it is measured"},
+};
+
 static const struct flag merge_flags[] = {
     {"output", "FOLDER", "", "where the merged model is to be (also -o)"},
     {"weights", "X,…", "", "a number for each checkpoint; without: by the tokens that each was trained on"},
@@ -139,7 +143,7 @@ const struct command commands[] = {
      run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
      COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
-    {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
+    {"devices", "list every device, the CPU included", "", 0, 0, 0, devices_flags, COUNT_OF(devices_flags), NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
      COUNT_OF(resolve_flags), resolve_examples, resolve_notes, run_resolve},

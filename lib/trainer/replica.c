@@ -19,7 +19,7 @@ static aios_status open_one(struct replicas *all, const char *spec)
     *r = (struct replica){.all = all, .rank = all->count, .held = -1};
     TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
     all->count++;
-    return AIOS_OK;
+    return caps_check(r->device, all->settings);
 }
 
 static aios_status open_all(struct replicas *all, const aios_hardware *hardware)
@@ -88,6 +88,7 @@ static aios_status make_plan_of(struct replica *r, const aios_model *model)
     if (!r->parameters) ATTEMPT_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
     if (!r->optimizer) ATTEMPT_QUIET(make_optimizer(r));
     ATTEMPT_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
+    ATTEMPT_QUIET(caps_check_memory(r->device, s));
 done:
     aios_graph_destroy(graph);
     return status;
@@ -107,8 +108,11 @@ static aios_status make_plan(struct replica *r, const aios_model *model)
     aios_status status;
     TRY_QUIET(aios_device_set_current(r->device));
     r->batch = r->all->settings->batch_size;
-    while ((status = make_plan_of(r, model)) == AIOS_DEVICE_OUT_OF_MEMORY && r->parameters && r->optimizer && r->batch > 1)
+    while ((status = make_plan_of(r, model)) == AIOS_DEVICE_OUT_OF_MEMORY && r->parameters && r->optimizer && r->batch > 1) {
+        aios_plan_destroy(r->plan);
+        r->plan = NULL;
         r->batch = smaller_batch(r->batch);
+    }
     return status;
 }
 
@@ -386,6 +390,8 @@ aios_status replicas_gather_moments(struct replicas *all)
     return all->group ? run_together(all, gather_one) : AIOS_OK;
 }
 
+#define PAUSE_SECONDS 0.02 /* between looks at whether to wait on */
+
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
 /* Samples [first, first + count) of the running order, unless they are here already.  Rows without labels fill the last micro-batch. */
@@ -430,6 +436,14 @@ static aios_status run_micro_batches(struct replica *r, int (*stop)(void *user),
     return AIOS_OK;
 }
 
+/* Pauses for as long as a cap asks.  job->stop ends the pause. */
+static void keep_caps(struct replica *r, double seconds, int (*stop)(void *user), void *user)
+{
+    const struct settings *s = r->all->settings;
+    caps_begin_pause(&r->pause, s, seconds);
+    while (caps_must_wait(&r->pause, r->all->context, r->device, s) && !(stop && stop(user))) os_sleep(PAUSE_SECONDS);
+}
+
 /* Gradients of all, an optimizer for each part, weights for all. */
 static aios_status update_parts(struct replica *r)
 {
@@ -461,6 +475,7 @@ static aios_status no_labels(const struct replica *r)
 
 static aios_status step_one(struct replica *r)
 {
+    double began = os_now();
     struct replicas *all = r->all;
     const struct step_job *job = &all->job;
     aios_loss_sums sums = {.struct_size = sizeof sums};
@@ -482,6 +497,7 @@ static aios_status step_one(struct replica *r)
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
     TRY_QUIET(sum(r, &sums.loss, 1));
     if (r->rank == 0) all->outcome = (struct step_outcome){abandoned != 0, (int64_t)weight, sums.loss / weight, result};
+    keep_caps(r, os_now() - began, r->rank == 0 ? job->stop : NULL, job->user);
     return AIOS_OK;
 }
 
@@ -490,6 +506,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
 {
     aios_loss_sums sums = {.struct_size = sizeof sums};
     aios_step_result result = {.struct_size = sizeof result};
+    double began = os_now();
     int left_off;
     TRY_QUIET(read_samples(r, job->first_sample, count));
     double weight = (double)batches_count_labels(r->labels, count * r->all->sequence);
@@ -501,6 +518,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
     *outcome = (struct step_outcome){left_off, (int64_t)weight, sums.loss / weight, result};
+    keep_caps(r, os_now() - began, job->stop, job->user);
     return AIOS_OK;
 }
 

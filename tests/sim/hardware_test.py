@@ -39,6 +39,15 @@ class OnSimulatedDevices(unittest.TestCase):
             backend = spec.split(":")[0]
             self.assertRegex(line, rf"^{i} +{NAMES[backend]} +\S.* +2 GiB +{backend}$")
 
+    def test_weights_are_by_memory_and_make(self):
+        factors = {"cuda": 1.0, "hip": 0.8, "xpu": 0.5}
+        total = sum(factors[spec.split(":")[0]] for spec in self.specs)
+        weights = {entry["device"]: entry["weight"] for entry in json.loads(self.done(self.devices, "devices", "--weights", "--json"))["weights"]}
+        for spec in self.specs:
+            self.assertAlmostEqual(weights[spec], factors[spec.split(":")[0]] / total)
+        self.assertEqual(weights["cpu:0"], 0)
+        self.assertRegex(self.done(self.devices, "devices", "--weights"), r"Device +Vendor +Memory +Weight")
+
     def test_list_gpus_has_full_records(self):
         gpus = json.loads(self.done(self.devices, "list-gpus", "--json"))["gpus"]
         self.assertEqual([gpu["device"] for gpu in gpus], self.specs)
