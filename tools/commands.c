@@ -39,8 +39,8 @@ static const char resolve_examples[] =
 
 static const char resolve_notes[] =
     "DEVICE is cpu, gpu:N or N (an ID of aios list-gpus), cuda:N, xpu:N, hip:N, a PCI address, a UUID, a list of these with commas,\n"
-    "auto (what AIOS_CUDA_IDS says, as in 0,1; else the first GPU; else the CPU), or JSON.  A selection that makes no sense here is exit "
-    "code 2 and one sentence.\n";
+    "auto (the first GPU, else the CPU; where AIOS_CUDA_IDS is set, as in 0,1, the CUDA devices of these numbers), or JSON.\n"
+    "A selection that makes no sense here is exit code 2 and one sentence.\n";
 
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
@@ -121,6 +121,10 @@ static const char chunks_examples[] = "How far is a run, and who works on what?\
 static const char chunks_notes[] =
     "STATE is a run's folder, or its chunk_tracker.sqlite or chunk_tracker_state.json.  Nothing is changed.\n";
 
+static const struct flag devices_flags[] = {
+    {"weights", NULL, "", "the part of the work that each GPU would be given by its memory and make, before it is measured"},
+};
+
 static const struct flag merge_flags[] = {
     {"output", "FOLDER", "", "where the merged model is to be (also -o)"},
     {"weights", "X,…", "", "a number for each checkpoint; without: by the tokens that each was trained on"},
@@ -135,10 +139,11 @@ const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
-    {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL, run_data},
+    {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL,
+     run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
      COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
-    {"devices", "list every device, the CPU included", "", 0, 0, 0, NULL, 0, NULL, NULL, run_devices},
+    {"devices", "list every device, the CPU included", "", 0, 0, 0, devices_flags, COUNT_OF(devices_flags), NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
      COUNT_OF(resolve_flags), resolve_examples, resolve_notes, run_resolve},

@@ -55,13 +55,37 @@ json_t *report_backends(const aios_device_list *list)
     return backends;
 }
 
+/* aios devices --weights */
+static void print_weights(const struct tool *tool, const aios_device_list *list)
+{
+    struct grid grid = {0, 0, 0, NULL};
+    json_t *weights = need_memory(json_array());
+    grid_add(&grid, "Device", "Vendor", "Memory", "Weight");
+    for (uint32_t i = 0; i < aios_device_list_count(list); i++) {
+        char total[NUMBER_SIZE], weight[NUMBER_SIZE];
+        const aios_device_entry *device = aios_device_list_get(list, i);
+        double part = aios_device_list_get_weight(list, i);
+        (void)json_array_append_new(weights, json_pack("{ss sf}", "device", device->spec, "weight", part));
+        (void)snprintf(weight, sizeof weight, "%.3f", part);
+        grid_add(&grid, device->spec, device->info.vendor, show_bytes(device->info.memory_total, total), weight);
+    }
+    if (tool_json(tool))
+        print_json(json_pack("{so}", "weights", json_incref(weights)), stdout);
+    else
+        grid_print(&grid, stdout);
+    json_decref(weights);
+    grid_free(&grid);
+}
+
 int run_devices(struct tool *tool)
 {
     aios_device_list *list;
     struct grid grid = {0, 0, 0, NULL};
     if (aios_device_list_create(tool->context, &list) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     uint32_t count = aios_device_list_count(list);
-    if (tool_json(tool)) {
+    if (tool->own) {
+        print_weights(tool, list);
+    } else if (tool_json(tool)) {
         print_json(json_pack("{so so}", "devices", report_devices(list, REPORT_GPUS | REPORT_CPUS), "backends", report_backends(list)),
                    stdout);
     } else {

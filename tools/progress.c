@@ -193,8 +193,6 @@ void progress_event(struct progress *p, const char *name, const char *json)
             on_start(p, e);
         else if (strcmp(name, "eval") == 0)
             on_eval(p, e);
-        else if (strcmp(name, "warning") == 0)
-            (void)fprintf(p->to, "warning: %s\n", text_of(e, "message"));
         else if (strcmp(name, "checkpoint_save") == 0)
             (void)fprintf(p->to, "step %lld  checkpoint saved in %.1f s: %s\n", (long long)count_of(e, "step"), number_of(e, "seconds"),
                           text_of(e, "path"));

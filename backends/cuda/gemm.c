@@ -66,7 +66,7 @@ struct shape {
     int32_t m, n, k, batch;
     int32_t type_ab, type_c, transpose_a, transpose_b, epilogue;
     uint32_t alignment[4]; /* of b, a, c and what it adds to */
-    int32_t reserved;
+    int32_t workspace;     /* bytes of scratch memory that the algorithm may use */
 };
 
 struct product {
@@ -81,6 +81,7 @@ struct product {
 struct scratch {
     struct scratch *next;
     void *stream, *memory;
+    size_t size;
 };
 
 struct cuda_gemm {
@@ -127,23 +128,26 @@ aios_status cuda_gemm_create(struct cuda_gemm **gemm)
 
 /* ---- scratch memory ---------------------------------------------------------------------------------------------- */
 
-static aios_status make_scratch(cuda_device *device, void **memory)
+/* A device without room for scratch memory has algorithms that need none. */
+static aios_status make_scratch(cuda_device *device, struct scratch *scratch)
 {
-    uint64_t left = 0, total = 0;
-    aios_status status = stream_alloc(device, WORKSPACE, memory);
-    if (status != AIOS_DEVICE_OUT_OF_MEMORY || stream_get_memory_info(device, &left, &total) != AIOS_OK) return status;
-    return plugin_fail(status, 0, "cuBLASLt asks %zu bytes of scratch memory for a stream; %llu of %llu are free", WORKSPACE,
-                       (unsigned long long)left, (unsigned long long)total);
+    scratch->size = WORKSPACE;
+    aios_status status = stream_alloc(device, scratch->size, &scratch->memory);
+    if (status != AIOS_DEVICE_OUT_OF_MEMORY) return status;
+    plugin_log(AIOS_LOG_INFO, "no %zu bytes of scratch memory for cuBLASLt are free: products go without", scratch->size);
+    scratch->memory = NULL;
+    scratch->size = 0;
+    return AIOS_OK;
 }
 
-static aios_status find_scratch(cuda_device *device, void *stream, void **memory)
+static aios_status find_scratch(cuda_device *device, void *stream, const struct scratch **found)
 {
     struct scratch *scratch = device->gemm->scratches;
     while (scratch && scratch->stream != stream) scratch = scratch->next;
     if (!scratch) {
         scratch = plugin_alloc(sizeof *scratch);
         if (!scratch) return AIOS_OUT_OF_MEMORY;
-        aios_status status = make_scratch(device, &scratch->memory);
+        aios_status status = make_scratch(device, scratch);
         if (status != AIOS_OK) {
             plugin_free(scratch);
             return status;
@@ -152,7 +156,7 @@ static aios_status find_scratch(cuda_device *device, void *stream, void **memory
         scratch->next = device->gemm->scratches;
         device->gemm->scratches = scratch;
     }
-    *memory = scratch->memory;
+    *found = scratch;
     return AIOS_OK;
 }
 
@@ -168,7 +172,7 @@ void cuda_gemm_forget_stream(cuda_device *device, void *stream)
     }
     (void)pthread_mutex_unlock(&device->gemm->mutex);
     if (!gone) return;
-    stream_free(device, gone->memory);
+    if (gone->memory) stream_free(device, gone->memory);
     plugin_free(gone);
 }
 
@@ -180,7 +184,7 @@ static uint32_t alignment_of(const void *pointer)
     return low == 0 || low > 256 ? 256 : (uint32_t)low;
 }
 
-static struct shape shape_of(const aios_gemm *g)
+static struct shape shape_of(const aios_gemm *g, size_t workspace)
 {
     struct shape s;
     memset(&s, 0, sizeof s);
@@ -190,6 +194,7 @@ static struct shape shape_of(const aios_gemm *g)
     s.type_ab = g->type_ab, s.type_c = g->type_c;
     s.transpose_a = g->transpose_a, s.transpose_b = g->transpose_b;
     s.epilogue = g->epilogue;
+    s.workspace = (int32_t)workspace;
     s.alignment[0] = alignment_of(g->b);
     s.alignment[1] = alignment_of(g->a);
     s.alignment[2] = s.alignment[3] = alignment_of(g->c);
@@ -245,7 +250,7 @@ static aios_status set_pointers(const struct product *p, const aios_gemm *g)
 
 static aios_status search(const struct cuda_gemm *gemm, struct product *p, void *preference)
 {
-    const size_t most = WORKSPACE;
+    const size_t most = (size_t)p->shape.workspace;
     int found = 0;
     TRY_LT(cublasLtMatmulPreferenceSetAttribute, preference, PREFERENCE_WORKSPACE, &most, sizeof most);
     for (int i = 0; i < 4; i++)
@@ -275,9 +280,9 @@ static void destroy_product(struct product *p)
 }
 
 /* The choice of an algorithm takes longer than a small product, so it is kept. */
-static aios_status find_product(struct cuda_gemm *gemm, const aios_gemm *g, struct product **found)
+static aios_status find_product(struct cuda_gemm *gemm, const aios_gemm *g, size_t workspace, struct product **found)
 {
-    struct shape shape = shape_of(g);
+    struct shape shape = shape_of(g, workspace);
     struct product **bucket = &gemm->products[bucket_of(&shape)], *p = *bucket;
     while (p && memcmp(&p->shape, &shape, sizeof shape) != 0) p = p->next;
     if (!p) {
@@ -303,21 +308,21 @@ static aios_status find_product(struct cuda_gemm *gemm, const aios_gemm *g, stru
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
 /* With the mutex held. */
-static aios_status prepare(cuda_device *device, void *stream, void **memory)
+static aios_status prepare(cuda_device *device, void *stream, const struct scratch **scratch)
 {
     if (!device->gemm->handle) TRY_LT(cublasLtCreate, &device->gemm->handle);
-    return find_scratch(device, stream, memory);
+    return find_scratch(device, stream, scratch);
 }
 
 static aios_status run(cuda_device *device, void *stream, const aios_gemm *g)
 {
     struct cuda_gemm *gemm = device->gemm;
     struct product *p = NULL;
-    void *memory = NULL;
-    PLUGIN_TRY(prepare(device, stream, &memory));
-    PLUGIN_TRY(find_product(gemm, g, &p));
+    const struct scratch *scratch = NULL;
+    PLUGIN_TRY(prepare(device, stream, &scratch));
+    PLUGIN_TRY(find_product(gemm, g, scratch->size, &p));
     TRY_LT(cublasLtMatmul, gemm->handle, p->description, &g->alpha, g->b, p->b, g->a, p->a, &g->beta, g->c, p->c, g->c, p->c, &p->algorithm,
-           memory, WORKSPACE, stream);
+           scratch->memory, scratch->size, stream);
     return AIOS_OK;
 }
 
@@ -336,12 +341,12 @@ static aios_status multiply(void *device, void *stream, const aios_gemm *g)
 
 aios_status cuda_gemm_prepare(cuda_device *device, void *stream)
 {
-    void *memory = NULL;
+    const struct scratch *scratch = NULL;
     (void)pthread_once(&once, open_cublaslt);
     if (!usable) return AIOS_OK;
     PLUGIN_TRY(stream_vendor_calls.set_device(device));
     (void)pthread_mutex_lock(&device->gemm->mutex);
-    aios_status status = prepare(device, stream, &memory);
+    aios_status status = prepare(device, stream, &scratch);
     (void)pthread_mutex_unlock(&device->gemm->mutex);
     return status;
 }

@@ -126,8 +126,9 @@ AIOS_API uint64_t aios_dataset_sample(const aios_dataset *dataset, uint64_t orde
  * Errors: INVALID_ARGUMENT; OUT_OF_RANGE (a range beyond the epoch's last sample; an epoch above 2^63 / count); CORRUPT (as read). */
 AIOS_API aios_status aios_dataset_read_range(const aios_dataset *dataset, uint64_t epoch, uint64_t first, uint64_t count, int32_t *inputs,
                                              int32_t *labels);
-/* Asks the system to bring those samples into memory, and returns while it does.  What lies beyond the epoch's end is of the next epoch.
- * Advice alone: it never fails, and does nothing for what is there already.  About 256 MiB at most are asked for. */
+/* Has those samples brought into memory and checked on a thread of the dataset's own, and returns at once.  What lies beyond the epoch's
+ * end is of the next epoch.  Advice alone: it never fails, about 256 MiB at most are brought, and a wish is left out while 16 others wait.
+ */
 AIOS_API void aios_dataset_prefetch(const aios_dataset *dataset, uint64_t epoch, uint64_t first, uint64_t count);
 /* 64 hexadecimal digits over aios_dataset_identity and all that decides which sample has which number: sequence_length, split,
  * eval_fraction, and of a shuffled dataset the seed.  The same digits mean the same samples in the same order.  Borrowed. */

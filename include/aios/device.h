@@ -58,6 +58,10 @@ AIOS_API uint32_t aios_device_list_backend_count(const aios_device_list *list);
 /* Borrowed; NULL past the end. */
 AIOS_API const aios_device_entry *aios_device_list_get(const aios_device_list *list, uint32_t index);
 AIOS_API const aios_backend_entry *aios_device_list_get_backend(const aios_device_list *list, uint32_t index);
+/* For planning alone: the part of the GPUs' work that a device would be given by its memory and make, before anything was measured.  Memory
+ * counts, an AMD GPU's 0.8 and an Intel GPU's 0.5 times; all GPUs' parts sum to 1; the CPU's is 0.  Training itself balances by what
+ * devices show (option balance; chunks are claimed).  0 past the end. */
+AIOS_API double aios_device_list_get_weight(const aios_device_list *list, uint32_t index);
 
 /* ---- a device ---------------------------------------------------------------------------------------------------- */
 

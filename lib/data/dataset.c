@@ -399,20 +399,41 @@ aios_status aios_dataset_read_range(const aios_dataset *d, uint64_t epoch, uint6
     return AIOS_OK;
 }
 
-void aios_dataset_prefetch(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count)
+/* What is to be read ahead, on a thread that may outlive the dataset, but not its store. */
+typedef struct ahead {
+    aios_dataset dataset; /* without its references */
+    uint64_t first, count;
+} ahead;
+_Static_assert(sizeof(ahead) <= BACKGROUND_TASK_MOST, "a task of the background thread is too big");
+
+/* Walks the samples in pieces of neighbours, each with the token behind it, which is its last label. */
+static void walk_ahead(const ahead *a, const atomic_int *ending, uint64_t (*visit)(token_store *s, uint64_t first, uint64_t count))
 {
-    if (!d || epoch > (UINT64_MAX >> 1) / d->count || first > UINT64_MAX >> 2) return;
-    uint64_t length = (uint64_t)d->length, asked = 0, start = 0, end = 0; /* bytes; tokens start … end are not asked for yet */
-    uint64_t most = PREFETCH_MOST / d->store->trailer.token_bytes;
-    for (uint64_t i = 0; i < count && asked < PREFETCH_MOST; i++) {
-        uint64_t at = aios_dataset_sample(d, epoch * d->count + first + i) * length;
-        if (at != end || end - start >= most) {
-            asked += store_prefetch(d->store, start, end - start);
+    const aios_dataset *d = &a->dataset;
+    uint64_t length = (uint64_t)d->length, bytes = 0, start = 0, end = 0; /* tokens start … end are not visited yet */
+    for (uint64_t i = 0; i < a->count && bytes < PREFETCH_MOST && !atomic_load_explicit(ending, memory_order_relaxed); i++) {
+        uint64_t at = aios_dataset_sample(d, a->first + i) * length;
+        if (at != end || end - start >= STORE_BLOCK) {
+            if (end) bytes += visit(d->store, start, end - start + 1);
             start = at;
         }
         end = at + length;
     }
-    if (asked < PREFETCH_MOST) (void)store_prefetch(d->store, start, end - start);
+    if (end) (void)visit(d->store, start, end - start + 1);
+}
+
+/* First all that the disk is to bring, in whatever order it likes. */
+static void read_ahead(const void *task, const atomic_int *ending)
+{
+    walk_ahead(task, ending, store_prefetch);
+    walk_ahead(task, ending, store_check_ahead);
+}
+
+void aios_dataset_prefetch(const aios_dataset *d, uint64_t epoch, uint64_t first, uint64_t count)
+{
+    if (!d || epoch > (UINT64_MAX >> 1) / d->count || first > UINT64_MAX >> 2 || count == 0) return;
+    ahead task = {*d, epoch * d->count + first, count};
+    store_do_later(d->store, read_ahead, &task, sizeof task);
 }
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */

@@ -92,6 +92,7 @@ aios_status store_open(aios_context *context, const char *path, const store_wish
     if (!s) return AIOS_OUT_OF_MEMORY;
     s->references = 1;
     s->context = aios_context_retain(context);
+    os_mutex_init(&s->mutex);
     if (!(s->path = aios_memory_strdup(context, path))) status = AIOS_OUT_OF_MEMORY;
     if (status == AIOS_OK) status = os_map_open(path, &s->map);
     if (status == AIOS_OK) status = read_trailer(s);
@@ -119,6 +120,8 @@ void store_close(token_store *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1) return;
     aios_context *context = s->context;
+    background_stop(s->later);
+    os_mutex_destroy(&s->mutex);
     os_map_close(&s->map);
     aios_memory_free(context, s->checked);
     aios_memory_free(context, s->path);
@@ -141,17 +144,43 @@ aios_status store_read(token_store *s, uint64_t first, size_t count, int32_t *to
     return AIOS_OK;
 }
 
-uint64_t store_prefetch(const token_store *s, uint64_t first, uint64_t count)
+/* The bytes of tokens that are there; 0: none is. */
+static int clip(const token_store *s, uint64_t first, uint64_t count, uint64_t *start, uint64_t *end)
 {
     uint64_t tokens = s->trailer.token_count;
     if (first >= tokens || count == 0) return 0;
-    if (count > tokens - first) count = tokens - first;
-    uint64_t start = first * s->trailer.token_bytes, end = (first + count) * s->trailer.token_bytes;
-    if (!atomic_load_explicit(&s->checked[start / STORE_BLOCK], memory_order_relaxed)) start -= start % STORE_BLOCK;
-    if (!atomic_load_explicit(&s->checked[(end - 1) / STORE_BLOCK], memory_order_relaxed))
-        end += (STORE_BLOCK - end % STORE_BLOCK) % STORE_BLOCK;
+    *start = first * s->trailer.token_bytes;
+    *end = (count < tokens - first ? first + count : tokens) * s->trailer.token_bytes;
+    return 1;
+}
+
+uint64_t store_prefetch(token_store *s, uint64_t first, uint64_t count)
+{
+    uint64_t start, end;
+    if (!clip(s, first, count, &start, &end)) return 0;
+    uint64_t from = start / STORE_BLOCK, to = (end - 1) / STORE_BLOCK;
+    if (!atomic_load_explicit(&s->checked[from], memory_order_relaxed)) start = from * STORE_BLOCK;
+    if (!atomic_load_explicit(&s->checked[to], memory_order_relaxed)) end = (to + 1) * STORE_BLOCK;
     os_map_prefetch(&s->map, start, end - start);
     return end - start;
+}
+
+uint64_t store_check_ahead(token_store *s, uint64_t first, uint64_t count)
+{
+    uint64_t start, end;
+    if (!clip(s, first, count, &start, &end)) return 0;
+    for (uint64_t b = start / STORE_BLOCK; b <= (end - 1) / STORE_BLOCK; b++)
+        if (check_block(s, b) != AIOS_OK) aios_error_clear();
+    return end - start;
+}
+
+void store_do_later(token_store *s, background_run run, const void *task, size_t size)
+{
+    os_mutex_lock(&s->mutex);
+    if (!s->later && background_start(s->context, "aios-prefetch", run, &s->later) != AIOS_OK) aios_error_clear();
+    background *later = s->later;
+    os_mutex_unlock(&s->mutex);
+    if (later) (void)background_add(later, task, size);
 }
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */

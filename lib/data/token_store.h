@@ -5,6 +5,7 @@
 #ifndef AIOS_DATA_TOKEN_STORE_H
 #define AIOS_DATA_TOKEN_STORE_H
 
+#include "data/background.h"
 #include "data/reader.h"
 #include "data/tokenizer.h"
 
@@ -35,6 +36,8 @@ typedef struct token_store {
     store_trailer trailer;
     const uint32_t *table;
     atomic_uchar *checked; /* by block */
+    os_mutex mutex;        /* around what follows */
+    background *later;     /* NULL: not started */
 } token_store;
 
 /* What a store must have been made from to be used. */
@@ -58,8 +61,11 @@ aios_status store_build(aios_context *context, const char *path, const store_wis
 
 /* Copies tokens first … first+count-1, all of which are there.  Errors: CORRUPT. */
 aios_status store_read(token_store *s, uint64_t first, size_t count, int32_t *to);
-/* Has tokens first … first+count-1, of which some may not be there, read ahead, and what is read with them to check them; returns how many
- * bytes that is. */
-uint64_t store_prefetch(const token_store *s, uint64_t first, uint64_t count);
+/* Of tokens first … first+count-1, some of which may not be there: asks the system to read them, and what is read with them to check
+ * them, and returns how many bytes that is; checks what was not checked, leaving what is wrong for store_read to tell. */
+uint64_t store_prefetch(token_store *s, uint64_t first, uint64_t count);
+uint64_t store_check_ahead(token_store *s, uint64_t first, uint64_t count);
+/* Adds a task to the store's own thread, which is started for the first one and ends with the store.  A task may use the store. */
+void store_do_later(token_store *s, background_run run, const void *task, size_t size);
 
 #endif

@@ -173,3 +173,26 @@ aios_status device_list_missing(const aios_device_list *list, const char *text, 
     device_list_say_masks(masks, sizeof masks);
     return FAIL(AIOS_NOT_FOUND, "there is no device %s; there are %s%s", text, there, masks);
 }
+
+/* ---- planning ----------------------------------------------------------------------------------------------------- */
+
+static double weight_of(const aios_device_info *info)
+{
+    static const struct {
+        const char *vendor;
+        double factor;
+    } makes[] = {{"AMD", 0.8}, {"Intel", 0.5}};
+    if (info->kind == AIOS_DEVICE_CPU) return 0;
+    double weight = (double)info->memory_total;
+    for (size_t i = 0; i < COUNT_OF(makes); i++)
+        if (strcmp(info->vendor, makes[i].vendor) == 0) weight *= makes[i].factor;
+    return weight;
+}
+
+double aios_device_list_get_weight(const aios_device_list *list, uint32_t index)
+{
+    double sum = 0;
+    uint32_t count = aios_device_list_count(list);
+    for (uint32_t i = 0; i < count; i++) sum += weight_of(&aios_device_list_get(list, i)->info);
+    return index < count && sum > 0 ? weight_of(&aios_device_list_get(list, index)->info) / sum : 0;
+}

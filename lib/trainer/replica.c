@@ -19,7 +19,7 @@ static aios_status open_one(struct replicas *all, const char *spec)
     *r = (struct replica){.all = all, .rank = all->count, .held = -1};
     TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
     all->count++;
-    return AIOS_OK;
+    return caps_check(r->device, all->settings);
 }
 
 static aios_status open_all(struct replicas *all, const aios_hardware *hardware)
@@ -34,12 +34,14 @@ aios_status replicas_open(struct replicas *all, aios_context *context, const str
 {
     const char *option = *settings->devices ? "devices" : "device", *selection = *settings->devices ? settings->devices : settings->device;
     aios_hardware *hardware;
-    *all = (struct replicas){.context = context, .settings = settings};
+    *all = (struct replicas){.context = context, .settings = settings, .independent = settings->strategy == STRATEGY_INDEPENDENT};
     all->list = aios_memory_array(context, REPLICAS_MOST, sizeof *all->list);
     if (!all->list) return AIOS_OUT_OF_MEMORY;
     if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection); /* with no look at the others */
-    TRY(setup_hardware(context, selection, settings->precision, settings->keep_cpu != 0, &hardware), "option %s", option);
+    TRY(setup_hardware(context, selection, settings->precision, settings->strategy, settings->keep_cpu != 0, &hardware), "option %s",
+        option);
     aios_status status = open_all(all, hardware);
+    if (strcmp(aios_hardware_strategy(hardware), "parallel_independent") == 0) all->independent = 1;
     aios_hardware_destroy(hardware);
     return status;
 }
@@ -86,6 +88,7 @@ static aios_status make_plan_of(struct replica *r, const aios_model *model)
     if (!r->parameters) ATTEMPT_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
     if (!r->optimizer) ATTEMPT_QUIET(make_optimizer(r));
     ATTEMPT_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
+    ATTEMPT_QUIET(caps_check_memory(r->device, s));
 done:
     aios_graph_destroy(graph);
     return status;
@@ -105,8 +108,11 @@ static aios_status make_plan(struct replica *r, const aios_model *model)
     aios_status status;
     TRY_QUIET(aios_device_set_current(r->device));
     r->batch = r->all->settings->batch_size;
-    while ((status = make_plan_of(r, model)) == AIOS_DEVICE_OUT_OF_MEMORY && r->parameters && r->optimizer && r->batch > 1)
+    while ((status = make_plan_of(r, model)) == AIOS_DEVICE_OUT_OF_MEMORY && r->parameters && r->optimizer && r->batch > 1) {
+        aios_plan_destroy(r->plan);
+        r->plan = NULL;
         r->batch = smaller_batch(r->batch);
+    }
     return status;
 }
 
@@ -120,15 +126,6 @@ static void set_shares(struct replicas *all, const int64_t *micro_batches)
         r->count = micro_batches[i] * all->settings->batch_size;
         first += r->count;
     }
-}
-
-/* Devices of one vendor compute one gradient together; those of several train on their own, unless ddp was asked for. */
-static void choose_strategy(struct replicas *all)
-{
-    const char *first = aios_device_spec(all->list[0].device);
-    int mixed = 0;
-    for (int i = 1; i < all->count; i++) mixed |= strncmp(aios_device_spec(all->list[i].device), first, strcspn(first, ":") + 1) != 0;
-    all->independent = all->settings->strategy == STRATEGY_INDEPENDENT || (all->settings->strategy == STRATEGY_AUTO && mixed);
 }
 
 static aios_status choose_shares(struct replicas *all)
@@ -185,7 +182,6 @@ aios_status replicas_prepare(struct replicas *all, const aios_model *model, cons
     const struct settings *s = all->settings;
     all->batches = batches;
     all->sequence = sequence;
-    choose_strategy(all);
     all->step_samples = s->batch_size * s->accumulation * (all->independent ? 1 : all->count);
     TRY_QUIET(choose_shares(all));
     for (int i = 0; i < all->count; i++) {
@@ -394,6 +390,8 @@ aios_status replicas_gather_moments(struct replicas *all)
     return all->group ? run_together(all, gather_one) : AIOS_OK;
 }
 
+#define PAUSE_SECONDS 0.02 /* between looks at whether to wait on */
+
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
 /* Samples [first, first + count) of the running order, unless they are here already.  Rows without labels fill the last micro-batch. */
@@ -438,6 +436,14 @@ static aios_status run_micro_batches(struct replica *r, int (*stop)(void *user),
     return AIOS_OK;
 }
 
+/* Pauses for as long as a cap asks.  job->stop ends the pause. */
+static void keep_caps(struct replica *r, double seconds, int (*stop)(void *user), void *user)
+{
+    const struct settings *s = r->all->settings;
+    caps_begin_pause(&r->pause, s, seconds);
+    while (caps_must_wait(&r->pause, r->all->context, r->device, s) && !(stop && stop(user))) os_sleep(PAUSE_SECONDS);
+}
+
 /* Gradients of all, an optimizer for each part, weights for all. */
 static aios_status update_parts(struct replica *r)
 {
@@ -469,6 +475,7 @@ static aios_status no_labels(const struct replica *r)
 
 static aios_status step_one(struct replica *r)
 {
+    double began = os_now();
     struct replicas *all = r->all;
     const struct step_job *job = &all->job;
     aios_loss_sums sums = {.struct_size = sizeof sums};
@@ -490,6 +497,7 @@ static aios_status step_one(struct replica *r)
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
     TRY_QUIET(sum(r, &sums.loss, 1));
     if (r->rank == 0) all->outcome = (struct step_outcome){abandoned != 0, (int64_t)weight, sums.loss / weight, result};
+    keep_caps(r, os_now() - began, r->rank == 0 ? job->stop : NULL, job->user);
     return AIOS_OK;
 }
 
@@ -498,6 +506,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
 {
     aios_loss_sums sums = {.struct_size = sizeof sums};
     aios_step_result result = {.struct_size = sizeof result};
+    double began = os_now();
     int left_off;
     TRY_QUIET(read_samples(r, job->first_sample, count));
     double weight = (double)batches_count_labels(r->labels, count * r->all->sequence);
@@ -509,6 +518,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
     *outcome = (struct step_outcome){left_off, (int64_t)weight, sums.loss / weight, result};
+    keep_caps(r, os_now() - began, job->stop, job->user);
     return AIOS_OK;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/pool.h"
 #include "batches.h"
+#include "caps.h"
 #include "comm/comm.h"
 #include "settings.h"
 #include <aios/model.h>
@@ -34,8 +35,9 @@ struct replica {
     int64_t trained;          /* labels of all steps that are in the weights */
     double seconds;           /* that its micro-batches of the last step took */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
-    int orphan;               /* 1: its thread hangs in a driver, and may come back */
-    aios_status status;       /* of the last call, with its record */
+    struct pause pause;
+    int orphan;         /* 1: its thread hangs in a driver, and may come back */
+    aios_status status; /* of the last call, with its record */
     aios_error_record error;
 };
 

@@ -9,11 +9,13 @@ const char *setup_precision_name(int64_t precision)
     return names[precision];
 }
 
-aios_status setup_hardware(aios_context *context, const char *selection, int64_t precision, int keep_cpu, aios_hardware **hardware)
+aios_status setup_hardware(aios_context *context, const char *selection, int64_t precision, int64_t strategy, int keep_cpu,
+                           aios_hardware **hardware)
 {
+    static const char *const names[] = {[STRATEGY_AUTO] = NULL, [STRATEGY_DDP] = "ddp", [STRATEGY_INDEPENDENT] = "parallel_independent"};
     aios_hardware_options options = AIOS_HARDWARE_OPTIONS_INIT;
     options.precision = setup_precision_name(precision);
-    options.strategy = "ddp";
+    options.strategy = names[strategy];
     options.keep_cpu = keep_cpu;
     return aios_hardware_resolve(context, NULL, selection, &options, hardware);
 }
@@ -25,7 +27,7 @@ aios_status setup_device(aios_context *context, const char *spec, int64_t precis
         TRY(aios_device_open(context, spec, device), "opening device %s", spec);
         return AIOS_OK;
     }
-    TRY(setup_hardware(context, spec, precision, 0, &hardware), "choosing a device");
+    TRY(setup_hardware(context, spec, precision, STRATEGY_AUTO, 0, &hardware), "choosing a device");
     const char *chosen = aios_hardware_inference_device(hardware, 0)->spec;
     aios_status status = aios_device_open(context, chosen, device);
     if (status != AIOS_OK) status = aios_error_add_frame(status, "opening %s, which device auto chose", chosen);

@@ -8,8 +8,9 @@
 #include <aios/model.h>
 #include <aios/tokenizer.h>
 
-/* Devices that train together, selected by the rules of <aios/hardware.h>. */
-aios_status setup_hardware(aios_context *context, const char *selection, int64_t precision, int keep_cpu, aios_hardware **hardware);
+/* Devices and how they work together, by the rules of <aios/hardware.h>.  strategy: STRATEGY_…. */
+aios_status setup_hardware(aios_context *context, const char *selection, int64_t precision, int64_t strategy, int keep_cpu,
+                           aios_hardware **hardware);
 /* One device, opened; "auto" by the same rules, anything else as aios_device_open says. */
 aios_status setup_device(aios_context *context, const char *spec, int64_t precision, aios_device **device);
 /* What option `tokenizer` says; where it is empty what `folder` holds (NULL: nothing), else bytes. */

@@ -9,6 +9,7 @@ import unittest
 
 SIM, AIOS = os.environ["AIOS_SIM"], os.environ["AIOS_TOOL"]
 NAMES = {"cuda": "NVIDIA", "xpu": "Intel", "hip": "AMD"}
+MASKS = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK", "hip": "HIP_VISIBLE_DEVICES"}
 INTEL_DRIVER = "/usr/lib/x86_64-linux-gnu/libze_intel_gpu.so.1"
 BUILT = [backend for backend in NAMES if backend in sys.argv[1:]]  # in the order of the global ids
 
@@ -37,6 +38,15 @@ class OnSimulatedDevices(unittest.TestCase):
         for i, (line, spec) in enumerate(zip(lines[1:], self.specs)):
             backend = spec.split(":")[0]
             self.assertRegex(line, rf"^{i} +{NAMES[backend]} +\S.* +2 GiB +{backend}$")
+
+    def test_weights_are_by_memory_and_make(self):
+        factors = {"cuda": 1.0, "hip": 0.8, "xpu": 0.5}
+        total = sum(factors[spec.split(":")[0]] for spec in self.specs)
+        weights = {entry["device"]: entry["weight"] for entry in json.loads(self.done(self.devices, "devices", "--weights", "--json"))["weights"]}
+        for spec in self.specs:
+            self.assertAlmostEqual(weights[spec], factors[spec.split(":")[0]] / total)
+        self.assertEqual(weights["cpu:0"], 0)
+        self.assertRegex(self.done(self.devices, "devices", "--weights"), r"Device +Vendor +Memory +Weight")
 
     def test_list_gpus_has_full_records(self):
         gpus = json.loads(self.done(self.devices, "list-gpus", "--json"))["gpus"]
@@ -75,7 +85,10 @@ class OnSimulatedDevices(unittest.TestCase):
                                  "--n-layer", "1", "--n-head", "1", "--n-embd", "16", "--max-seq-len", "8", "--batch-size", "1", "--json",
                                  *arguments, XDG_CACHE_HOME=folder, **more)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-        start = next(event for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "run_start")
+        events = {event["event"]: event for event in map(json.loads, result.stdout.splitlines())}
+        start, resolved = events["run_start"], events["hardware_resolve"]
+        self.assertEqual(start["strategy"], {"auto": "single", "ddp": "ddp", "parallel_independent": "parallel-independent"}[resolved["strategy"]])
+        self.assertEqual(start["device"], ",".join(resolved["effective"]))
         return start["device"], result.stderr
 
     def test_training_reads_a_list_of_devices_as_resolve_does(self):
@@ -92,17 +105,26 @@ class OnSimulatedDevices(unittest.TestCase):
         report = json.loads(self.done(self.devices, "resolve", "--json", "auto", AIOS_CUDA_IDS="1"))
         self.assertEqual((report["requested"], report["specs"]), (["cuda:1"], ["cuda:1"]))
 
-    @unittest.skipUnless("cuda" in BUILT, "no CUDA plugin")
     def test_names_compose_with_a_visibility_mask(self):
-        hidden = json.loads(self.done("cuda:3", "list-gpus", "--json"))["gpus"]
-        shown = json.loads(self.done("cuda:3", "list-gpus", "--json", CUDA_VISIBLE_DEVICES="2,1"))["gpus"]
-        self.assertEqual([gpu["device"] for gpu in shown], ["cuda:0", "cuda:1"])
-        self.assertEqual([gpu["uuid"] for gpu in shown], [hidden[2]["uuid"], hidden[1]["uuid"]])
-        report = json.loads(self.done("cuda:3", "resolve", "--json", hidden[1]["uuid"], CUDA_VISIBLE_DEVICES="2,1"))
-        self.assertEqual(report["specs"], ["cuda:1"])
-        result = self.run_on("cuda:3", "resolve", "cuda:2", CUDA_VISIBLE_DEVICES="2,1")
-        self.assertEqual(result.returncode, 2)
-        self.assertIn('CUDA_VISIBLE_DEVICES is "2,1"', result.stderr)
+        for backend in BUILT:
+            mask, devices = {MASKS[backend]: "2,1"}, f"{backend}:3"
+            known = {gpu["uuid"] for gpu in json.loads(self.done(devices, "list-gpus", "--json"))["gpus"]}
+            hidden = [json.loads(self.done(devices, "list-gpus", "--json", **{MASKS[backend]: str(i)}))["gpus"][0]["uuid"] for i in range(3)]
+            self.assertEqual(set(hidden), known, backend)
+            shown = json.loads(self.done(devices, "list-gpus", "--json", **mask))
+            self.assertEqual(shown["visibility"], mask)
+            self.assertEqual([gpu["device"] for gpu in shown["gpus"]], [f"{backend}:0", f"{backend}:1"])
+            self.assertEqual({gpu["uuid"] for gpu in shown["gpus"]}, {hidden[1], hidden[2]}, backend)
+            report = json.loads(self.done(devices, "resolve", "--json", shown["gpus"][1]["uuid"], **mask))
+            self.assertEqual(report["specs"], [f"{backend}:1"])
+            for gone in (f"{backend}:2", hidden[0]):
+                result = self.run_on(devices, "resolve", gone, **mask)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(f'{MASKS[backend]} is "2,1"', result.stderr)
+        if "cuda" in BUILT:  # in the order of the mask
+            hidden = [gpu["uuid"] for gpu in json.loads(self.done("cuda:3", "list-gpus", "--json"))["gpus"]]
+            shown = json.loads(self.done("cuda:3", "list-gpus", "--json", CUDA_VISIBLE_DEVICES="2,1"))["gpus"]
+            self.assertEqual([gpu["uuid"] for gpu in shown], [hidden[2], hidden[1]])
 
     def test_a_missing_device_is_exit_2_and_lists_what_is_there(self):
         result = self.run_on(self.devices, "resolve", "gpu:77")

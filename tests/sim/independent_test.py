@@ -59,7 +59,8 @@ class Independent(unittest.TestCase):
 
     def assert_epoch(self):
         trained, dropped, events = ledger(self.run_folder)
-        self.assertEqual(events[0]["train_samples"], self.samples)
+        start = next(event for event in events if event["event"] == "run_start")
+        self.assertEqual(start["train_samples"], self.samples)
         self.assertEqual(sorted(trained.elements()), list(range(self.samples)))
         return dropped
 
@@ -90,6 +91,32 @@ class Independent(unittest.TestCase):
         dropped = self.assert_epoch()
         self.assertEqual([device for device, _ in dropped], [f"{BUILT[0]}:0"])
 
+    def test_a_device_with_little_memory_takes_smaller_micro_batches(self):
+        result = self.simulate("--batch-size", "32", "--n-embd", "32", "--max-seq-len", "32", devices=f"{BUILT[0]}:0,cpu:0",
+                               extra=["--memory", f"{BUILT[0]}:0=4MiB"])
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(result.stderr.count("has no memory for micro-batches of 32 samples"), 1, result.stderr)
+        self.samples = 124
+        self.assertEqual(self.assert_epoch(), [])
+
+    def test_caps_are_kept_or_refused(self):
+        result = self.simulate("--max-temperature", "70")  # the CPU is among the devices
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("cpu:0 can't tell its temperature", result.stderr)
+        gpus = ",".join(f"{backend}:0" for backend in BUILT)
+        result = self.simulate("--max-temperature", "109", "--max-power", "100000", "--max-utilisation", "50", devices=gpus)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(self.assert_epoch(), [])
+        shutil.rmtree(self.run_folder)
+        # 32 samples at a time take more than a MiB of the device.
+        result = self.simulate("--batch-size", "32", "--n-embd", "32", "--max-seq-len", "32", "--max-memory", "0.002", devices=gpus)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn("has no memory for micro-batches of 32 samples", result.stderr)
+        shutil.rmtree(self.run_folder)
+        result = self.simulate("--max-memory", "0.0001", devices=gpus)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("max-memory is 0.0001 GiB", result.stderr)
+
     def test_strict_ends_with_the_devices_error(self):
         result = self.simulate("--strict", faults=[f"work@{BUILT[0]}:0:100:lost"])
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
@@ -105,7 +132,7 @@ class Independent(unittest.TestCase):
     def test_kill_9_and_resume_until_the_epoch_is_over(self):
         kills = 0
         environment = {**os.environ, "AIOS_CPU_DEVICES": "2", "AIOS_CPU_THREADS": "2"}
-        for _ in range(60):
+        for _ in range(30):
             process = subprocess.Popen(self.command("cpu:0,cpu:1", "--resume", "--checkpoint-interval", "20"), env=environment,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:

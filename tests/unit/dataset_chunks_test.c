@@ -265,13 +265,60 @@ static void the_next_chunk_is_in_memory_before_it_is_read(void **state)
     assert_int_equal(beyond, 0);
 }
 
+static void *ask_and_read(void *user)
+{
+    const aios_dataset *d = user;
+    int32_t x[LENGTH], y[LENGTH];
+    for (uint64_t epoch = 0; epoch < 40; epoch++) { /* more wishes than there is room for */
+        aios_dataset_prefetch(d, epoch, 17 * epoch, 500);
+        assert_ok(aios_dataset_read_range(d, epoch, 17 * epoch, 1, x, y));
+    }
+    return NULL;
+}
+
+static void wishes_of_many_threads_end_with_the_dataset(void **state)
+{
+    (void)state;
+    aios_dataset *d = open_numbers(5000, folder, 1, 0.1, SEED), *other;
+    os_thread threads[THREADS];
+    for (int i = 0; i < THREADS; i++) assert_ok(os_thread_start(&threads[i], "asks", ask_and_read, d));
+    for (int i = 0; i < THREADS; i++) os_thread_join(threads[i]);
+    assert_ok(aios_dataset_open_split(d, AIOS_SPLIT_EVAL, 1, SEED, &other));
+    aios_dataset_prefetch(d, 3, 0, UINT64_MAX);
+    aios_dataset_close(d); /* the wish is about it, the tokens are the other's too */
+    aios_dataset_prefetch(other, 0, 0, 10);
+    aios_dataset_close(other);
+}
+
+/* What reading ahead finds damaged is told to who reads it, and to nobody else. */
+static void damage_is_told_by_reading_alone(void **state)
+{
+    (void)state;
+    enum { LINES = (16 << 20) / LENGTH + 16384 }; /* a cache of over 16 MiB is not checked when it is opened */
+    aios_dataset *d = open_numbers(LINES, folder, 0, 0, SEED);
+    int32_t x[LENGTH], y[LENGTH];
+    int raw = open(aios_dataset_cache_path(d), O_WRONLY);
+    assert_int_equal(pwrite(raw, "!", 1, 65536 * 3), 1);
+    (void)close(raw);
+    aios_error_clear();
+    aios_dataset_prefetch(d, 0, 0, 65536);
+    assert_ok(aios_dataset_read_range(d, 0, 0, 1, x, y));
+    assert_string_equal(aios_error_message(), "");
+    assert_fails(aios_dataset_read_range(d, 0, 3 * 65536 / 2 / LENGTH, 1, x, y), AIOS_CORRUPT, "delete it");
+    aios_dataset_close(d);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(a_range_is_the_same_samples_as_one_by_one),        TEST(a_range_beyond_the_epoch_is_refused),
-        TEST(threads_that_claim_chunks_read_every_sample_once), TEST(a_state_file_serves_no_other_order_of_samples),
+        TEST(a_range_is_the_same_samples_as_one_by_one),
+        TEST(a_range_beyond_the_epoch_is_refused),
+        TEST(threads_that_claim_chunks_read_every_sample_once),
+        TEST(a_state_file_serves_no_other_order_of_samples),
         TEST(the_next_chunk_is_in_memory_before_it_is_read),
+        TEST(wishes_of_many_threads_end_with_the_dataset),
+        TEST(damage_is_told_by_reading_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -317,7 +317,8 @@ EXPORT int cublasLtMatmul(void *handle, void *description, const void *alpha, co
     if (!is_aligned(a, choice->alignment[0]) || !is_aligned(b, choice->alignment[1]) || !is_aligned(d, choice->alignment[3]))
         return complain("an algorithm that was chosen for a better alignment");
     if (workspace_size < choice->workspace) return complain("less scratch memory than the algorithm needs");
-    if (vendor_check(h->device, "cublasLtMatmul: workspace", workspace, workspace_size) != VENDOR_OK) return STATUS_INVALID_VALUE;
+    if (workspace_size && vendor_check(h->device, "cublasLtMatmul: workspace", workspace, workspace_size) != VENDOR_OK)
+        return STATUS_INVALID_VALUE;
 
     const struct layout *la = layout_a, *lb = layout_b, *ld = layout_d;
     stand_in_gemm g = {.type_ab = type_of(la->type),
