@@ -576,9 +576,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
     text = "".join(f"{i} bottles\n" for i in range(20000)).encode()
     commit = "0123456789abcdef0123456789abcdef01234567"
     requests = []
+    ranges = []
+    hold = None  # an event that the first bytes of a file wait for before the connection ends
 
     def do_GET(self):
         self.requests.append(self.path)
+        self.ranges.append(self.headers.get("Range"))
         if self.path.startswith("/api/datasets/org/name/revision/main"):
             digest = hashlib.sha256(self.text).hexdigest()
             body = json.dumps({"sha": self.commit, "siblings": [
@@ -597,6 +600,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         self.wfile.write(body[start:] if start or body is not self.text else body[:1000])
+        self.wfile.flush()
+        if self.hold and body is self.text and not start:
+            self.hold.wait(60)
         self.close_connection = True
 
     def log_message(self, *_):
@@ -632,13 +638,38 @@ class Data(ToolTest):
             self.done(*self.train(self.corpus()), "--save-dir", folder)
         return os.path.join(folder, "checkpoints", "step-00000005")
 
-    def test_a_data_set_of_the_hub_is_fetched_once(self):
+    def serve_hub(self, hold=None):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         Hub.requests.clear()
+        Hub.ranges.clear()
+        Hub.hold = hold
         self.environment.update(HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}/", HF_HOME=os.path.join(self.folder, "hf"), no_proxy="127.0.0.1")
+
+    def test_a_download_that_was_killed_goes_on(self):
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        self.serve_hub(hold)
+        blobs = os.path.join(self.folder, "hf", "hub", "datasets--org--name", "blobs")
+        with subprocess.Popen([AIOS, "data", "text", "--dataset-file", "hf://org/name"], env=self.environment, cwd=self.folder) as process:
+            part = os.path.join(blobs, hashlib.sha256(Hub.text).hexdigest() + ".incomplete")
+            end = time.monotonic() + 60
+            while not (os.path.exists(part) and os.path.getsize(part) == 1000) and time.monotonic() < end:
+                time.sleep(0.02)
+            self.assertEqual(os.path.getsize(part), 1000)
+            process.kill()
+        self.environment["HF_HUB_OFFLINE"] = "1"
+        self.refused(1, ["is not in the cache", "HF_HUB_OFFLINE"], "data", "text", "--dataset-file", "hf://org/name")
+        del self.environment["HF_HUB_OFFLINE"]
+        report = json.loads(self.done("data", "text", "--dataset-file", "hf://org/name", "--json"))
+        self.assertEqual(report["text_bytes"], len(Hub.text))
+        self.assertEqual(Hub.ranges[-1], "bytes=1000-")
+        self.assertEqual(os.listdir(blobs), [hashlib.sha256(Hub.text).hexdigest()])
+
+    def test_a_data_set_of_the_hub_is_fetched_once(self):
+        self.serve_hub()
         events = [json.loads(line) for line in self.done(*self.train("hf://org/name"), "--json").splitlines()]
         fetched = [event for event in events if event.get("phase") == "fetching"]
         self.assertEqual(fetched[-1]["done"], len(Hub.text))

@@ -413,6 +413,23 @@ static void parts_that_are_missing_in_the_cache_are_fetched(void **state)
     check_list("hf://org/name:data", "data/train-00000-of-00002.jsonl data/train-00001-of-00002.jsonl ");
 }
 
+static void a_file_that_was_deleted_is_fetched_again(void **state)
+{
+    (void)state;
+    char path[TEST_PATH_MAX], hash[DIGEST_TEXT];
+    check_list("hf://org/name:data:test", "data/test-00000-of-00001.jsonl ");
+    check_big();
+    hash_of(&FILES[4], hash);
+    (void)snprintf(path, sizeof path, "%s/datasets--org--name/blobs/%s", cache, hash);
+    assert_ok(os_remove(path));
+    options.offline = 1;
+    check_refuses("hf://org/name:big", AIOS_UNAVAILABLE, "some of its parts are missing");
+    check_list("hf://org/name:data:test", "data/test-00000-of-00001.jsonl "); /* the other is whole */
+    options.offline = 0;
+    check_big();
+    assert_int_equal(store.downloads, 3);
+}
+
 static void what_is_nowhere_is_said_to_be(void **state)
 {
     (void)state;
@@ -716,6 +733,7 @@ int main(void)
         TEST(what_is_in_the_cache_needs_no_server),
         TEST(the_cache_is_where_the_hubs_programs_have_it),
         TEST(parts_that_are_missing_in_the_cache_are_fetched),
+        TEST(a_file_that_was_deleted_is_fetched_again),
         TEST(what_is_nowhere_is_said_to_be),
         TEST(what_was_fetched_is_in_the_hubs_layout),
         TEST(a_dataset_reads_it),

@@ -249,6 +249,8 @@ static aios_status link_all(const hub *h)
     char path[PATH_MAX];
     for (size_t i = 0; i < h->files.count; i++)
         if (h->files.items[i].chosen) TRY_QUIET(link_file(h, &h->files.items[i]));
+    (void)snprintf(path, sizeof path, "%s/blobs", h->folder); /* before the name that stands for all of it */
+    TRY_QUIET(os_folder_sync(path));
     if (strcmp(h->spec.revision, h->commit) == 0) return AIOS_OK;
     (void)snprintf(path, sizeof path, "%s/refs", h->folder);
     TRY_QUIET(os_folder_create(path));

@@ -92,8 +92,12 @@ static aios_status visit(void *user, const char *name)
     char below[1024 + 16], path[PATH_MAX];
     if (snprintf(below, sizeof below, "%s%s", w->prefix, name) >= 1024) return AIOS_OK; /* of nobody's wish */
     TRY_QUIET(hub_snapshot_path(w->hub, below, path));
-    int kind = os_path_kind(path); /* a link to what was deleted is nothing */
-    if (kind == OS_FILE) return hub_files_add(&w->hub->files, below, 0, "");
+    int kind = os_path_kind(path);
+    if (kind == OS_FILE || kind == OS_NOTHING) { /* a link to what was deleted is nothing */
+        TRY_QUIET(hub_files_add(&w->hub->files, below, 0, ""));
+        w->hub->files.items[w->hub->files.count - 1].missing = kind == OS_NOTHING;
+        return AIOS_OK;
+    }
     if (kind != OS_FOLDER || w->depth == DEPTH_MOST) return AIOS_OK;
     (void)snprintf(below, sizeof below, "%s%s/", w->prefix, name);
     walk deeper = {w->hub, below, w->depth + 1};

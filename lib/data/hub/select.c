@@ -310,6 +310,7 @@ int hub_files_are_whole(const hub_files *files)
 {
     for (size_t i = 0; i < files->count; i++) {
         const char *number, *other;
+        if (files->items[i].chosen && files->items[i].missing) return 0;
         unsigned long total = files->items[i].chosen ? shards_of(files->items[i].name, &number) : 0, found = 0;
         if (!total) continue;
         size_t before = (size_t)(number - files->items[i].name);

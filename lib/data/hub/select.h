@@ -31,7 +31,7 @@ typedef struct hub_file {
     char *name; /* below the data set: "data/train-00000-of-00002.jsonl" */
     uint64_t size;
     char hash[DIGEST_TEXT]; /* 64 digits: SHA-256; 40: git's SHA-1.  "": not known (of the cache) */
-    int chosen;
+    int chosen, missing;    /* missing: a link of the cache to what is not there */
 } hub_file;
 
 typedef struct hub_files {
@@ -46,7 +46,7 @@ void hub_files_free(hub_files *files);
 
 /* Marks the files that the spec means, of one at least.  Errors: NOT_FOUND, UNSUPPORTED. */
 aios_status hub_files_choose(hub_files *files, const hub_spec *spec);
-/* 0 where names such as train-00000-of-00002.jsonl tell that some of the chosen ones are missing. */
+/* 0 where some of the chosen ones are missing, as links or names such as train-00000-of-00002.jsonl tell. */
 int hub_files_are_whole(const hub_files *files);
 
 #endif
