@@ -23,7 +23,7 @@ def ledger(folder):
     with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8") as log:
         events = [json.loads(line) for line in log]
     for event in events:
-        if event["event"] == "step":
+        if event["event"] == "step" and "device" in event:
             pending[event["device"]] += range(event["sample"], event["sample"] + event["samples"])
         elif event["event"] == "merge":
             for device in event["devices"]:
@@ -71,6 +71,19 @@ class Independent(unittest.TestCase):
         trained, _, events = ledger(self.run_folder)
         shares = [event for event in events if event["event"] == "devices"][-1]
         self.assertEqual(sum(device["tokens"] for device in shares["devices"]), events[-1]["tokens"])
+
+    def test_the_strategy_is_by_vendor_unless_one_is_asked_for(self):
+        def strategy(devices, *more):
+            shutil.rmtree(self.run_folder, ignore_errors=True)
+            self.assertEqual(self.simulate(*more, devices=devices).returncode, 0)
+            return next(event for event in ledger(self.run_folder)[2] if event["event"] == "run_start")["strategy"]
+
+        one, both = f"{BUILT[0]}:0", f"{BUILT[0]}:0,cpu:0"
+        short = ["--steps", "2", "--strategy"]
+        self.assertEqual(strategy(one, *short, "auto"), "single")
+        self.assertEqual(strategy(both, *short, "auto"), "parallel-independent")
+        self.assertEqual(strategy(both, *short, "ddp"), "ddp")
+        self.assertEqual(strategy(both, *short[:-1], "--ddp"), "ddp")
 
     def test_a_device_that_fails_is_dropped_and_nothing_is_lost(self):
         for mode in ("once", "forever", "lost"):
