@@ -4,7 +4,8 @@
  * The host (lib/gpu) checks every argument, zeroes every out-parameter, keeps the sticky failure of a device and pools
  * memory, so a backend does none of that: it may assume that handles are its own and pointers are not NULL.
  *
- * Threads: a device may be used from several threads at once, one stream by one thread at a time.
+ * Threads: a device may be used from several threads at once, one stream by one thread at a time.  They are the host's own, any of them may
+ * make any call (but a stream that is recorded stays on one), and one whose call does not return in time is left behind in it.
  * Order: work on one stream runs in the order of submission; two streams are ordered by events alone.  copy, fill, launch,
  * gemm and attention may return before the work is done; buffers stay valid until the stream was synchronised.
  * Errors: return a code and tell the detail through host->set_error before returning; never print, exit or abort. */

@@ -7,6 +7,7 @@
 
 #include "base/checksum.h"
 #include "base/os.h"
+#include "gpu/device.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -229,22 +230,19 @@ float *replica_buffer(const struct replica *r, int buffer)
     return buffers[buffer];
 }
 
-static aios_status copy_buffer(struct replica *r, void *to, const void *from, int32_t direction)
+aios_status replica_read(struct replica *r, int buffer, float *values)
 {
     aios_parameters *p = r->parameters;
     TRY_QUIET(aios_device_set_current(r->device));
-    TRY_QUIET(aios_stream_copy(p->stream, to, from, p->padded * sizeof(float), direction));
-    return aios_stream_synchronize(p->stream);
-}
-
-aios_status replica_read(struct replica *r, int buffer, float *values)
-{
-    return copy_buffer(r, values, replica_buffer(r, buffer), AIOS_COPY_DEVICE_TO_HOST);
+    return stream_fetch(p->stream, values, replica_buffer(r, buffer), p->padded * sizeof(float));
 }
 
 aios_status replica_write(struct replica *r, int buffer, const float *values)
 {
-    TRY_QUIET(copy_buffer(r, replica_buffer(r, buffer), values, AIOS_COPY_HOST_TO_DEVICE));
+    aios_parameters *p = r->parameters;
+    TRY_QUIET(aios_device_set_current(r->device));
+    TRY_QUIET(aios_stream_copy(p->stream, replica_buffer(r, buffer), values, p->padded * sizeof(float), AIOS_COPY_HOST_TO_DEVICE));
+    TRY_QUIET(aios_stream_synchronize(p->stream));
     return buffer == 0 ? parameters_refresh(r->parameters, 0, r->parameters->padded) : AIOS_OK;
 }
 
