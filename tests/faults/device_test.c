@@ -320,7 +320,7 @@ static void hang_for_ever(const char *call, struct training *broken, struct trai
 {
     os_thread threads[2];
     *other = (struct training){.spec = "shim:0"};
-    *broken = (struct training){.spec = "shim:1", .deadline = 3 * healthy.seconds + 0.1};
+    *broken = (struct training){.spec = "shim:1", .deadline = 3 * healthy.seconds + 0.2};
     set_fault(call, SHIM_STUCK, 1);
     assert_ok(os_thread_start(&threads[0], "broken", run, broken));
     assert_ok(os_thread_start(&threads[1], "other", run, other));
