@@ -91,7 +91,8 @@ void report_start(aios_trainer *t)
 static double seconds_left(const aios_trainer *t)
 {
     int64_t done = t->position.step - t->first_step;
-    return done > 0 ? t->busy / (double)done * (double)(t->settings.steps - t->position.step) : NAN;
+    int64_t left = t->settings.steps - t->position.step; /* below 0: it goes on over its steps (iterate) */
+    return done > 0 && left >= 0 ? t->busy / (double)done * (double)left : NAN;
 }
 
 void report_step(aios_trainer *t, const struct step_place *place)

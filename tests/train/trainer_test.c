@@ -417,6 +417,44 @@ static void evaluation_leaves_training_as_it_is(void **state)
     assert_true(last[0] == last[1]);
 }
 
+/* 94 samples of 32 bytes, 47 steps of 2. */
+static void an_epoch_can_be_the_end(void **state)
+{
+    (void)state;
+    struct run r;
+    run_open(&r);
+    write_random(&r, "text.txt", 7, 3000);
+    run_set(&r, "batch-size", "2");
+    run_set(&r, "steps", "1000");
+    run_set(&r, "stop-after-epoch", "on");
+    r.stop_at = 20;
+    r.stop_mode = AIOS_STOP_IMMEDIATE;
+    assert_int_equal(run_train(&r), AIOS_STOPPED);
+    r.stop_at = 0;
+    run_set(&r, "resume", "on");
+    assert_ok(run_train(&r));
+    assert_int_equal(r.steps_seen, 47);
+    assert_ok(run_train(&r)); /* that one is over: the next */
+    assert_int_equal(r.steps_seen, 94);
+    run_close(&r);
+}
+
+static void a_run_can_go_on_over_its_steps(void **state)
+{
+    (void)state;
+    struct run r;
+    run_open(&r);
+    write_random(&r, "text.txt", 7, 3000);
+    run_set(&r, "batch-size", "2");
+    run_set(&r, "steps", "5");
+    run_set(&r, "iterate", "on");
+    r.stop_at = 60;
+    r.stop_mode = AIOS_STOP_GRACEFUL;
+    assert_int_equal(run_train(&r), AIOS_STOPPED);
+    assert_int_equal(r.steps_seen, 60);
+    run_close(&r);
+}
+
 int main(void)
 {
     use_one_thread();
@@ -434,6 +472,8 @@ int main(void)
         cmocka_unit_test(a_graceful_stop_ends_after_the_step_and_can_go_on),
         cmocka_unit_test(another_thread_may_watch_and_stop),
         cmocka_unit_test(stop_files_and_the_clock_stop_too),
+        cmocka_unit_test(an_epoch_can_be_the_end),
+        cmocka_unit_test(a_run_can_go_on_over_its_steps),
         cmocka_unit_test(the_log_has_every_step_once),
         cmocka_unit_test(a_saved_model_evaluates_as_the_run_said),
         cmocka_unit_test(evaluation_leaves_training_as_it_is),
