@@ -925,8 +925,11 @@ static void *take_chunks(void *user)
     (void)snprintf(owner, sizeof owner, "%d", *(int *)user);
     for (;;) {
         aios_chunk_claim c = claim_as(shared_tracker, owner, *(int *)user, 0);
-        if (c.outcome == AIOS_CHUNK_WAIT) continue;
         if (c.outcome == AIOS_CHUNK_FINISHED) return NULL;
+        if (c.outcome == AIOS_CHUNK_WAIT) { /* whoever holds the rest needs the processor */
+            os_sleep(c.wait_seconds);
+            continue;
+        }
         os_mutex_lock(&taken_mutex);
         taken[c.first / 8]++;
         os_mutex_unlock(&taken_mutex);
