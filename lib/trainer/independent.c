@@ -113,7 +113,10 @@ static aios_status claim_chunk(struct worker *w, int *meet)
     options.start_block = (uint64_t)s->start_block;
     options.start_chunk = (uint64_t)s->start_chunk;
     options.last_epoch = crew->last_epoch;
-    TRY_QUIET(judge_claim(w, aios_chunk_tracker_claim(crew->t->tracker, &options, &claim)));
+    if (aios_chunk_tracker_claim(crew->t->tracker, &options, &claim) != AIOS_OK) {
+        crew_fail(crew);
+        return AIOS_STOPPED;
+    }
     crew_lock(crew);
     w->finished = claim.outcome == AIOS_CHUNK_FINISHED;
     w->has_claim = w->live && claim.outcome == AIOS_CHUNK_CLAIMED;

@@ -223,12 +223,26 @@ static int is_due(int64_t interval, int64_t step)
     return interval > 0 && step > 0 && step % interval == 0;
 }
 
+/* The caller leads from now on.  The evaluator reads the leader's weights, so a new leader has one of its own. */
+static aios_status lead(struct worker *w)
+{
+    aios_trainer *t = w->crew->t;
+    TRY_QUIET(aios_device_set_current(w->replica->device));
+    if (t->replicas.leader == w->replica->rank) return AIOS_OK;
+    t->replicas.leader = w->replica->rank;
+    if (!t->batches.held_out) return AIOS_OK;
+    if (!t->retired) t->retired = aios_memory_array(t->context, REPLICAS_MOST, sizeof *t->retired);
+    if (!t->retired) return AIOS_OUT_OF_MEMORY;
+    if (t->evaluator.context) t->retired[t->retired_count++] = t->evaluator;
+    t->evaluator = (struct evaluator){.context = NULL};
+    return evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
+}
+
 static aios_status conclude(struct worker *w)
 {
     struct crew *crew = w->crew;
     aios_trainer *t = crew->t;
-    t->replicas.leader = w->replica->rank;
-    TRY_QUIET(aios_device_set_current(w->replica->device));
+    TRY(lead(w), "taking over from a device that was dropped");
     crew_lock(crew);
     int64_t step = t->position.step;
     int merged = 0;

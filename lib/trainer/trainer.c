@@ -262,6 +262,8 @@ void aios_trainer_destroy(aios_trainer *t)
         replicas_close_joined(&t->replicas);
         return;
     }
+    for (int i = 0; i < t->retired_count; i++) evaluator_close(&t->retired[i]);
+    aios_memory_free(t->context, t->retired);
     json_decref(t->contributions);
     replicas_close(&t->replicas);
     batches_close(&t->batches);

@@ -68,8 +68,10 @@ struct aios_trainer {
     aios_chunk_tracker *tracker; /* of independent devices, as all of these */
     uint64_t first_epoch;        /* that was not complete when it was opened */
     float *velocity;             /* of the outer step: replicas' padded elements; NULL: there is none */
-    int orphans;                 /* 1: a thread hangs in a driver and uses what is here */
-    json_t *contributions;       /* what devices trained before this process: [{"device", "name", "vendor", "tokens"}] */
+    struct evaluator *retired;   /* of leaders that were dropped; closed with the trainer, since their devices may hang */
+    int retired_count;
+    int orphans;           /* 1: a thread hangs in a driver and uses what is here */
+    json_t *contributions; /* what devices trained before this process: [{"device", "name", "vendor", "tokens"}] */
 
     atomic_int stop; /* 0, AIOS_STOP_… */
     os_mutex mutex;  /* of metrics */

@@ -96,6 +96,13 @@ class Independent(unittest.TestCase):
                     dropped = self.assert_epoch()
                     self.assertEqual([device for device, _ in dropped], [f"{backend}:0"])
 
+    def test_the_next_device_evaluates_where_the_first_is_lost(self):
+        result = self.simulate("--eval-fraction", "0.1", "--eval-interval", "20", faults=[f"work@{BUILT[0]}:0:100:lost"], devices=f"{BUILT[0]}:0,cpu:0")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.samples = 224
+        self.assertEqual([device for device, _ in self.assert_epoch()], [f"{BUILT[0]}:0"])
+        self.assertGreater(len([event for event in ledger(self.run_folder)[2] if event["event"] == "eval"]), 1)
+
     def test_a_device_that_hangs_is_dropped_and_nothing_is_lost(self):
         result = self.simulate("--step-deadline", "2", faults=[f"work@{BUILT[0]}:0:150:hang"])
         self.assertIn(result.returncode, (0, 3), result.stdout + result.stderr)  # 3: what hangs is never given back
