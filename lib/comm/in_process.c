@@ -2,17 +2,13 @@
  * where the host can reach it, else staging memory that the device copies to and from.  Of each chunk a rank does its share, reading all
  * windows and writing those that need it, and meets the others once a chunk.  While one chunk is added up, the next comes from the
  * devices and the last goes back. */
-#include "comm.h"
+#include "comm_parts.h"
 
-#include "base/os.h"
-
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SLOTS         3 /* of staging memory: coming, being added up, going */
 #define CHUNK_DEFAULT ((uint64_t)2 << 20)
-#define RANKS_MOST    256
 #define BLOCK         2048 /* elements that are summed at a time: they stay in the first cache */
 #define SPINS         2000 /* looks at the others before the thread sleeps */
 
@@ -28,23 +24,21 @@ struct post {
     const double *numbers;
 };
 
-struct comm_group {
-    aios_context *context;
+struct group {
+    comm_group base;
     comm_options options;
-    communicator **members; /* by rank */
+    struct member **members; /* by rank */
     os_mutex mutex;
     os_condition condition;
     atomic_int arrived;
     atomic_uint generation;
-    atomic_int broken;  /* aios_status of the first failure */
     atomic_int looking; /* ranks that read what others show */
-    char message[512];
+    comm_failure failure;
 };
 
-struct communicator {
-    comm_group *group;
-    int rank;
-    const char *name;
+struct member {
+    communicator base;
+    struct group *group;
     aios_stream *stream, *out; /* out: back to the device, beside what comes from it */
     struct post post;
     double numbers[COMM_NUMBERS_MOST];
@@ -53,59 +47,51 @@ struct communicator {
     int staged;
 };
 
-/* ---- breaking ---------------------------------------------------------------------------------------------------- */
-
-static aios_status broken(comm_group *g)
+static struct member *member_of(communicator *c)
 {
-    os_mutex_lock(&g->mutex);
-    aios_status status = FAIL(atomic_load(&g->broken), "%s", g->message);
-    os_mutex_unlock(&g->mutex);
-    return status;
+    return (struct member *)(void *)c;
 }
 
-static void break_group(comm_group *g, aios_status status, const char *message)
+/* ---- breaking ---------------------------------------------------------------------------------------------------- */
+
+static void break_group(struct group *g, aios_status status, const char *message)
 {
+    comm_failure_set(&g->failure, status, message);
     os_mutex_lock(&g->mutex);
-    if (atomic_load(&g->broken) == AIOS_OK) {
-        (void)snprintf(g->message, sizeof g->message, "%s", message);
-        atomic_store(&g->broken, status);
-    }
     os_condition_broadcast(&g->condition);
     os_mutex_unlock(&g->mutex);
 }
 
-void comm_abort(communicator *c, aios_status status, const char *message)
+static void abort_group(communicator *c, aios_status status, const char *message)
 {
-    if (c) break_group(c->group, status, message);
+    break_group(member_of(c)->group, status, message);
 }
 
 /* The rank's own failure becomes everybody's; the first one wins. */
-static aios_status fail_all(communicator *c, aios_status status)
+static aios_status fail_all(struct member *c, aios_status status)
 {
-    char text[512];
     if (status == AIOS_OK) return status;
-    (void)snprintf(text, sizeof text, "rank %d (%s): %s", c->rank, c->name, aios_error_message());
-    break_group(c->group, status, text);
-    return broken(c->group);
+    (void)comm_abort_own(&c->base, status);
+    return comm_failure_get(&c->group->failure);
 }
 
 /* ---- meeting ----------------------------------------------------------------------------------------------------- */
 
-static void say_missing(communicator *c, char *text, size_t size)
+static void say_missing(struct member *c, char *text, size_t size)
 {
-    const comm_group *g = c->group;
+    const struct group *g = c->group;
     (void)snprintf(text, size, "%d of %d ranks came to the %s of rank %d (%s) within %g s: the others' devices hang or their threads ended",
-                   atomic_load(&g->arrived), g->options.ranks, kind_names[c->post.kind], c->rank, c->name, g->options.deadline);
+                   atomic_load(&g->arrived), g->options.ranks, kind_names[c->post.kind], c->base.rank, c->base.name, g->options.deadline);
 }
 
-static aios_status wait_asleep(communicator *c, unsigned generation)
+static aios_status wait_asleep(struct member *c, unsigned generation)
 {
-    comm_group *g = c->group;
+    struct group *g = c->group;
     double until = g->options.deadline > 0 ? os_now() + g->options.deadline : 0;
     char text[512];
     int late = 0;
     os_mutex_lock(&g->mutex);
-    while (atomic_load(&g->generation) == generation && atomic_load(&g->broken) == AIOS_OK && !late) {
+    while (atomic_load(&g->generation) == generation && !comm_failed(&g->failure) && !late) {
         if (until > 0)
             late = !os_condition_wait_for(&g->condition, &g->mutex, until - os_now()) && os_now() >= until;
         else
@@ -118,15 +104,15 @@ static aios_status wait_asleep(communicator *c, unsigned generation)
         say_missing(c, text, sizeof text);
         break_group(g, AIOS_TIMEOUT, text);
     }
-    return broken(g);
+    return comm_failure_get(&g->failure);
 }
 
 /* Returns when every rank has called it; what they wrote before is then seen. */
-static aios_status meet(communicator *c)
+static aios_status meet(struct member *c)
 {
-    comm_group *g = c->group;
+    struct group *g = c->group;
     unsigned generation = atomic_load(&g->generation);
-    if (atomic_load(&g->broken) != AIOS_OK) return broken(g);
+    if (comm_failed(&g->failure)) return comm_failure_get(&g->failure);
     if (atomic_fetch_add(&g->arrived, 1) + 1 == g->options.ranks) {
         atomic_store(&g->arrived, 0);
         os_mutex_lock(&g->mutex);
@@ -143,48 +129,48 @@ static aios_status meet(communicator *c)
 }
 
 /* Others' posts and windows are looked at only while the group is whole, and who fails waits in settle: nothing is freed under a reader. */
-static int begin_looking(comm_group *g)
+static int begin_looking(struct group *g)
 {
     atomic_fetch_add(&g->looking, 1);
-    if (atomic_load(&g->broken) == AIOS_OK) return 1;
+    if (!comm_failed(&g->failure)) return 1;
     atomic_fetch_sub(&g->looking, 1);
     return 0;
 }
 
-static void end_looking(comm_group *g)
+static void end_looking(struct group *g)
 {
     atomic_fetch_sub(&g->looking, 1);
 }
 
-static aios_status settle(comm_group *g, aios_status status)
+static aios_status settle(struct group *g, aios_status status)
 {
     while (status != AIOS_OK && atomic_load(&g->looking) > 0) os_thread_yield();
     return status;
 }
 
 /* All ranks must want the same. */
-static aios_status check_posts(communicator *c)
+static aios_status check_posts(struct member *c)
 {
-    const comm_group *g = c->group;
+    const struct group *g = c->group;
     const struct post *own = &c->post;
     for (int r = 0; r < g->options.ranks; r++) {
         const struct post *other = &g->members[r]->post;
         if (other->kind == own->kind && other->count == own->count && other->root == own->root && other->signature == own->signature)
             continue;
         return FAIL(AIOS_WRONG_STATE, "it calls %s of %llu elements with root %d, and rank %d (%s) %s of %llu elements with root %d%s",
-                    kind_names[own->kind], (unsigned long long)own->count, own->root, r, g->members[r]->name, kind_names[other->kind],
+                    kind_names[own->kind], (unsigned long long)own->count, own->root, r, g->members[r]->base.name, kind_names[other->kind],
                     (unsigned long long)other->count, other->root, other->count == own->count ? " and other parts" : "");
     }
     return AIOS_OK;
 }
 
-static aios_status post(communicator *c, struct post p)
+static aios_status post(struct member *c, struct post p)
 {
-    comm_group *g = c->group;
-    if (atomic_load(&g->broken) != AIOS_OK) return broken(g);
+    struct group *g = c->group;
+    if (comm_failed(&g->failure)) return comm_failure_get(&g->failure);
     c->post = p;
     TRY_QUIET(meet(c));
-    if (!begin_looking(g)) return broken(g);
+    if (!begin_looking(g)) return comm_failure_get(&g->failure);
     aios_status status = check_posts(c);
     end_looking(g);
     return fail_all(c, status);
@@ -204,7 +190,7 @@ static struct range cut(struct range a, struct range b)
 }
 
 struct collective {
-    communicator *c;
+    struct member *c;
     float *buffer;
     const uint64_t *offsets;
     uint64_t count, chunk; /* elements */
@@ -223,56 +209,56 @@ static struct range part_of(const struct collective *x, int rank)
 /* What the others need of this rank's part of the chunk. */
 static struct range coming(const struct collective *x, struct range chunk)
 {
-    const communicator *c = x->c;
-    if (c->post.kind == ALL_GATHER) return cut(chunk, part_of(x, c->rank));
-    if (c->post.kind == BROADCAST && c->rank != c->post.root) return (struct range){chunk.from, chunk.from};
+    const struct member *c = x->c;
+    if (c->post.kind == ALL_GATHER) return cut(chunk, part_of(x, c->base.rank));
+    if (c->post.kind == BROADCAST && c->base.rank != c->post.root) return (struct range){chunk.from, chunk.from};
     return chunk;
 }
 
 /* What the rank gets of the chunk: [0] and [1]. */
 static void going(const struct collective *x, struct range chunk, struct range to[2])
 {
-    const communicator *c = x->c;
+    const struct member *c = x->c;
     struct range none = {chunk.from, chunk.from};
     to[0] = chunk;
     to[1] = none;
-    if (c->post.kind == REDUCE_SCATTER) to[0] = cut(chunk, part_of(x, c->rank));
-    if (c->post.kind == BROADCAST && c->rank == c->post.root) to[0] = none;
+    if (c->post.kind == REDUCE_SCATTER) to[0] = cut(chunk, part_of(x, c->base.rank));
+    if (c->post.kind == BROADCAST && c->base.rank == c->post.root) to[0] = none;
     if (c->post.kind == ALL_GATHER) {
-        to[0] = cut(chunk, (struct range){0, x->offsets[c->rank]});
-        to[1] = cut(chunk, (struct range){x->offsets[c->rank + 1], x->count});
+        to[0] = cut(chunk, (struct range){0, x->offsets[c->base.rank]});
+        to[1] = cut(chunk, (struct range){x->offsets[c->base.rank + 1], x->count});
     }
 }
 
 /* Where rank r shows element `at` of chunk k. */
 static float *window(const struct collective *x, int r, uint64_t k, uint64_t at)
 {
-    const communicator *other = x->c->group->members[r];
+    const struct member *other = x->c->group->members[r];
     if (other->post.direct) return other->post.direct + at;
     return other->stage + (k % SLOTS) * x->chunk + (at - k * x->chunk);
 }
 
 static aios_status copy_in(const struct collective *x, uint64_t k)
 {
-    communicator *c = x->c;
+    struct member *c = x->c;
     struct range r = coming(x, chunk_of(x, k));
     if (c->post.direct) return AIOS_OK;
     if (k >= SLOTS) TRY_QUIET(aios_stream_wait_event(c->stream, c->gone[k % SLOTS]));
     if (r.to > r.from)
-        TRY_QUIET(aios_stream_copy(c->stream, window(x, c->rank, k, r.from), x->buffer + r.from, (r.to - r.from) * sizeof(float),
+        TRY_QUIET(aios_stream_copy(c->stream, window(x, c->base.rank, k, r.from), x->buffer + r.from, (r.to - r.from) * sizeof(float),
                                    AIOS_COPY_DEVICE_TO_HOST));
     return aios_event_record(c->came[k % SLOTS], c->stream);
 }
 
 static aios_status copy_out(const struct collective *x, uint64_t k)
 {
-    communicator *c = x->c;
+    struct member *c = x->c;
     struct range r[2];
     if (c->post.direct) return AIOS_OK;
     going(x, chunk_of(x, k), r);
     for (int i = 0; i < 2; i++)
         if (r[i].to > r[i].from)
-            TRY_QUIET(aios_stream_copy(c->out, x->buffer + r[i].from, window(x, c->rank, k, r[i].from),
+            TRY_QUIET(aios_stream_copy(c->out, x->buffer + r[i].from, window(x, c->base.rank, k, r[i].from),
                                        (r[i].to - r[i].from) * sizeof(float), AIOS_COPY_HOST_TO_DEVICE));
     return aios_event_record(c->gone[k % SLOTS], c->out);
 }
@@ -297,21 +283,21 @@ static void sum_windows(const struct collective *x, uint64_t k, struct range r, 
 
 static void copy_windows(const struct collective *x, uint64_t k, int from, struct range r)
 {
-    int rank = x->c->rank;
+    int rank = x->c->base.rank;
     if (from != rank && r.to > r.from) memcpy(window(x, rank, k, r.from), window(x, from, k, r.from), (r.to - r.from) * sizeof(float));
 }
 
 /* The rank's share of chunk k. */
 static void work(const struct collective *x, uint64_t k)
 {
-    const communicator *c = x->c;
+    const struct member *c = x->c;
     struct range chunk = chunk_of(x, k);
-    uint64_t size = chunk.to - chunk.from, ranks = (uint64_t)c->group->options.ranks, rank = (uint64_t)c->rank;
+    uint64_t size = chunk.to - chunk.from, ranks = (uint64_t)c->group->options.ranks, rank = (uint64_t)c->base.rank;
     switch (c->post.kind) {
     case ALL_REDUCE:
         sum_windows(x, k, (struct range){chunk.from + size * rank / ranks, chunk.from + size * (rank + 1) / ranks}, 0, (int)ranks);
         break;
-    case REDUCE_SCATTER: sum_windows(x, k, cut(chunk, part_of(x, c->rank)), c->rank, c->rank + 1); break;
+    case REDUCE_SCATTER: sum_windows(x, k, cut(chunk, part_of(x, c->base.rank)), c->base.rank, c->base.rank + 1); break;
     case ALL_GATHER:
         for (int from = 0; from < (int)ranks; from++) copy_windows(x, k, from, cut(chunk, part_of(x, from)));
         break;
@@ -321,8 +307,8 @@ static void work(const struct collective *x, uint64_t k)
 
 static aios_status do_share(const struct collective *x, uint64_t k)
 {
-    comm_group *g = x->c->group;
-    if (!begin_looking(g)) return broken(g);
+    struct group *g = x->c->group;
+    if (!begin_looking(g)) return comm_failure_get(&g->failure);
     work(x, k);
     end_looking(g);
     return AIOS_OK;
@@ -331,7 +317,7 @@ static aios_status do_share(const struct collective *x, uint64_t k)
 /* Meeting k says: everybody shows chunk k, and has done its share of chunk k - 1. */
 static aios_status run_chunks(const struct collective *x)
 {
-    communicator *c = x->c;
+    struct member *c = x->c;
     uint64_t chunks = (x->count + x->chunk - 1) / x->chunk;
     TRY_QUIET(fail_all(c, copy_in(x, 0)));
     for (uint64_t k = 0; k <= chunks; k++) {
@@ -346,9 +332,9 @@ static aios_status run_chunks(const struct collective *x)
 
 /* ---- collectives -------------------------------------------------------------------------------------------------- */
 
-static aios_status run_parts(communicator *c, int kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
+static aios_status run_parts(struct member *c, int kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
 {
-    comm_group *g = c->group;
+    struct group *g = c->group;
     uint64_t signature = 0;
     for (int r = 0; offsets && r <= g->options.ranks; r++) signature = signature * 1099511628211u ^ offsets[r];
     if (!c->staged) TRY_QUIET(fail_all(c, aios_stream_synchronize(c->stream)));
@@ -365,47 +351,48 @@ static aios_status run_parts(communicator *c, int kind, float *buffer, uint64_t 
     return AIOS_OK;
 }
 
-static aios_status run(communicator *c, int kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
+static aios_status run(struct member *c, int kind, float *buffer, uint64_t count, const uint64_t *offsets, int root)
 {
     return settle(c->group, run_parts(c, kind, buffer, count, offsets, root));
 }
 
-static aios_status post_and_meet(communicator *c, struct post p)
+static aios_status post_and_meet(struct member *c, struct post p)
 {
     TRY_QUIET(post(c, p));
     return meet(c); /* nobody posts anew before all have looked */
 }
 
-aios_status comm_barrier(communicator *c)
+static aios_status barrier(communicator *base)
 {
+    struct member *c = member_of(base);
     return settle(c->group, post_and_meet(c, (struct post){.kind = BARRIER}));
 }
 
-aios_status comm_all_reduce(communicator *c, float *buffer, uint64_t count)
+static aios_status all_reduce(communicator *c, float *buffer, uint64_t count)
 {
-    return run(c, ALL_REDUCE, buffer, count, NULL, 0);
+    return run(member_of(c), ALL_REDUCE, buffer, count, NULL, 0);
 }
 
-aios_status comm_reduce_scatter(communicator *c, float *buffer, const uint64_t *offsets)
+static aios_status reduce_scatter(communicator *c, float *buffer, const uint64_t *offsets)
 {
-    return run(c, REDUCE_SCATTER, buffer, offsets[c->group->options.ranks], offsets, 0);
+    return run(member_of(c), REDUCE_SCATTER, buffer, offsets[c->ranks], offsets, 0);
 }
 
-aios_status comm_all_gather(communicator *c, float *buffer, const uint64_t *offsets)
+static aios_status all_gather(communicator *c, float *buffer, const uint64_t *offsets)
 {
-    return run(c, ALL_GATHER, buffer, offsets[c->group->options.ranks], offsets, 0);
+    return run(member_of(c), ALL_GATHER, buffer, offsets[c->ranks], offsets, 0);
 }
 
-aios_status comm_broadcast(communicator *c, float *buffer, uint64_t count, int root)
+static aios_status broadcast(communicator *c, float *buffer, uint64_t count, int root)
 {
-    return run(c, BROADCAST, buffer, count, NULL, root);
+    return run(member_of(c), BROADCAST, buffer, count, NULL, root);
 }
 
-static aios_status sum_numbers(communicator *c, double *values, int count)
+static aios_status add_numbers(struct member *c, double *values, int count)
 {
-    comm_group *g = c->group;
+    struct group *g = c->group;
     TRY_QUIET(post(c, (struct post){.kind = NUMBERS, .count = (uint64_t)count}));
-    if (!begin_looking(g)) return broken(g);
+    if (!begin_looking(g)) return comm_failure_get(&g->failure);
     for (int i = 0; i < count; i++) {
         values[i] = 0;
         for (int r = 0; r < g->options.ranks; r++) values[i] += g->members[r]->numbers[i];
@@ -414,48 +401,46 @@ static aios_status sum_numbers(communicator *c, double *values, int count)
     return meet(c);
 }
 
-aios_status comm_sum_numbers(communicator *c, double *values, int count)
+static aios_status sum_numbers(communicator *base, double *values, int count)
 {
-    if (count < 0 || count > COMM_NUMBERS_MOST)
-        return settle(c->group, fail_all(c, FAIL(AIOS_OUT_OF_RANGE, "%d numbers to sum: 0 to %d are allowed", count, COMM_NUMBERS_MOST)));
+    struct member *c = member_of(base);
     memcpy(c->numbers, values, (size_t)count * sizeof *values);
-    return settle(c->group, sum_numbers(c, values, count));
+    return settle(c->group, add_numbers(c, values, count));
 }
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
-aios_status comm_group_create(aios_context *context, const comm_options *options, comm_group **group)
+static void leave(communicator *base)
 {
-    *group = NULL;
-    if (options->ranks < 1 || options->ranks > RANKS_MOST)
-        return FAIL(AIOS_INVALID_ARGUMENT, "a group of %d ranks: 1 to %d are allowed", options->ranks, RANKS_MOST);
-    comm_group *g = aios_new(context, comm_group);
-    if (!g) return AIOS_OUT_OF_MEMORY;
-    g->context = context;
-    g->options = *options;
-    if (!g->options.chunk_bytes) g->options.chunk_bytes = CHUNK_DEFAULT;
-    g->options.chunk_bytes = (g->options.chunk_bytes + 63) / 64 * 64;
-    os_mutex_init(&g->mutex);
-    os_condition_init(&g->condition);
-    g->members = aios_memory_array(context, (size_t)options->ranks, sizeof *g->members);
-    if (!g->members) {
-        comm_group_destroy(g);
-        return AIOS_OUT_OF_MEMORY;
+    struct member *c = member_of(base);
+    char text[256];
+    (void)snprintf(text, sizeof text, "rank %d (%s) left the group", base->rank, base->name);
+    if (c->group->members[base->rank] == c) break_group(c->group, AIOS_WRONG_STATE, text); /* for those who wait for it */
+    aios_device *device = aios_stream_device(c->stream);
+    if (c->out) {
+        (void)aios_stream_synchronize(c->stream);
+        aios_stream_destroy(c->out);
     }
-    *group = g;
-    return AIOS_OK;
+    for (int i = 0; i < SLOTS; i++) {
+        aios_event_destroy(c->came[i]);
+        aios_event_destroy(c->gone[i]);
+    }
+    if (c->stage) aios_device_host_free(device, c->stage);
+    aios_memory_free(c->group->base.context, c);
 }
 
-void comm_group_destroy(comm_group *g)
-{
-    if (!g) return;
-    os_condition_destroy(&g->condition);
-    os_mutex_destroy(&g->mutex);
-    aios_memory_free(g->context, g->members);
-    aios_memory_free(g->context, g);
-}
+static const comm_table table = {
+    .leave = leave,
+    .abort = abort_group,
+    .barrier = barrier,
+    .all_reduce = all_reduce,
+    .reduce_scatter = reduce_scatter,
+    .all_gather = all_gather,
+    .broadcast = broadcast,
+    .sum_numbers = sum_numbers,
+};
 
-static aios_status make_stage(communicator *c)
+static aios_status make_stage(struct member *c)
 {
     aios_device *device = aios_stream_device(c->stream);
     void *memory;
@@ -471,18 +456,15 @@ static aios_status make_stage(communicator *c)
     return AIOS_OK;
 }
 
-aios_status comm_join(comm_group *group, int rank, const char *name, aios_stream *stream, communicator **joined)
+static aios_status join(comm_group *base, int rank, const char *name, aios_stream *stream, communicator **joined)
 {
-    *joined = NULL;
-    if (rank < 0 || rank >= group->options.ranks)
-        return FAIL(AIOS_INVALID_ARGUMENT, "rank %d of a group of %d: it must be from 0 to %d", rank, group->options.ranks,
-                    group->options.ranks - 1);
-    communicator *c = aios_new(group->context, communicator);
+    struct group *group = (struct group *)(void *)base;
+    struct member *c = aios_new(base->context, struct member);
     if (!c) return AIOS_OUT_OF_MEMORY;
-    *c = (communicator){.group = group, .rank = rank, .name = name, .stream = stream};
+    *c = (struct member){.base = {&table, rank, base->ranks, name}, .group = group, .stream = stream};
     aios_status status = make_stage(c);
     if (status != AIOS_OK) {
-        comm_leave(c);
+        leave(&c->base);
         return aios_error_add_frame(status, "joining as rank %d (%s)", rank, name);
     }
     os_mutex_lock(&group->mutex);
@@ -490,38 +472,43 @@ aios_status comm_join(comm_group *group, int rank, const char *name, aios_stream
     if (!taken) group->members[rank] = c;
     os_mutex_unlock(&group->mutex);
     if (taken) {
-        comm_leave(c);
+        leave(&c->base);
         return FAIL(AIOS_ALREADY_EXISTS, "rank %d (%s) has joined before", rank, name);
     }
-    *joined = c;
+    *joined = &c->base;
     return AIOS_OK;
 }
 
-void comm_leave(communicator *c)
+static void destroy_group(comm_group *base)
 {
-    if (!c) return;
-    char text[256];
-    (void)snprintf(text, sizeof text, "rank %d (%s) left the group", c->rank, c->name);
-    if (c->group->members[c->rank] == c) break_group(c->group, AIOS_WRONG_STATE, text); /* for those who wait for it */
-    aios_device *device = aios_stream_device(c->stream);
-    if (c->out) {
-        (void)aios_stream_synchronize(c->stream);
-        aios_stream_destroy(c->out);
-    }
-    for (int i = 0; i < SLOTS; i++) {
-        aios_event_destroy(c->came[i]);
-        aios_event_destroy(c->gone[i]);
-    }
-    if (c->stage) aios_device_host_free(device, c->stage);
-    aios_memory_free(c->group->context, c);
+    struct group *g = (struct group *)(void *)base;
+    comm_failure_end(&g->failure);
+    os_condition_destroy(&g->condition);
+    os_mutex_destroy(&g->mutex);
+    aios_memory_free(base->context, g->members);
+    aios_memory_free(base->context, g);
 }
 
-int comm_rank(const communicator *c)
+aios_status comm_group_create(aios_context *context, const comm_options *options, comm_group **group)
 {
-    return c->rank;
-}
-
-int comm_ranks(const communicator *c)
-{
-    return c->group->options.ranks;
+    static const comm_group_table group_table = {.destroy = destroy_group, .join = join};
+    *group = NULL;
+    if (options->ranks < 1 || options->ranks > COMM_RANKS_MOST)
+        return FAIL(AIOS_INVALID_ARGUMENT, "a group of %d ranks: 1 to %d are allowed", options->ranks, COMM_RANKS_MOST);
+    struct group *g = aios_new(context, struct group);
+    if (!g) return AIOS_OUT_OF_MEMORY;
+    g->base = (comm_group){&group_table, context, options->ranks};
+    g->options = *options;
+    if (!g->options.chunk_bytes) g->options.chunk_bytes = CHUNK_DEFAULT;
+    g->options.chunk_bytes = (g->options.chunk_bytes + 63) / 64 * 64;
+    os_mutex_init(&g->mutex);
+    os_condition_init(&g->condition);
+    comm_failure_init(&g->failure);
+    g->members = aios_memory_array(context, (size_t)options->ranks, sizeof *g->members);
+    if (!g->members) {
+        destroy_group(&g->base);
+        return AIOS_OUT_OF_MEMORY;
+    }
+    *group = &g->base;
+    return AIOS_OK;
 }

@@ -201,6 +201,56 @@ static void ranks_that_want_different_things_are_told(void **state)
     }
 }
 
+static aios_status falling_parts(struct rank *r, communicator *c)
+{
+    float x[8] = {0};
+    uint64_t offsets[3] = {0, 9, 8};
+    return r->rank ? comm_barrier(c) : comm_reduce_scatter(c, x, offsets);
+}
+
+static aios_status late_parts(struct rank *r, communicator *c)
+{
+    float x[8] = {0};
+    uint64_t offsets[3] = {1, 4, 8};
+    return r->rank ? comm_barrier(c) : comm_all_gather(c, x, offsets);
+}
+
+static aios_status no_root(struct rank *r, communicator *c)
+{
+    float x[8] = {0};
+    return r->rank ? comm_barrier(c) : comm_broadcast(c, x, 8, 2);
+}
+
+static aios_status many_numbers(struct rank *r, communicator *c)
+{
+    double numbers[COMM_NUMBERS_MOST + 1] = {0};
+    return r->rank ? comm_barrier(c) : comm_sum_numbers(c, numbers, COMM_NUMBERS_MOST + 1);
+}
+
+static void a_wrong_argument_reaches_all_and_names_the_rank(void **state)
+{
+    (void)state;
+    static const struct {
+        aios_status (*run)(struct rank *, communicator *);
+        aios_status status;
+        const char *message;
+    } cases[] = {
+        {falling_parts, AIOS_INVALID_ARGUMENT, "rank 0 (cpu:0): the part of rank 1 is from 9 to 8: it must not end before it begins"},
+        {late_parts, AIOS_INVALID_ARGUMENT, "rank 0 (cpu:0): the parts begin at 1: it must be 0"},
+        {no_root, AIOS_INVALID_ARGUMENT, "rank 0 (cpu:0): root 2 of 2 ranks: it must be from 0 to 1"},
+        {many_numbers, AIOS_OUT_OF_RANGE, "rank 0 (cpu:0): 65 numbers to sum: 0 to 64 are allowed"},
+    };
+    for (size_t k = 0; k < COUNT_OF(cases); k++) {
+        struct rank all[RANKS_MOST];
+        comm_options options = {.ranks = 2, .deadline = 60};
+        run_ranks(all, &options, cases[k].run, NULL);
+        for (int r = 0; r < 2; r++) {
+            assert_int_equal(all[r].status, cases[k].status);
+            assert_string_equal(all[r].message, cases[k].message);
+        }
+    }
+}
+
 static aios_status stay_away(struct rank *r, communicator *c)
 {
     if (r->rank < 2) return comm_barrier(c);
@@ -336,6 +386,7 @@ int main(void)
         cmocka_unit_test(staged_ranks_get_the_same),
         cmocka_unit_test(ranks_that_want_different_things_are_told),
         cmocka_unit_test(a_rank_that_does_not_come_is_missed_after_the_deadline),
+        cmocka_unit_test(a_wrong_argument_reaches_all_and_names_the_rank),
         cmocka_unit_test(a_rank_that_leaves_is_waited_for_by_nobody),
         cmocka_unit_test(a_failure_in_the_middle_reaches_all),
         cmocka_unit_test(an_abort_ends_waiting_for_all),
