@@ -70,3 +70,9 @@ aios_status exchange_moments(struct replica *r)
     if (p->moment2) TRY_QUIET(comm_all_gather(r->comm, p->moment2, r->all->parts));
     return aios_stream_synchronize(p->stream);
 }
+
+int exchange_is_whole(const struct replicas *all)
+{
+    (void)all; /* each has everything */
+    return 1;
+}

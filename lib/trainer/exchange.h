@@ -19,5 +19,7 @@ aios_status exchange_update(struct replica *r, double squares);
 aios_status exchange_weights(struct replica *r);
 /* Every replica has the moments of their owners, so that whichever is saved is what all go on with. */
 aios_status exchange_moments(struct replica *r);
+/* Do the replicas whose devices work have all weights and moments between them? */
+int exchange_is_whole(const struct replicas *all);
 
 #endif

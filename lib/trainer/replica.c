@@ -18,6 +18,7 @@ static aios_status open_one(struct replicas *all, const char *spec)
     *r = (struct replica){.all = all, .rank = all->count, .held = -1};
     TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
     all->count++;
+    device_limit_calls(r->device, all->settings->step_deadline / 2); /* so that it is named before those that wait for it */
     return caps_check(r->device, all->settings);
 }
 
@@ -126,39 +127,60 @@ void replicas_set_shares(struct replicas *all, const int64_t *micro_batches)
     }
 }
 
-static aios_status choose_shares(struct replicas *all)
+/* The micro-batches of a step for the replicas that there are: by the speed that they showed, or by their weights. */
+static void deal_shares(struct replicas *all)
+{
+    double weights[REPLICAS_MOST];
+    int64_t shares[REPLICAS_MOST];
+    int measured = all->settings->balance == BALANCE_MEASURED;
+    for (int i = 0; i < all->count; i++) measured = measured && all->list[i].speed > 0;
+    for (int i = 0; i < all->count; i++) weights[i] = measured ? all->list[i].speed : all->list[i].weight;
+    balance_deal(weights, all->count, all->step_samples / all->settings->batch_size, shares);
+    replicas_set_shares(all, shares);
+}
+
+static aios_status choose_weights(struct replicas *all)
 {
     const struct settings *s = all->settings;
     double weights[REPLICAS_MOST];
-    int64_t shares[REPLICAS_MOST];
-    if (all->independent) {
-        if (s->balance != BALANCE_EVEN)
-            return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
-                                               "parallel-independent a fast device takes more chunks by itself");
-        for (int i = 0; i < all->count; i++) all->list[i].room = all->step_samples;
-        return AIOS_OK;
-    }
+    if (all->independent && s->balance != BALANCE_EVEN)
+        return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
+                                           "parallel-independent a fast device takes more chunks by itself");
     for (int i = 0; i < all->count; i++) weights[i] = 1;
     if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->count, weights));
     if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
         return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",
                     s->device_weights);
-    balance_deal(weights, all->count, s->accumulation * all->count, shares);
-    replicas_set_shares(all, shares);
-    for (int i = 0; i < all->count; i++) /* what measuring may give it: all but one for each of the others */
-        all->list[i].room = s->balance == BALANCE_MEASURED ? all->step_samples - (all->count - 1) * s->batch_size : all->list[i].count;
+    for (int i = 0; i < all->count; i++) all->list[i].weight = weights[i];
     return AIOS_OK;
 }
 
-static aios_status make_share(struct replica *r)
+/* Memory for the samples that it may be dealt. */
+static aios_status make_room(struct replica *r)
 {
     struct replicas *all = r->all;
-    size_t count = (size_t)r->room * (size_t)all->sequence; /* below 2^53 */
+    int64_t most = r->count;
+    if (all->independent) most = all->step_samples;
+    if (!all->independent && all->settings->balance == BALANCE_MEASURED) /* all but one micro-batch for each of the others */
+        most = all->step_samples - (all->count - 1) * all->settings->batch_size;
+    r->held = -1;
+    if (r->tokens && r->room >= most) return AIOS_OK;
+    size_t count = (size_t)most * (size_t)all->sequence; /* below 2^53 */
+    aios_memory_free(all->context, r->tokens);
+    aios_memory_free(all->context, r->labels);
     r->tokens = aios_memory_array(all->context, count, sizeof *r->tokens);
     r->labels = aios_memory_array(all->context, count, sizeof *r->labels);
+    r->room = most;
     if (r->tokens && r->labels) return AIOS_OK;
     return aios_error_add_frame(AIOS_OUT_OF_MEMORY, "the samples of a step: batch-size %lld x gradient-accumulation-steps %lld x %d tokens",
                                 (long long)all->settings->batch_size, (long long)all->settings->accumulation, all->sequence);
+}
+
+static aios_status make_rooms(struct replicas *all)
+{
+    if (!all->independent) deal_shares(all);
+    for (int i = 0; i < all->count; i++) TRY_QUIET(make_room(&all->list[i]));
+    return AIOS_OK;
 }
 
 static aios_status make_group(struct replicas *all)
@@ -173,25 +195,41 @@ static aios_status make_group(struct replicas *all)
     return replicas_together(all, exchange_open);
 }
 
+/* How many samples a step has: batch-size times accumulation for each device that was asked for. */
+static void size_step(struct replicas *all, int devices)
+{
+    all->step_samples = all->settings->batch_size * all->settings->accumulation * (all->independent ? 1 : devices);
+}
+
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
 {
-    const struct settings *s = all->settings;
     all->batches = batches;
     all->sequence = sequence;
-    all->step_samples = s->batch_size * s->accumulation * (all->independent ? 1 : all->count);
-    TRY_QUIET(choose_shares(all));
-    for (int i = 0; i < all->count; i++) {
-        struct replica *r = &all->list[i];
-        TRY_QUIET(make_share(r));
-        TRY(make_plan(r, model), "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, sequence,
-            aios_device_spec(r->device));
-    }
+    size_step(all, all->count);
+    TRY_QUIET(choose_weights(all));
+    TRY_QUIET(make_rooms(all));
+    for (int i = 0; i < all->count; i++)
+        TRY(make_plan(&all->list[i], model), "a plan for batch-size %lld and %d tokens on %s", (long long)all->settings->batch_size,
+            sequence, aios_device_spec(all->list[i].device));
     return all->count > 1 && !all->independent ? make_group(all) : AIOS_OK;
+}
+
+static void leave_group(struct replicas *all)
+{
+    for (int i = 0; i < all->count; i++) {
+        comm_leave(all->list[i].comm);
+        all->list[i].comm = NULL;
+    }
+    comm_group_destroy(all->group);
+    pool_destroy(all->crew);
+    aios_memory_free(all->context, all->parts);
+    all->group = NULL;
+    all->crew = NULL;
+    all->parts = NULL;
 }
 
 static void close_one(struct replica *r)
 {
-    comm_leave(r->comm);
     aios_optimizer_destroy(r->optimizer);
     aios_plan_destroy(r->plan);
     aios_parameters_destroy(r->parameters);
@@ -209,12 +247,61 @@ void replicas_close_joined(struct replicas *all)
 void replicas_close(struct replicas *all)
 {
     if (!all->context) return;
-    pool_destroy(all->crew);
+    leave_group(all);
     for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
-    comm_group_destroy(all->group);
-    aios_memory_free(all->context, all->parts);
     aios_memory_free(all->context, all->list);
     *all = (struct replicas){.context = NULL};
+}
+
+/* ---- without those that are lost ---------------------------------------------------------------------------------- */
+
+int replicas_find_lost(struct replicas *all)
+{
+    int lost = 0;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        r->lost = aios_device_health(r->device) != AIOS_OK;
+        if (r->lost) aios_error_save(&r->error);
+        lost += r->lost;
+    }
+    return lost;
+}
+
+/* What a step that was left in the middle has summed. */
+static aios_status forget_sums(struct replica *r)
+{
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    return aios_plan_losses(r->plan, &sums, 1);
+}
+
+aios_status replicas_drop_lost(struct replicas *all)
+{
+    int asked = (int)(all->step_samples / (all->settings->batch_size * all->settings->accumulation)), left = 0;
+    leave_group(all);
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        if (r->lost) {
+            close_one(r);
+            continue;
+        }
+        all->list[left] = *r;
+        all->list[left].rank = left;
+        left++;
+    }
+    all->count = left;
+    all->leader = 0;
+    size_step(all, all->settings->keep_global_batch ? asked : left);
+    TRY_QUIET(make_rooms(all));
+    if (left > 1) TRY_QUIET(make_group(all));
+    return replicas_together(all, forget_sums);
+}
+
+aios_status replicas_separate(struct replicas *all)
+{
+    leave_group(all);
+    all->independent = 1;
+    size_step(all, 1);
+    return make_rooms(all);
 }
 
 /* ---- a replica's flat buffers and the host ------------------------------------------------------------------------ */

@@ -30,6 +30,7 @@ struct replica {
     aios_optimizer *optimizer;
     communicator *comm;       /* NULL where there is one replica */
     int32_t *tokens, *labels; /* of its share of a step */
+    double weight;            /* of its share, where no speed is known */
     int64_t first, count;     /* its share: samples from the step's first on */
     int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
     int64_t trained_tokens;   /* labels of the last step that were its share */
@@ -42,6 +43,7 @@ struct replica {
     aios_step_result result;  /* of the last step */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
     struct pause pause;
+    int lost;           /* 1: its device failed (replicas_find_lost) */
     int orphan;         /* 1: its thread hangs in a driver, and may come back */
     aios_status status; /* of the last call, with its record */
     aios_error_record error;
@@ -66,8 +68,10 @@ struct replicas {
     const struct batches *batches;
     const struct settings *settings;
     int32_t sequence;
-    int count, leader; /* leader: which is evaluated and saved */
-    int independent;   /* 1: each trains on its own (independent.h) */
+    double checksums[REPLICAS_MOST]; /* of the weights, when they were last compared */
+    int root;                        /* whose weights all get when they are spread */
+    int count, leader;               /* leader: which is evaluated and saved */
+    int independent;                 /* 1: each trains on its own (independent.h) */
     int64_t step_samples;
     struct replica *list;
     comm_group *group;
@@ -96,13 +100,20 @@ static inline struct replica *replicas_leader(const struct replicas *all)
     return all->list + all->leader;
 }
 
+/* Looks whose devices failed: their `lost` is 1, `error` why.  Returns how many. */
+int replicas_find_lost(struct replicas *all);
+/* Goes on without those that are lost, with one at least; they meet anew.  A step has as many samples as before, or in proportion fewer
+ * (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has. */
+aios_status replicas_drop_lost(struct replicas *all);
+/* From one gradient of all to each on its own (independent.h). */
+aios_status replicas_separate(struct replicas *all);
 /* Cuts the step's samples into the replicas' shares, in their order: so many micro-batches of batch-size each. */
 void replicas_set_shares(struct replicas *all, const int64_t *micro_batches);
 /* Every replica on its own thread, the first on this one.  Whatever failed first is in every record. */
 aios_status replicas_together(struct replicas *all, aios_status (*run)(struct replica *));
-/* The leader's weights, moments and optimizer's state to all others. */
+/* The root's weights, moments and optimizer's state to all others; the next root is replica 0.  Errors: as verify. */
 aios_status replicas_spread(struct replicas *all);
-/* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */
+/* Errors: CORRUPT names the first replica whose weights are not those that most replicas have; one of these is the next root. */
 aios_status replicas_verify(struct replicas *all);
 /* The moments' parts to all, so that the leader can be saved. */
 aios_status replicas_gather_moments(struct replicas *all);

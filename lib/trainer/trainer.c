@@ -136,25 +136,14 @@ static aios_status open_model(aios_trainer *t, const aios_options *given, aios_m
 
 static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
 {
-    aios_step_result result = {.struct_size = sizeof result};
     if (t->replicas.independent && t->settings.merge == MERGE_NESTEROV) {
         t->velocity = aios_memory_zalloc(t->context, leader(t)->parameters->padded * sizeof *t->velocity);
         if (!t->velocity) return AIOS_OUT_OF_MEMORY;
     }
-    if (checkpoint) {
-        TRY_QUIET(checkpoint_load(t, checkpoint, state));
-        TRY_QUIET(resume_loss_scale(t, state));
-        t->resumed_step = t->saved_step = t->position.step;
-    } else if (*t->settings.model) {
-        TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, t->settings.model));
-    } else {
-        TRY_QUIET(aios_parameters_initialize(leader(t)->parameters, (uint64_t)t->settings.seed));
-    }
+    TRY_QUIET(resume_load(t, checkpoint, state));
+    if (checkpoint) t->resumed_step = t->position.step;
     TRY_QUIET(replicas_spread(&t->replicas));
     if (t->replicas.independent) TRY_QUIET(independent_open(t, t->position.chunks, t->position.next_sample));
-    TRY_QUIET(aios_optimizer_result(leader(t)->optimizer, &result));
-    t->loss_scale = result.loss_scale;
-    t->skipped = result.skipped;
     if (!t->replicas.independent) t->first_epoch = (uint64_t)(t->position.next_sample / batches_train_count(&t->batches));
     return AIOS_OK;
 }
