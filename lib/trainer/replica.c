@@ -12,21 +12,43 @@
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
-static aios_status open_one(struct replicas *all, const char *spec)
+static aios_status open_one(struct replicas *all, const char *spec, int selected)
 {
     struct replica *r = &all->list[all->count];
-    *r = (struct replica){.all = all, .rank = all->count, .held = -1};
+    *r = (struct replica){.all = all, .rank = all->count, .selected = selected, .held = -1};
     TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
     all->count++;
     device_limit_calls(r->device, all->settings->step_deadline / 2); /* so that it is named before those that wait for it */
     return caps_check(r->device, all->settings);
 }
 
+/* May the run do without the device that failed so? */
+static int is_dispensable(const struct replicas *all, aios_status status, int others)
+{
+    return others > 0 && !all->settings->strict &&
+           (status == AIOS_DEVICE_ERROR || status == AIOS_DEVICE_LOST || status == AIOS_DEVICE_OUT_OF_MEMORY);
+}
+
+static void refuse(struct replicas *all, const char *spec)
+{
+    struct refusal *x = &all->refused[all->refused_count++];
+    (void)snprintf(x->device, sizeof x->device, "%s", spec);
+    (void)snprintf(x->message, sizeof x->message, "%s", aios_error_message());
+}
+
 static aios_status open_all(struct replicas *all, const aios_hardware *hardware)
 {
     uint32_t count = aios_hardware_device_count(hardware);
     if (count > REPLICAS_MOST) return FAIL(AIOS_OUT_OF_RANGE, "%u devices are selected: at most %d train together", count, REPLICAS_MOST);
-    for (uint32_t i = 0; i < count; i++) TRY_QUIET(open_one(all, aios_hardware_device(hardware, i)->spec));
+    for (uint32_t i = 0; i < count; i++) {
+        const char *spec = aios_hardware_device(hardware, i)->spec;
+        int before = all->count;
+        aios_status status = open_one(all, spec, (int)i);
+        if (status == AIOS_OK) continue;
+        if (!is_dispensable(all, status, before + (int)(count - i) - 1)) return status;
+        refuse(all, spec);
+        if (all->count > before) aios_device_close(all->list[--all->count].device);
+    }
     return AIOS_OK;
 }
 
@@ -34,12 +56,15 @@ aios_status replicas_open(struct replicas *all, aios_context *context, const str
 {
     const char *option = *settings->devices ? "devices" : "device", *selection = *settings->devices ? settings->devices : settings->device;
     aios_hardware *hardware;
-    *all = (struct replicas){.context = context, .settings = settings, .independent = settings->strategy == STRATEGY_INDEPENDENT};
+    *all =
+        (struct replicas){.context = context, .settings = settings, .independent = settings->strategy == STRATEGY_INDEPENDENT, .asked = 1};
     all->list = aios_memory_array(context, REPLICAS_MOST, sizeof *all->list);
-    if (!all->list) return AIOS_OUT_OF_MEMORY;
-    if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection); /* with no look at the others */
+    all->refused = aios_memory_array(context, REPLICAS_MOST, sizeof *all->refused);
+    if (!all->list || !all->refused) return AIOS_OUT_OF_MEMORY;
+    if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection, 0); /* with no look at the others */
     TRY(setup_hardware(context, selection, settings->precision, settings->strategy, settings->keep_cpu != 0, &hardware), "option %s",
         option);
+    all->asked = (int)aios_hardware_device_count(hardware);
     aios_status status = open_all(all, hardware);
     if (strcmp(aios_hardware_strategy(hardware), "parallel_independent") == 0) all->independent = 1;
     aios_hardware_destroy(hardware);
@@ -146,12 +171,12 @@ static aios_status choose_weights(struct replicas *all)
     if (all->independent && s->balance != BALANCE_EVEN)
         return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
                                            "parallel-independent a fast device takes more chunks by itself");
-    for (int i = 0; i < all->count; i++) weights[i] = 1;
-    if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->count, weights));
+    for (int i = 0; i < all->asked; i++) weights[i] = 1;
+    if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->asked, weights));
     if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
         return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",
                     s->device_weights);
-    for (int i = 0; i < all->count; i++) all->list[i].weight = weights[i];
+    for (int i = 0; i < all->count; i++) all->list[i].weight = weights[all->list[i].selected];
     return AIOS_OK;
 }
 
@@ -195,22 +220,71 @@ static aios_status make_group(struct replicas *all)
     return replicas_together(all, exchange_open);
 }
 
-/* How many samples a step has: batch-size times accumulation for each device that was asked for. */
-static void size_step(struct replicas *all, int devices)
+static void close_one(struct replica *r)
 {
+    aios_optimizer_destroy(r->optimizer);
+    aios_plan_destroy(r->plan);
+    aios_parameters_destroy(r->parameters);
+    aios_device_close(r->device);
+    aios_memory_free(r->all->context, r->tokens);
+    aios_memory_free(r->all->context, r->labels);
+}
+
+/* batch-size times accumulation for each device that was asked for, or that there is. */
+static void size_step(struct replicas *all)
+{
+    int devices = all->settings->keep_global_batch ? all->asked : all->count;
     all->step_samples = all->settings->batch_size * all->settings->accumulation * (all->independent ? 1 : devices);
+}
+
+static void remove_lost(struct replicas *all)
+{
+    int left = 0;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        if (r->lost) {
+            close_one(r);
+            continue;
+        }
+        all->list[left] = *r;
+        all->list[left].rank = left;
+        left++;
+    }
+    all->count = left;
+    all->leader = 0;
+}
+
+/* A device that has no memory for the model, or fails, is left out where others are left. */
+static aios_status make_plans(struct replicas *all, const aios_model *model)
+{
+    int others = all->count - 1;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        aios_status status = make_plan(r, model);
+        if (status == AIOS_OK) continue;
+        (void)aios_error_add_frame(status, "a plan for batch-size %lld and %d tokens on %s", (long long)all->settings->batch_size,
+                                   all->sequence, aios_device_spec(r->device));
+        if (!is_dispensable(all, status, others)) return status;
+        refuse(all, aios_device_spec(r->device));
+        r->lost = 1;
+        others--;
+    }
+    remove_lost(all);
+    return AIOS_OK;
 }
 
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
 {
     all->batches = batches;
     all->sequence = sequence;
-    size_step(all, all->count);
     TRY_QUIET(choose_weights(all));
-    TRY_QUIET(make_rooms(all));
-    for (int i = 0; i < all->count; i++)
-        TRY(make_plan(&all->list[i], model), "a plan for batch-size %lld and %d tokens on %s", (long long)all->settings->batch_size,
-            sequence, aios_device_spec(all->list[i].device));
+    TRY_QUIET(make_plans(all, model));
+    size_step(all);
+    return make_rooms(all);
+}
+
+aios_status replicas_join(struct replicas *all)
+{
     return all->count > 1 && !all->independent ? make_group(all) : AIOS_OK;
 }
 
@@ -228,16 +302,6 @@ static void leave_group(struct replicas *all)
     all->parts = NULL;
 }
 
-static void close_one(struct replica *r)
-{
-    aios_optimizer_destroy(r->optimizer);
-    aios_plan_destroy(r->plan);
-    aios_parameters_destroy(r->parameters);
-    aios_device_close(r->device);
-    aios_memory_free(r->all->context, r->tokens);
-    aios_memory_free(r->all->context, r->labels);
-}
-
 void replicas_close_joined(struct replicas *all)
 {
     for (int i = 0; i < all->count; i++)
@@ -250,6 +314,7 @@ void replicas_close(struct replicas *all)
     leave_group(all);
     for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
     aios_memory_free(all->context, all->list);
+    aios_memory_free(all->context, all->refused);
     *all = (struct replicas){.context = NULL};
 }
 
@@ -276,31 +341,33 @@ static aios_status forget_sums(struct replica *r)
 
 aios_status replicas_drop_lost(struct replicas *all)
 {
-    int asked = (int)(all->step_samples / (all->settings->batch_size * all->settings->accumulation)), left = 0;
     leave_group(all);
-    for (int i = 0; i < all->count; i++) {
-        struct replica *r = &all->list[i];
-        if (r->lost) {
-            close_one(r);
-            continue;
-        }
-        all->list[left] = *r;
-        all->list[left].rank = left;
-        left++;
-    }
-    all->count = left;
-    all->leader = 0;
-    size_step(all, all->settings->keep_global_batch ? asked : left);
+    remove_lost(all);
+    size_step(all);
     TRY_QUIET(make_rooms(all));
-    if (left > 1) TRY_QUIET(make_group(all));
+    TRY_QUIET(replicas_join(all));
     return replicas_together(all, forget_sums);
+}
+
+aios_status replicas_leave_out(struct replicas *all)
+{
+    for (int i = 0; i < all->count; i++) {
+        const struct replica *r = &all->list[i];
+        if (!r->lost) continue;
+        (void)aios_error_restore(&r->error);
+        refuse(all, aios_device_spec(r->device));
+    }
+    leave_group(all);
+    remove_lost(all);
+    size_step(all);
+    return make_rooms(all);
 }
 
 aios_status replicas_separate(struct replicas *all)
 {
     leave_group(all);
     all->independent = 1;
-    size_step(all, 1);
+    size_step(all);
     return make_rooms(all);
 }
 

@@ -23,7 +23,7 @@
 
 struct replica {
     struct replicas *all;
-    int rank;
+    int rank, selected; /* selected: its place among the devices that were asked for */
     aios_device *device;
     aios_parameters *parameters;
     aios_plan *plan;
@@ -49,6 +49,11 @@ struct replica {
     aios_error_record error;
 };
 
+/* A device that was asked for and could not be used. */
+struct refusal {
+    char device[32], message[512];
+};
+
 struct step_job {
     int64_t first_sample, next_sample; /* of this step and of the next, -1: there is none */
     double rate;
@@ -72,6 +77,9 @@ struct replicas {
     int root;                        /* whose weights all get when they are spread */
     int count, leader;               /* leader: which is evaluated and saved */
     int independent;                 /* 1: each trains on its own (independent.h) */
+    int asked;                       /* devices that were selected */
+    struct refusal *refused;
+    int refused_count;
     int64_t step_samples;
     struct replica *list;
     comm_group *group;
@@ -90,8 +98,11 @@ enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
 
 /* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
 aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings);
-/* Memory, plans, optimizers for the model.  batches and settings are borrowed until close. */
+/* Memory, plans, optimizers for the model.  batches and settings are borrowed until close.  Unless the run is strict, devices that fail in
+ * either are left out where others are left (refused). */
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
+/* They meet, if they work on one gradient: before the first replicas_spread. */
+aios_status replicas_join(struct replicas *all);
 void replicas_close(struct replicas *all); /* what was zeroed is fine */
 /* What no orphan uses; the rest is left to them. */
 void replicas_close_joined(struct replicas *all);
@@ -105,6 +116,8 @@ int replicas_find_lost(struct replicas *all);
 /* Goes on without those that are lost, with one at least; they meet anew.  A step has as many samples as before, or in proportion fewer
  * (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has. */
 aios_status replicas_drop_lost(struct replicas *all);
+/* The same before the run begins: they are refused, and the others do not meet yet. */
+aios_status replicas_leave_out(struct replicas *all);
 /* From one gradient of all to each on its own (independent.h). */
 aios_status replicas_separate(struct replicas *all);
 /* Cuts the step's samples into the replicas' shares, in their order: so many micro-batches of batch-size each. */

@@ -134,18 +134,48 @@ static aios_status open_model(aios_trainer *t, const aios_options *given, aios_m
     return AIOS_OK;
 }
 
+static aios_status make_velocity(aios_trainer *t)
+{
+    if (!t->replicas.independent || t->settings.merge != MERGE_NESTEROV || t->velocity) return AIOS_OK;
+    t->velocity = aios_memory_zalloc(t->context, leader(t)->parameters->padded * sizeof *t->velocity);
+    return t->velocity ? AIOS_OK : AIOS_OUT_OF_MEMORY;
+}
+
 static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
 {
-    if (t->replicas.independent && t->settings.merge == MERGE_NESTEROV) {
-        t->velocity = aios_memory_zalloc(t->context, leader(t)->parameters->padded * sizeof *t->velocity);
-        if (!t->velocity) return AIOS_OUT_OF_MEMORY;
-    }
+    TRY_QUIET(make_velocity(t));
     TRY_QUIET(resume_load(t, checkpoint, state));
+    TRY_QUIET(replicas_join(&t->replicas));
+    return replicas_spread(&t->replicas);
+}
+
+/* Where the devices can't begin together: without those that fail, and where none does, each on its own. */
+static aios_status begin_together(aios_trainer *t, const char *checkpoint, const json_t *state)
+{
+    aios_status status;
+    aios_error_record record;
+    struct replicas *all = &t->replicas;
+    while ((status = load_weights(t, checkpoint, state)) != AIOS_OK) {
+        aios_error_save(&record);
+        int lost = replicas_find_lost(all);
+        if (t->settings.strict || lost == all->count || (lost == 0 && !all->group)) return aios_error_restore(&record);
+        (void)snprintf(t->fallback, sizeof t->fallback, "%s", aios_error_message());
+        TRY_QUIET(lost ? replicas_leave_out(all) : replicas_separate(all));
+    }
     if (checkpoint) t->resumed_step = t->position.step;
-    TRY_QUIET(replicas_spread(&t->replicas));
-    if (t->replicas.independent) TRY_QUIET(independent_open(t, t->position.chunks, t->position.next_sample));
-    if (!t->replicas.independent) t->first_epoch = (uint64_t)(t->position.next_sample / batches_train_count(&t->batches));
+    if (all->independent) TRY_QUIET(independent_open(t, t->position.chunks, t->position.next_sample));
+    if (!all->independent) t->first_epoch = (uint64_t)(t->position.next_sample / batches_train_count(&t->batches));
     return AIOS_OK;
+}
+
+/* What is otherwise than it was asked for. */
+static void report_fallbacks(aios_trainer *t)
+{
+    const struct replicas *all = &t->replicas;
+    for (int i = 0; i < all->refused_count; i++) report_drop(t, all->refused[i].device, all->refused[i].message, all->count);
+    if (*t->fallback && all->independent)
+        report_warning(t, "the devices can't work on one gradient, each trains on chunks of its own (parallel-independent): %s",
+                       t->fallback);
 }
 
 /* A device that takes smaller micro-batches than asked for says so once. */
@@ -183,13 +213,14 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
     TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
+    TRY_QUIET(begin_together(t, *checkpoint, *state));
     if (t->batches.held_out)
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
-    TRY_QUIET(load_weights(t, *checkpoint, *state));
     set_schedule(t);
     /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
     TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
+    report_fallbacks(t);
     report_batches(t);
     return AIOS_OK;
 }

@@ -67,6 +67,8 @@ struct aios_trainer {
     char *started; /* time of day, as text */
     int log_broken;
 
+    char fallback[512]; /* why the devices train on their own though they were to work on one gradient; empty: they do what was asked */
+
     aios_chunk_tracker *tracker; /* of independent devices, as all of these */
     uint64_t first_epoch;        /* that was not complete when it was opened */
     float *velocity;             /* of the outer step: replicas' padded elements; NULL: there is none */

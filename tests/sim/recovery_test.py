@@ -22,7 +22,7 @@ class Recovery(unittest.TestCase):
         with open(self.text, "w", encoding="utf-8") as text:
             text.write("the cat sat on the mat and the dog ran far. " * 90)
 
-    def train(self, *more, faults=(), devices=None, name="run"):
+    def train(self, *more, faults=(), devices=None, name="run", simulation=(), log=True):
         run = os.path.join(self.folder, name)
         flags = [flag for fault in faults for flag in ("--fault", fault)]
         devices = devices or ",".join(f"{backend}:0" for backend in BUILT) + ",cpu:0"
@@ -30,10 +30,12 @@ class Recovery(unittest.TestCase):
                    "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16", "--batch-size", "2", "--gradient-accumulation-steps", "2",
                    "--eval-fraction", "0.1", "--eval-interval", "8", "--checkpoint-interval", "8", "--devices", devices, "--keep-cpu", "--strategy", "ddp",
                    "--step-deadline", "6", "--verify-interval", "3", "--steps", str(STEPS), *more]
-        result = subprocess.run([SIM, "--devices", ",".join(f"{backend}:1" for backend in BUILT), *flags, "--", *command], encoding="utf-8",
+        result = subprocess.run([SIM, "--devices", ",".join(f"{backend}:1" for backend in BUILT), *simulation, *flags, "--", *command], encoding="utf-8",
                                 capture_output=True, timeout=120, check=False)
-        with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as log:
-            return result, [json.loads(line) for line in log]
+        if not log:
+            return result, []
+        with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as lines:
+            return result, [json.loads(line) for line in lines]
 
     def assert_same_run(self, events, whole):
         def of(events, name, key):
@@ -82,6 +84,20 @@ class Recovery(unittest.TestCase):
         self.assertNotEqual(result.returncode, 0)
         self.assertEqual(sorted(self.dropped(events)), sorted(devices.split(",")))
         self.assertIn("no device is left", result.stderr)
+
+    def test_a_device_that_fails_at_the_start_is_left_out(self):
+        whole = self.train(name="whole")[1]
+        for count in (1, 12, 30):
+            result, events = self.train(faults=[f"work@{BUILT[-1]}:0:{count}:lost"], name=f"start{count}")
+            self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+            self.assertEqual(self.dropped(events), [f"{BUILT[-1]}:0"], count)
+            self.assert_same_run(events, whole)
+        result, events = self.train(name="small", simulation=("--memory", f"{BUILT[-1]}:0=64KiB"))
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual(self.dropped(events), [f"{BUILT[-1]}:0"])
+        self.assert_same_run(events, whole)
+        result = self.train("--strict", faults=[f"work@{BUILT[-1]}:0:1:lost"], name="strict", log=False)[0]
+        self.assertNotEqual(result.returncode, 0)
 
     def test_what_was_saved_goes_on_with_all_devices_again(self):
         whole = self.train(name="whole")[1]
