@@ -108,6 +108,15 @@ aios_status stream_synchronize(void *device, void *stream)
     return CALLED(stream_synchronize, stream);
 }
 
+aios_status stream_query(void *device, void *stream, int32_t *done)
+{
+    enum { NOT_READY = 600 };
+    TRY_CURRENT(device);
+    int code = VENDOR.calls->stream_query(stream);
+    *done = code == 0;
+    return code == NOT_READY ? AIOS_OK : stream_check(code, VENDOR.names[INDEX_stream_query]);
+}
+
 aios_status stream_create_event(void *device, void **event)
 {
     enum { WITH_TIME = 0 };

@@ -40,6 +40,10 @@ typedef struct stream_vendor {
     void (*enable_peer)(void *device, void *other);
     int (*copy_peer)(void *device, void *stream, void *to, void *other, const void *from, uint64_t size);
     const char *copy_peer_name;
+    /* NCCL or RCCL (stream_collectives.c): what it is called, its files, the variable that names another. */
+    const char *collectives, *const *collectives_files, *collectives_override;
+    /* 0: the library brought another release of the vendor's runtime, which has this function, with it. */
+    int (*shares_runtime)(int (*counts_devices)(int *count));
     /* Makes what products on this stream need: nothing may be made while it is recorded. */
     aios_status (*before_capture)(void *device, void *stream);
 } stream_vendor;
@@ -81,14 +85,20 @@ aios_status stream_launch(void *device, void *stream, uint32_t kernel, uint32_t 
  */
 aios_status stream_copy_peer(void *device, void *stream, void *to, void *other, const void *from, uint64_t size);
 
-/* All but open, close, get_info, set_device, destroy_stream (whose vendor's part may keep something by stream) and the groups. */
+/* stream_collectives.c: communicators of NCCL or RCCL, which are one interface. */
+extern const aios_collective_group stream_collective_group;
+
+/* *done 1: all that was submitted to the stream is through.  Does not wait. */
+aios_status stream_query(void *device, void *stream, int32_t *done);
+
+/* All but open, close, get_info, set_device, destroy_stream (whose vendor's part may keep something by stream) and the other groups. */
 #define STREAM_DEVICE_TABLE                                                                                                                \
     .get_memory_info = stream_get_memory_info, .synchronize = stream_synchronize_device, .create_stream = stream_create,                   \
     .synchronize_stream = stream_synchronize, .create_event = stream_create_event, .destroy_event = stream_destroy_event,                  \
     .record_event = stream_record_event, .wait_event = stream_wait_event, .synchronize_event = stream_synchronize_event,                   \
     .elapsed_ms = stream_elapsed_ms, .alloc = stream_alloc, .free = stream_free, .host_alloc = stream_host_alloc,                          \
     .host_free = stream_host_free, .copy = stream_copy, .fill = stream_fill, .copy_peer = stream_copy_peer,                                \
-    .load_kernels = stream_load_kernels, .launch = stream_launch
+    .load_kernels = stream_load_kernels, .launch = stream_launch, .collectives = &stream_collective_group
 
 /* The backend's device_count.  Opens the driver in the first call that can.  Errors: UNAVAILABLE, with the reason. */
 aios_status stream_device_count(int32_t *count);

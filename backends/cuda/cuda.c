@@ -199,6 +199,15 @@ static aios_status before_capture(void *device, void *stream)
     return cuda_gemm_prepare(device, stream);
 }
 
+/* NCCL has its part of the CUDA runtime in itself and takes the driver that is there. */
+static int shares_runtime(int (*counts_devices)(int *))
+{
+    (void)counts_devices;
+    return 1;
+}
+
+static const char *const nccl_files[] = {"libnccl.so.2", NULL};
+
 static aios_gpu_device table = {.struct_size = sizeof table,
                                 STREAM_DEVICE_TABLE,
                                 .open = open_device,
@@ -221,6 +230,10 @@ const stream_vendor stream_vendor_calls = {.calls = &cuda.calls,
                                            .enable_peer = enable_peer,
                                            .copy_peer = copy_peer,
                                            .copy_peer_name = "cuMemcpyPeerAsync",
+                                           .collectives = "NCCL",
+                                           .collectives_files = nccl_files,
+                                           .collectives_override = "AIOS_NCCL",
+                                           .shares_runtime = shares_runtime,
                                            .before_capture = before_capture};
 
 /* ---- the plugin -------------------------------------------------------------------------------------------------- */

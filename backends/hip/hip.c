@@ -218,6 +218,14 @@ static int copy_peer(void *device, void *stream, void *to, void *other, const vo
     return hip.hipMemcpyPeerAsync(to, ((stream_device *)device)->index, from, ((stream_device *)other)->index, (size_t)size, stream);
 }
 
+/* One file name for all releases of ROCm, each linked to its own libamdhip64. */
+static int shares_runtime(int (*counts_devices)(int *))
+{
+    return !counts_devices || counts_devices == hip.hipGetDeviceCount;
+}
+
+static const char *const rccl_files[] = {"librccl.so.1", NULL};
+
 static aios_gpu_device table = {.struct_size = sizeof table,
                                 STREAM_DEVICE_TABLE,
                                 .open = open_device,
@@ -240,6 +248,10 @@ const stream_vendor stream_vendor_calls = {.calls = &hip.calls,
                                            .enable_peer = enable_peer,
                                            .copy_peer = copy_peer,
                                            .copy_peer_name = "hipMemcpyPeerAsync",
+                                           .collectives = "RCCL",
+                                           .collectives_files = rccl_files,
+                                           .collectives_override = "AIOS_RCCL",
+                                           .shares_runtime = shares_runtime,
                                            .before_capture = hip_gemm_prepare};
 
 /* ---- the plugin -------------------------------------------------------------------------------------------------- */

@@ -55,7 +55,7 @@ enum {
 
 /* A plugin is loaded when its major equals the host's; minors only append. */
 #define AIOS_BACKEND_ABI_MAJOR 1
-#define AIOS_BACKEND_ABI_MINOR 1 /* 1: backward epilogues of gemm */
+#define AIOS_BACKEND_ABI_MINOR 2 /* 1: backward epilogues of gemm; 2: collectives, which nobody had */
 #define AIOS_BACKEND_ABI       ((uint32_t)(AIOS_BACKEND_ABI_MAJOR << 16 | AIOS_BACKEND_ABI_MINOR))
 
 enum { AIOS_LOG_ERROR = 0, AIOS_LOG_WARNING = 1, AIOS_LOG_INFO = 2, AIOS_LOG_DEBUG = 3 };
@@ -200,19 +200,38 @@ typedef struct aios_capture_group {
     void (*destroy)(void *device, void *recording);
 } aios_capture_group;
 
-/* One rank per device.  buffers in device memory; count in elements of type (AIOS_F32, AIOS_BF16, AIOS_F16). */
+/* Collectives between the devices of one vendor: NCCL, RCCL.  A communicator is one rank's, of one device, which is in no other rank's
+ * place; the ranks are threads of one process, or of several, and each thread makes only its own rank's calls, one at a time.
+ *
+ * No call waits for another rank.  create and the collectives begin; query then tells how far they are, and until it has said that all is
+ * done, query, abort and destroy are the only calls for that communicator, and nothing is submitted to that stream.  So who waits can
+ * give up: a rank that hangs, or never comes, is left by abort.
+ *
+ * The collectives are in place, on f32 (or what `types` says), in device memory, behind what the stream holds.  offsets (ranks + 1), the
+ * same on all ranks, rise from 0 to the count of elements: rank r owns [offsets[r], offsets[r + 1]), which may be empty.
+ * Errors: UNAVAILABLE, with the library's words, where it fails; a failure of the device itself is the device's own. */
 #define AIOS_COLLECTIVE_ID_BYTES 128
 typedef struct aios_collective_group {
     uint32_t struct_size;
-    uint32_t reserved;
-    aios_status (*get_unique_id)(uint8_t id[AIOS_COLLECTIVE_ID_BYTES]);
-    aios_status (*create)(void *device, const uint8_t id[AIOS_COLLECTIVE_ID_BYTES], int32_t rank, int32_t ranks, void **communicator);
-    void (*destroy)(void *communicator);
-    aios_status (*abort)(void *communicator);
-    aios_status (*all_reduce)(void *communicator, void *stream, void *buffer, int64_t count, int32_t type);
-    aios_status (*reduce_scatter)(void *communicator, void *stream, const void *from, void *to, int64_t count_each, int32_t type);
-    aios_status (*all_gather)(void *communicator, void *stream, const void *from, void *to, int64_t count_each, int32_t type);
-    aios_status (*broadcast)(void *communicator, void *stream, void *buffer, int64_t count, int32_t type, int32_t root);
+    uint32_t types; /* bit 1 << AIOS_F32 … for each storage type that it adds up */
+    /* "NCCL 2.28.9" into text of `size` bytes.  UNAVAILABLE, with the reason, where there is no such library. */
+    aios_status (*get_version)(void *device, char *text, uint64_t size);
+    /* What the ranks of one new communicator have in common: made by one of them, which tells the others. */
+    aios_status (*get_unique_id)(void *device, uint8_t *id);
+    aios_status (*create)(void *device, const uint8_t *id, int32_t rank, int32_t ranks, void **communicator);
+    /* *done 1: the communicator is made, or the last collective on `stream` is through. */
+    aios_status (*query)(void *device, void *stream, void *communicator, int32_t *done);
+    /* Ends what is under way, with nobody knows what in the buffers; the stream then goes on.  Only destroy may follow. */
+    aios_status (*abort)(void *device, void *communicator);
+    void (*destroy)(void *device, void *communicator); /* in any state; all ranks of a process do it, in any order */
+    /* buffer (count) = the sum of all ranks' buffers. */
+    aios_status (*all_reduce)(void *device, void *stream, void *communicator, void *buffer, uint64_t count, int32_t type);
+    /* The own part of buffer becomes the sum, the rest is as it was. */
+    aios_status (*reduce_scatter)(void *device, void *stream, void *communicator, void *buffer, const uint64_t *offsets, int32_t type);
+    /* Every part becomes its owner's. */
+    aios_status (*all_gather)(void *device, void *stream, void *communicator, void *buffer, const uint64_t *offsets, int32_t type);
+    /* Every buffer becomes root's. */
+    aios_status (*broadcast)(void *device, void *stream, void *communicator, void *buffer, uint64_t count, int32_t type, int32_t root);
 } aios_collective_group;
 
 /* A value that the device cannot tell is negative. */

@@ -84,6 +84,11 @@ void comm_abort(communicator *c, aios_status status, const char *message)
     if (c) c->table->abort(c, status, message);
 }
 
+aios_status comm_check(communicator *c)
+{
+    return c->table->check(c);
+}
+
 /* ---- collectives -------------------------------------------------------------------------------------------------- */
 
 static aios_status check_offsets(const communicator *c, const uint64_t *offsets)

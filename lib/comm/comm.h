@@ -37,6 +37,8 @@ int comm_ranks(const communicator *c);
 
 /* Breaks the group with that status and sentence; from any thread.  The first failure stays. */
 void comm_abort(communicator *c, aios_status status, const char *message);
+/* The group's first failure, as far as it is known here; AIOS_OK: none.  Waits for nobody; from any thread. */
+aios_status comm_check(communicator *c);
 
 aios_status comm_barrier(communicator *c);
 /* buffer (count) = the sum of all ranks' buffers. */

@@ -25,6 +25,7 @@ struct comm_group {
 typedef struct comm_table {
     void (*leave)(communicator *c);
     void (*abort)(communicator *c, aios_status status, const char *message);
+    aios_status (*check)(communicator *c);
     aios_status (*barrier)(communicator *c);
     aios_status (*all_reduce)(communicator *c, float *buffer, uint64_t count);
     aios_status (*reduce_scatter)(communicator *c, float *buffer, const uint64_t *offsets);

@@ -66,6 +66,12 @@ static void abort_group(communicator *c, aios_status status, const char *message
     break_group(member_of(c)->group, status, message);
 }
 
+static aios_status check_group(communicator *c)
+{
+    struct group *g = member_of(c)->group;
+    return comm_failed(&g->failure) ? comm_failure_get(&g->failure) : AIOS_OK;
+}
+
 /* The rank's own failure becomes everybody's; the first one wins. */
 static aios_status fail_all(struct member *c, aios_status status)
 {
@@ -407,6 +413,7 @@ static void leave(communicator *base)
 static const comm_table table = {
     .leave = leave,
     .abort = abort_group,
+    .check = check_group,
     .barrier = barrier,
     .all_reduce = all_reduce,
     .reduce_scatter = reduce_scatter,

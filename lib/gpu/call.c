@@ -1,6 +1,7 @@
 #include "call.h"
 
 #include "base/os.h"
+#include "collectives.h"
 #include "host.h"
 
 #include <aios/device.h>
@@ -10,7 +11,9 @@
 
 #define SPINS          1000 /* looks at the other thread before sleeping: some ten microseconds */
 #define ARGUMENTS_MOST 32
-#define IN_MOST        (sizeof(aios_attention) > sizeof(aios_gemm) ? sizeof(aios_attention) : sizeof(aios_gemm))
+#define IN_MOST        ((DEVICE_RANKS_MOST + 1) * sizeof(uint64_t)) /* of the borders of a collective's parts, the longest thing given */
+
+_Static_assert(sizeof(aios_attention) <= IN_MOST && sizeof(aios_gemm) <= IN_MOST, "a structure is longer than what a proxy keeps");
 
 static const char *const names[] = {
 #define CALL(name, made) #name,

@@ -59,6 +59,12 @@ static aios_status check_entries(const char *name, const aios_gpu_device *device
     return AIOS_OK;
 }
 
+static int has_all_collectives(const aios_collective_group *g)
+{
+    return g->struct_size >= sizeof *g && g->types && g->get_version && g->get_unique_id && g->create && g->query && g->abort &&
+           g->destroy && g->all_reduce && g->reduce_scatter && g->all_gather && g->broadcast;
+}
+
 static aios_status check_groups(const char *name, const aios_gpu_device *device)
 {
     if (device->gemm && (device->gemm->struct_size < sizeof(aios_gemm_group) || !device->gemm->gemm))
@@ -70,10 +76,7 @@ static aios_status check_groups(const char *name, const aios_gpu_device *device)
     const aios_capture_group *capture = device->capture;
     if (capture && (capture->struct_size < sizeof *capture || !capture->begin || !capture->end || !capture->replay || !capture->destroy))
         return FAIL(AIOS_CORRUPT, "backend %s has an incomplete capture group", name);
-    const aios_collective_group *collectives = device->collectives;
-    if (collectives && (collectives->struct_size < sizeof *collectives || !collectives->get_unique_id || !collectives->create ||
-                        !collectives->destroy || !collectives->abort || !collectives->all_reduce || !collectives->reduce_scatter ||
-                        !collectives->all_gather || !collectives->broadcast))
+    if (device->collectives && !has_all_collectives(device->collectives))
         return FAIL(AIOS_CORRUPT, "backend %s has an incomplete collectives group", name);
     if (device->telemetry && (device->telemetry->struct_size < sizeof(aios_telemetry_group) || !device->telemetry->read))
         return FAIL(AIOS_CORRUPT, "backend %s has an incomplete telemetry group", name);

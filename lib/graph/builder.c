@@ -35,7 +35,8 @@ aios_status emit(struct builder *b, const struct instruction *instruction)
     int32_t index = (int32_t)plan->instruction_count;
     TRY_QUIET(aios_memory_grow(plan->context, (void **)&plan->instructions, &plan->instruction_capacity, plan->instruction_count + 1,
                                sizeof *plan->instructions));
-    plan->instructions[plan->instruction_count++] = *instruction;
+    plan->instructions[plan->instruction_count] = *instruction;
+    plan->instructions[plan->instruction_count++].step = b->step;
     for (int k = 0; k < INSTRUCTION_BUFFERS; k++) {
         struct buffer *buffer = &plan->buffers[instruction->buffer[k]];
         if (buffer->first < 0) buffer->first = index;
@@ -127,15 +128,34 @@ aios_status pass_gradient(struct builder *b, aios_tensor x, int32_t buffer)
     return AIOS_OK;
 }
 
+/* The bucket's gradient in the arena, zero before its first share. */
+static aios_status bucket_sink(struct builder *b, int32_t bucket)
+{
+    int32_t *sink = &b->bucket_sink[bucket - 1];
+    int64_t bytes = (int64_t)(b->plan->parameters->buckets[bucket - 1].count * sizeof(float));
+    if (*sink) return AIOS_OK;
+    TRY_QUIET(new_buffer(b, (uint64_t)bytes, sink));
+    b->plan->buffers[*sink].gradient_of = bucket;
+    return emit(b, &(struct instruction){.run = run_zero, .label = "gradient of a bucket", .buffer = {*sink}, .number = {bytes}});
+}
+
 aios_status parameter_sink(struct builder *b, aios_tensor x, int32_t *buffer, int64_t *offset)
 {
     const struct tensor *t = tensor_of(b->graph, x);
+    const aios_parameters *all = b->plan->parameters;
+    const struct parameter *p = parameters_find(all, tensor_of(b->graph, t->root)->name);
+    *offset = t->root_offset * 4;
+    if (parameters_is_sharded(all, AIOS_GRADIENT)) {
+        TRY_QUIET(bucket_sink(b, p->bucket));
+        *buffer = b->bucket_sink[p->bucket - 1];
+        *offset += (int64_t)((p->offset - all->buckets[p->bucket - 1].first) * sizeof(float));
+        return AIOS_OK;
+    }
     if (!b->sink[t->root]) {
-        const struct parameter *p = parameters_find(b->plan->parameters, tensor_of(b->graph, t->root)->name);
-        TRY_QUIET(fixed_buffer(b, b->plan->parameters->gradient + p->offset, &b->sink[t->root]));
+        TRY_QUIET(fixed_buffer(b, all->gradient + p->offset, &b->sink[t->root]));
+        b->plan->buffers[b->sink[t->root]].gradient_of = p->bucket;
     }
     *buffer = b->sink[t->root];
-    *offset = t->root_offset * 4;
     return AIOS_OK;
 }
 
@@ -152,6 +172,28 @@ static aios_status same_leaf(const struct tensor *t, const int32_t *shape, int32
     return FAIL(AIOS_INVALID_ARGUMENT, "%s '%s' has shape %s in the graph and %s in the parameters", what, t->name, is, was);
 }
 
+static aios_status place_parameter(struct builder *b, aios_tensor x, const struct parameter *found)
+{
+    const aios_parameters *p = b->plan->parameters;
+    uint64_t element = storage_size(p->storage);
+    const char *weights = p->weight;
+    if (found->table) return fixed_buffer(b, found->table, &b->value[x]);
+    if (parameters_weight_is_sharded(p) && b->plan->training) {
+        int32_t *stand_in = &b->bucket_weights[found->bucket - 1];
+        if (!*stand_in) {
+            TRY_QUIET(new_buffer(b, p->buckets[found->bucket - 1].count * element, stand_in));
+            b->plan->buffers[*stand_in].weights_of = found->bucket;
+        }
+        b->value[x] = *stand_in;
+        b->value_offset[x] = (int64_t)((found->offset - p->buckets[found->bucket - 1].first) * element);
+        return AIOS_OK;
+    }
+    if (parameters_weight_is_sharded(p)) weights = p->whole;
+    if (!weights)
+        return FAIL(AIOS_WRONG_STATE, "this device holds a part of the weights: they are gathered before a plan without training");
+    return fixed_buffer(b, (char *)weights + found->offset * element, &b->value[x]);
+}
+
 static aios_status place_leaf(struct builder *b, aios_tensor x)
 {
     const struct tensor *t = tensor_of(b->graph, x);
@@ -161,8 +203,7 @@ static aios_status place_leaf(struct builder *b, aios_tensor x)
         if (!found)
             return FAIL(AIOS_NOT_FOUND, "the graph's parameter '%s' is not among the %zu parameters on the device", t->name, p->count);
         TRY_QUIET(same_leaf(t, found->shape, found->rank, "parameter"));
-        if (found->table) return fixed_buffer(b, found->table, &b->value[x]);
-        return fixed_buffer(b, (char *)p->weight + found->offset * storage_size(p->storage), &b->value[x]);
+        return place_parameter(b, x, found);
     }
     if (t->kind == TENSOR_STATE) {
         const struct state *found = parameters_find_state(p, t->name);
@@ -237,6 +278,7 @@ static aios_status walk_backward(struct builder *b, int checkpointing)
     for (size_t i = g->node_count; i-- > 0;) {
         const struct node *node = &g->nodes[i];
         int32_t dy = b->gradient[node->output];
+        b->step = (int32_t)(2 * g->node_count - i);
         if (node->no_gradient) continue;
         if (!dy && node->op != OP_cross_entropy && node->op != OP_bce) continue;
         if (checkpointing && node->segment != segment) {
@@ -246,6 +288,7 @@ static aios_status walk_backward(struct builder *b, int checkpointing)
         TRY_QUIET(emit_backward(b, i, dy));
         if (dy) b->plan->buffers[dy].owners--;
     }
+    b->step++;
     for (size_t x = 1; x < g->tensor_count; x++)
         if (g->tensors[x].kind == TENSOR_PARAMETER && b->gradient[x]) TRY_QUIET(emit_into_sink(b, (aios_tensor)x, b->gradient[x]));
     return AIOS_OK;
@@ -316,8 +359,12 @@ static aios_status walk(struct builder *b, int checkpointing)
     find_escapes(b);
     TRY_QUIET(fixed_buffer(b, b->plan->losses, &b->losses));
     TRY_QUIET(fixed_buffer(b, b->plan->parameters->scale, &b->scale));
-    for (size_t i = 0; i < b->graph->node_count; i++) TRY_QUIET(emit_forward(b, i));
+    for (size_t i = 0; i < b->graph->node_count; i++) {
+        b->step = (int32_t)i;
+        TRY_QUIET(emit_forward(b, i));
+    }
     if (b->plan->training) TRY_QUIET(walk_backward(b, checkpointing));
+    b->step++;
     return keep_outputs(b);
 }
 
@@ -333,14 +380,17 @@ aios_status plan_build(aios_plan *plan, const aios_graph *graph, int checkpointi
     b.escapes = aios_memory_array(plan->context, tensors, sizeof *b.escapes);
     b.sink = aios_memory_array(plan->context, tensors, sizeof *b.sink);
     b.aux = aios_memory_array(plan->context, nodes, sizeof *b.aux);
+    b.bucket_sink = aios_memory_array(plan->context, plan->parameters->bucket_count + 1, sizeof *b.bucket_sink);
+    b.bucket_weights = aios_memory_array(plan->context, plan->parameters->bucket_count + 1, sizeof *b.bucket_weights);
     int32_t none;
-    if (!b.value || !b.value_offset || !b.pitch || !b.gradient || !b.escapes || !b.sink || !b.aux) {
+    if (!b.value || !b.value_offset || !b.pitch || !b.gradient || !b.escapes || !b.sink || !b.aux || !b.bucket_sink || !b.bucket_weights) {
         status = AIOS_OUT_OF_MEMORY;
         goto done;
     }
     ATTEMPT_QUIET(add_buffer(plan, &(struct buffer){.first = -1, .last = -1}, &none));
     ATTEMPT_QUIET(walk(&b, checkpointing));
     plan->buffers[0] = (struct buffer){.first = -1, .last = -1};
+    ATTEMPT_QUIET(pieces_plan(plan, (int32_t)(2 * graph->node_count)));
     ATTEMPT_QUIET(arena_place(plan));
 done:
     aios_memory_free(plan->context, b.value);
@@ -350,5 +400,7 @@ done:
     aios_memory_free(plan->context, b.escapes);
     aios_memory_free(plan->context, b.sink);
     aios_memory_free(plan->context, b.aux);
+    aios_memory_free(plan->context, b.bucket_sink);
+    aios_memory_free(plan->context, b.bucket_weights);
     return status;
 }

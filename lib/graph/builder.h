@@ -16,6 +16,9 @@ struct builder {
     int32_t *escapes;         /* per tensor: read outside the segment that makes it */
     int32_t *sink;            /* per parameter tensor: buffer of its f32 gradient */
     int32_t (*aux)[NODE_AUX]; /* per node: what forward leaves for backward */
+    int32_t *bucket_sink;     /* per bucket: the buffer in the arena of its gradient, where gradients are sharded */
+    int32_t *bucket_weights;  /* per bucket: the buffer that stands for its weights, where those are sharded */
+    int32_t step;             /* of the walk (struct instruction) */
     int recomputing;
     int32_t losses, scale; /* fixed buffers */
 };

@@ -102,14 +102,14 @@ static aios_status alloc_table(aios_parameters *p, struct parameter *x)
 
 static aios_status alloc_buffers(aios_parameters *p)
 {
-    uint64_t n = p->padded ? p->padded : BLOCK;
-    TRY_QUIET(alloc_zero(p, "weights", n * 4, &p->master));
+    uint64_t n = p->padded ? p->padded : BLOCK, own = p->owned ? p->owned : BLOCK;
+    TRY_QUIET(alloc_zero(p, "weights", (parameters_is_sharded(p, AIOS_VALUE) ? own : n) * 4, &p->master));
     p->weight = p->master;
     if (p->storage != AIOS_F32) {
         p->weight = NULL;
-        TRY_QUIET(alloc_zero(p, "weights in use", n * storage_size(p->storage), &p->weight));
+        TRY_QUIET(alloc_zero(p, "weights in use", (parameters_weight_is_sharded(p) ? own : n) * storage_size(p->storage), &p->weight));
     }
-    if (p->training) TRY_QUIET(alloc_zero(p, "gradients", n * 4, &p->gradient));
+    if (p->training) TRY_QUIET(alloc_zero(p, "gradients", (parameters_is_sharded(p, AIOS_GRADIENT) ? own : n) * 4, &p->gradient));
     TRY_QUIET(alloc_zero(p, "parameter groups", n / BLOCK * 4, &p->group));
     TRY_QUIET(alloc_zero(p, "the loss scale", 256, &p->scale));
     for (size_t i = 0; i < p->count; i++)
@@ -138,8 +138,111 @@ done:
     return status;
 }
 
+/* ---- sharing ------------------------------------------------------------------------------------------------------ */
+
+int parameters_is_sharded(const aios_parameters *p, int32_t kind)
+{
+    if (kind == AIOS_VALUE) return p->stage >= 3 || (p->stage >= 1 && p->storage != AIOS_F32);
+    return p->stage >= (kind == AIOS_GRADIENT ? 2 : 1);
+}
+
+int parameters_weight_is_sharded(const aios_parameters *p)
+{
+    return p->stage >= 3;
+}
+
+float *parameters_flat(const aios_parameters *p, int32_t kind)
+{
+    float *const flat[KINDS] = {
+        [AIOS_VALUE] = p->master, [AIOS_GRADIENT] = p->gradient, [AIOS_MOMENT1] = p->moment1, [AIOS_MOMENT2] = p->moment2};
+    return flat[kind];
+}
+
+float *parameters_own(const aios_parameters *p, int32_t kind, const struct bucket *bucket)
+{
+    float *flat = parameters_flat(p, kind);
+    return flat ? flat + (parameters_is_sharded(p, kind) ? bucket->local : bucket->own_first) : NULL;
+}
+
+void *parameters_own_weight(const aios_parameters *p, const struct bucket *bucket)
+{
+    return (char *)p->weight + (parameters_weight_is_sharded(p) ? bucket->local : bucket->own_first) * storage_size(p->storage);
+}
+
+/* Every rank's part of a bucket, on whole blocks, by the shares. */
+static aios_status cut_bucket(aios_parameters *p, const struct sharding *sharding, struct bucket *bucket)
+{
+    double sum = 0, before = 0;
+    uint64_t blocks = bucket->count / BLOCK;
+    bucket->borders = aios_memory_array(p->context, (size_t)p->ranks + 1, sizeof *bucket->borders);
+    if (!bucket->borders) return AIOS_OUT_OF_MEMORY;
+    for (int r = 0; r < p->ranks; r++) sum += sharding->memory_shares ? sharding->memory_shares[r] : 1.0;
+    for (int r = 0; r < p->ranks; r++) {
+        bucket->borders[r] = (uint64_t)((double)blocks * (before / sum) + 0.5) * BLOCK;
+        before += sharding->memory_shares ? sharding->memory_shares[r] : 1.0;
+    }
+    bucket->borders[p->ranks] = bucket->count;
+    bucket->own_first = bucket->first + bucket->borders[p->rank];
+    bucket->own_count = bucket->borders[p->rank + 1] - bucket->borders[p->rank];
+    bucket->local = p->owned;
+    p->owned += bucket->own_count;
+    return AIOS_OK;
+}
+
+static aios_status make_buckets(aios_parameters *p, const struct sharding *sharding)
+{
+    p->stage = sharding->stage;
+    p->rank = sharding->rank;
+    p->ranks = sharding->ranks;
+    if (p->stage && p->has_tables)
+        return FAIL(AIOS_UNSUPPORTED, "a model with tables of rows can't be sharded: its updates touch single rows (zero-stage none)");
+    p->buckets = aios_memory_array(p->context, p->count + 1, sizeof *p->buckets);
+    if (!p->buckets) return AIOS_OUT_OF_MEMORY;
+    for (size_t i = 0; i < p->count; i++) {
+        struct parameter *x = &p->list[i];
+        struct bucket *last = p->bucket_count ? &p->buckets[p->bucket_count - 1] : NULL;
+        if (x->is_table) continue;
+        if (!last || last->count * sizeof(float) >= sharding->bucket_bytes) {
+            last = &p->buckets[p->bucket_count++];
+            last->first = x->offset;
+        }
+        last->count = x->offset + (x->count + BLOCK - 1) / BLOCK * BLOCK - last->first;
+        x->bucket = (int32_t)p->bucket_count; /* from 1 on */
+    }
+    for (size_t i = 0; i < p->bucket_count; i++) TRY_QUIET(cut_bucket(p, sharding, &p->buckets[i]));
+    return AIOS_OK;
+}
+
+aios_status parameters_stage(aios_parameters *p)
+{
+    for (int32_t kind = 0; kind < KINDS; kind++) {
+        if (kind == AIOS_GRADIENT || !parameters_is_sharded(p, kind) || !parameters_flat(p, kind) || p->staged[kind]) continue;
+        p->staged[kind] = aios_memory_array(p->context, p->padded, sizeof *p->staged[kind]);
+        if (!p->staged[kind])
+            return aios_error_add_frame(AIOS_OUT_OF_MEMORY,
+                                        "host memory for all of a sharded model's numbers while they are read or written");
+    }
+    return AIOS_OK;
+}
+
+void parameters_unstage(aios_parameters *p)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        aios_memory_free(p->context, p->staged[kind]);
+        p->staged[kind] = NULL;
+    }
+}
+
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
+
 aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given,
                                    aios_parameters **parameters)
+{
+    return parameters_create(device, graph, given, NULL, parameters);
+}
+
+aios_status parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given,
+                              const struct sharding *sharding, aios_parameters **parameters)
 {
     aios_status status = AIOS_OK;
     if (!device || !graph || !parameters)
@@ -163,8 +266,10 @@ aios_status aios_parameters_create(aios_device *device, const aios_graph *graph,
     p->device = aios_device_retain(device);
     p->storage = storages[options.precision];
     p->training = options.training != 0;
+    p->ranks = 1;
     ATTEMPT_QUIET(aios_stream_create(device, &p->stream));
     ATTEMPT_QUIET(list_leaves(p, graph));
+    if (sharding) ATTEMPT_QUIET(make_buckets(p, sharding));
     ATTEMPT(alloc_buffers(p), "a model of %llu parameters on %s", (unsigned long long)p->total, aios_device_spec(device));
     ATTEMPT_QUIET(write_groups(p));
     *parameters = p;
@@ -191,6 +296,9 @@ void aios_parameters_destroy(aios_parameters *p)
     aios_device_free(p->device, p->scale);
     aios_stream_destroy(p->stream);
     aios_device_close(p->device);
+    parameters_unstage(p);
+    for (size_t i = 0; i < p->bucket_count; i++) aios_memory_free(p->context, p->buckets[i].borders);
+    aios_memory_free(p->context, p->buckets);
     aios_memory_free(p->context, p->list);
     aios_memory_free(p->context, p->states);
     aios_context *context = p->context;
@@ -290,6 +398,10 @@ static aios_status send_wave(aios_parameters *p, struct wave *w, thread_pool *po
     for (int i = 0; i < w->count; i++) {
         const struct piece *piece = &w->pieces[i];
         uint64_t offset = piece->parameter->offset + piece->start;
+        if (p->staged[AIOS_VALUE]) {
+            memcpy(p->staged[AIOS_VALUE] + offset, w->numbers + (uint64_t)i * PIECE, piece->count * 4);
+            continue;
+        }
         TRY(aios_stream_copy(p->stream, p->master + offset, w->numbers + (uint64_t)i * PIECE, piece->count * 4, AIOS_COPY_HOST_TO_DEVICE),
             "initialising %s", piece->parameter->name);
         TRY_QUIET(parameters_refresh(p, offset, piece->count));
@@ -312,10 +424,16 @@ static aios_status send_all(aios_parameters *p, struct wave *w, thread_pool *poo
     return send_wave(p, w, pool);
 }
 
+static aios_status not_staged(const char *name)
+{
+    return FAIL(AIOS_WRONG_STATE, "this device holds a part of %s: its numbers are gathered first", name);
+}
+
 aios_status aios_parameters_initialize(aios_parameters *p, uint64_t seed)
 {
     aios_status status = AIOS_OK;
     if (!p) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_initialize: parameters is NULL");
+    if (parameters_is_sharded(p, AIOS_VALUE) && !p->staged[AIOS_VALUE]) return not_staged("the parameters");
     uint64_t pieces = p->total / PIECE + p->count;
     int threads = os_cpu_count();
     if ((uint64_t)threads > pieces || p->total < PIECE) threads = 1;
@@ -343,7 +461,7 @@ static aios_status locate(aios_parameters *p, const char *name, int32_t kind, ui
     static const char *const what[] = {"values", "gradients: make the parameters with training 1",
                                        "moments: make an optimizer that has them first", "moments: make an optimizer that has them first"};
     if (kind < AIOS_VALUE || kind > AIOS_MOMENT2) return FAIL(AIOS_INVALID_ARGUMENT, "kind is %d: 0 to %d are allowed", kind, AIOS_MOMENT2);
-    float *flat = kind == AIOS_VALUE ? p->master : kind == AIOS_GRADIENT ? p->gradient : kind == AIOS_MOMENT1 ? p->moment1 : p->moment2;
+    float *flat = parameters_flat(p, kind);
     if (!flat) return FAIL(AIOS_WRONG_STATE, "these parameters have no %s", what[kind]);
     *found = parameters_find(p, name);
     if (!*found) return FAIL(AIOS_NOT_FOUND, "no parameter is called '%s'", name);
@@ -351,6 +469,10 @@ static aios_status locate(aios_parameters *p, const char *name, int32_t kind, ui
     if ((*found)->count != count)
         return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count,
                     (unsigned long long)count);
+    if (parameters_is_sharded(p, kind)) {
+        if (!p->staged[kind]) return not_staged(name);
+        flat = p->staged[kind];
+    }
     *at = (*found)->is_table ? (*found)->table : flat + (*found)->offset;
     return AIOS_OK;
 }
@@ -361,6 +483,10 @@ aios_status aios_parameters_read(aios_parameters *p, const char *name, int32_t k
     const struct parameter *x;
     if (!to) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_read: to is NULL");
     TRY_QUIET(locate(p, name, kind, count, &at, &x));
+    if (p->staged[kind]) {
+        memcpy(to, at, count * sizeof *to);
+        return AIOS_OK;
+    }
     TRY(stream_fetch(p->stream, to, at, count * 4), "reading %s", name);
     return AIOS_OK;
 }
@@ -371,6 +497,10 @@ aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t 
     const struct parameter *x;
     if (!from) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_write: from is NULL");
     TRY_QUIET(locate(p, name, kind, count, &at, &x));
+    if (p->staged[kind]) {
+        memcpy(at, from, count * sizeof *from);
+        return AIOS_OK;
+    }
     TRY(aios_stream_copy(p->stream, at, from, count * 4, AIOS_COPY_HOST_TO_DEVICE), "writing %s", name);
     for (uint64_t done = 0; kind == AIOS_VALUE && !x->is_table && done < count; done += PIECE)
         TRY_QUIET(parameters_refresh(p, x->offset + done, count - done < PIECE ? count - done : PIECE));

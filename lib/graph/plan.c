@@ -127,6 +127,9 @@ void aios_plan_destroy(aios_plan *plan)
     aios_device *device = plan->parameters->device;
     (void)aios_stream_synchronize(plan->stream);
     stream_recorder_end(&plan->recorder);
+    for (size_t i = 0; plan->piece_recorders && i <= plan->point_count; i++) stream_recorder_end(&plan->piece_recorders[i]);
+    aios_memory_free(plan->context, plan->piece_recorders);
+    aios_memory_free(plan->context, plan->points);
     for (size_t i = 0; i < plan->input_count; i++)
         for (int k = 0; k < 2; k++) {
             aios_event_destroy(plan->inputs[i].copied[k]);
@@ -167,10 +170,9 @@ aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data,
     return AIOS_OK;
 }
 
-static aios_status submit_instructions(void *user)
+aios_status plan_submit(const aios_plan *plan, size_t first, size_t end)
 {
-    const aios_plan *plan = user;
-    for (size_t i = 0; i < plan->instruction_count; i++) {
+    for (size_t i = first; i < end; i++) {
         const struct instruction *instruction = &plan->instructions[i];
         aios_status status = instruction->run(plan, instruction);
         if (status != AIOS_OK)
@@ -179,12 +181,20 @@ static aios_status submit_instructions(void *user)
     return AIOS_OK;
 }
 
+static aios_status submit_all(void *user)
+{
+    const aios_plan *plan = user;
+    return plan_submit(plan, 0, plan->instruction_count);
+}
+
 aios_status aios_plan_run(aios_plan *plan)
 {
     if (!plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_run: plan is NULL");
+    if (plan->training && parameters_is_sharded(plan->parameters, AIOS_GRADIENT))
+        return FAIL(AIOS_WRONG_STATE, "aios_plan_run: the plan's gradients are shared with other ranks, which take part in every run");
     if (plan->tables && plan->parameters->table_runs++)
         return FAIL(AIOS_WRONG_STATE, "aios_plan_run: a table of rows has its gradient already: one run in a step (aios_optimizer_begin)");
-    return stream_submit(&plan->recorder, plan->stream, submit_instructions, plan, "a plan");
+    return stream_submit(&plan->recorder, plan->stream, submit_all, plan, "a plan");
 }
 
 /* ---- outputs ----------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  *
  *   builder.c   walks the graph: forward, then backward, with segments computed again where checkpointing asks for it
  *   emit.c      what each operation becomes, forward beside backward
+ *   pieces.c    where a run stops for the other ranks: a bucket's gradient is final, its weights are wanted
  *   arena.c     places the buffers: two share memory when no instruction needs both
  *   run.c       the instructions themselves
  *   plan.c      the handle: inputs, runs, outputs */
@@ -18,6 +19,8 @@ struct buffer {
     int32_t scratch;     /* 1: workspace of one instruction */
     int32_t owners;      /* while building: tensors whose gradient this is and whose producer has yet to read it */
     char *fixed;         /* not in the arena */
+    int32_t gradient_of; /* bucket (from 1 on) whose gradient is in it; 0 none */
+    int32_t weights_of;  /* likewise; at stage 3 it only stands for the buffers that the weights are gathered into */
 };
 
 #define INSTRUCTION_BUFFERS 12
@@ -33,6 +36,7 @@ struct instruction {
     int64_t offset[INSTRUCTION_BUFFERS]; /* bytes into it */
     int64_t number[INSTRUCTION_NUMBERS];
     float real[2];
+    int32_t step; /* of the walk over the graph: the same on every rank, whatever its device fuses */
     union {
         aios_gemm gemm;           /* of run_gemm, without pointers */
         aios_attention attention; /* of run_attention_*, without pointers */
@@ -66,6 +70,20 @@ struct rope_table {
     int32_t cosine, sine; /* buffers */
 };
 
+/* Where a run in pieces stops.  The points of equal graphs come in the same order on every rank. */
+enum point_kind {
+    POINT_WEIGHTS_BEGIN,  /* bucket's weights are to be gathered into buffer … */
+    POINT_WEIGHTS_END,    /* … and must be there now */
+    POINT_GRADIENT_BEGIN, /* bucket's gradient is final: in buffer, or where the parameters keep it (buffer 0) */
+    POINT_GRADIENT_END    /* nobody may read buffer any more; only where there is one */
+};
+
+struct plan_point {
+    int32_t kind, bucket; /* bucket: from 0 on */
+    int32_t buffer;
+    int32_t instruction; /* the point lies before it */
+};
+
 enum { LOSS_SUM = 0, LOSS_HITS = 1, LOSS_ROWS = 2, LOSS_COUNT = 4 };
 
 struct aios_plan {
@@ -93,6 +111,9 @@ struct aios_plan {
     float *readout; /* device scratch for outputs as f32 */
     uint64_t readout_size;
     stream_recorder recorder; /* of the instructions */
+    struct plan_point *points;
+    size_t point_count, point_capacity;
+    stream_recorder *piece_recorders; /* (point_count + 1): before each point, and after the last */
 };
 
 /* run.c: one per kind of instruction; the order of buffers and numbers stands beside each. */
@@ -133,6 +154,16 @@ aios_status run_halting_running(const aios_plan *plan, const struct instruction 
 aios_status run_halting_target(const aios_plan *plan, const struct instruction *i);
 aios_status run_bce(const aios_plan *plan, const struct instruction *i);
 
+/* pieces.c: the points of a plan whose instructions are all there; before the arena is placed. */
+aios_status pieces_plan(aios_plan *plan, int32_t steps);
+
+/* One run with stops: reach is called at every point, in order, when what comes before is submitted.  idle 1: the points alone, with no
+ * instruction, for a rank that has nothing to compute while others do; gradients that live in the arena are zero then. */
+typedef aios_status (*point_fn)(void *user, const struct plan_point *point, void *memory);
+aios_status plan_run_pieces(aios_plan *plan, int idle, point_fn reach, void *user);
+
+/* plan.c: submits the instructions [first, end). */
+aios_status plan_submit(const aios_plan *plan, size_t first, size_t end);
 /* builder.c */
 aios_status plan_build(aios_plan *plan, const aios_graph *graph, int checkpointing);
 /* arena.c: sets offsets, arena_size, unshared and workspace. */

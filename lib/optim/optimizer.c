@@ -47,7 +47,8 @@ static aios_status check(const aios_optimizer_options *o)
 static aios_status prepare(aios_optimizer *o)
 {
     aios_parameters *p = o->parameters;
-    uint64_t n = p->padded ? p->padded : BLOCK;
+    uint64_t n = parameters_is_sharded(p, AIOS_MOMENT1) ? p->owned : p->padded;
+    if (n == 0) n = BLOCK;
     float first[STATE_SIZE] = {[STATE_LOSS_SCALE] = (float)o->options.loss_scale, [STATE_FINITE] = 1.0f};
     if (o->options.kind != AIOS_SIGN_SGD) {
         TRY(alloc(o, n, &p->moment1), "memory for first moments");
@@ -56,7 +57,7 @@ static aios_status prepare(aios_optimizer *o)
     TRY_QUIET(alloc(o, CONTROL_SIZE, &o->control));
     TRY_QUIET(alloc(o, STATE_SIZE, &o->state));
     TRY_QUIET(alloc(o, (uint64_t)STEP_MAX_GROUPS * HYPER_ROW, &o->hyper));
-    TRY_QUIET(alloc(o, (uint64_t)o->parts, &o->partial));
+    TRY_QUIET(alloc(o, (uint64_t)o->parts * (p->bucket_count ? p->bucket_count : 1), &o->partial));
     for (int k = 0; k < 2; k++) {
         void *host;
         TRY_QUIET(aios_device_host_alloc(p->device, CONTROL_SIZE * sizeof(float), &host));
@@ -147,26 +148,45 @@ aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
     o->in_use[slot] = 1;
     o->next = 1 - slot;
     p->table_runs = 0;
-    if (p->padded) TRY_QUIET(aios_stream_fill(p->stream, p->gradient, 0, p->padded * sizeof(float)));
+    uint64_t gradients = parameters_is_sharded(p, AIOS_GRADIENT) ? p->owned : p->padded;
+    if (gradients) TRY_QUIET(aios_stream_fill(p->stream, p->gradient, 0, gradients * sizeof(float)));
     return launch_step_begin(p->stream, AIOS_F32, 1, p->scale, o->state, o->control);
 }
 
-/* From the partial sums of squares: norm, clipping, finite check, corrections; then the update of the blocks [first, first + blocks). */
-static aios_status update(aios_optimizer *o, int32_t parts, uint64_t first, int32_t blocks)
+/* From the partial sums of squares: norm, clipping, finite check, corrections. */
+static aios_status prepare_update(aios_optimizer *o, int32_t parts)
+{
+    return launch_step_prepare(o->parameters->stream, AIOS_F32, 1, o->state, o->hyper, o->control, o->partial, parts, GROUPS);
+}
+
+/* Where a run of blocks lies in each flat buffer. */
+struct range {
+    float *master, *gradient, *m, *v;
+    void *weight;
+    int32_t *group;
+    int32_t blocks;
+};
+
+static aios_status update(aios_optimizer *o, const struct range *r)
 {
     aios_parameters *p = o->parameters;
-    uint64_t at = first * BLOCK;
-    float *master = p->master + at, *gradient = p->gradient + at, *m = p->moment1 ? p->moment1 + at : NULL,
-          *v = p->moment2 ? p->moment2 + at : NULL;
-    void *weight = (char *)p->weight + at * storage_size(p->storage);
-    int32_t *group = p->group + first;
-    TRY_QUIET(launch_step_prepare(p->stream, AIOS_F32, 1, o->state, o->hyper, o->control, o->partial, parts, GROUPS));
-    if (blocks == 0) return AIOS_OK;
+    if (r->blocks == 0) return AIOS_OK;
     switch (o->options.kind) {
-    case AIOS_ADAMW: return launch_adamw(p->stream, p->storage, 0, master, m, v, weight, gradient, o->hyper, group, blocks);
-    case AIOS_ADAM_ATAN2: return launch_adam_atan2(p->stream, p->storage, 0, master, m, v, weight, gradient, o->hyper, group, blocks);
-    default: return launch_sign_sgd(p->stream, p->storage, 0, master, weight, gradient, o->hyper, group, blocks);
+    case AIOS_ADAMW:
+        return launch_adamw(p->stream, p->storage, 0, r->master, r->m, r->v, r->weight, r->gradient, o->hyper, r->group, r->blocks);
+    case AIOS_ADAM_ATAN2:
+        return launch_adam_atan2(p->stream, p->storage, 0, r->master, r->m, r->v, r->weight, r->gradient, o->hyper, r->group, r->blocks);
+    default: return launch_sign_sgd(p->stream, p->storage, 0, r->master, r->weight, r->gradient, o->hyper, r->group, r->blocks);
     }
+}
+
+/* Elements [first, first + count) of buffers that are whole. */
+static aios_status update_whole(aios_optimizer *o, uint64_t first, uint64_t count)
+{
+    aios_parameters *p = o->parameters;
+    return update(o, &(struct range){p->master + first, p->gradient + first, p->moment1 ? p->moment1 + first : NULL,
+                                     p->moment2 ? p->moment2 + first : NULL, (char *)p->weight + first * storage_size(p->storage),
+                                     p->group + first / BLOCK, (int32_t)(count / BLOCK)});
 }
 
 /* The rows that the step's run used; no run, nothing to do. */
@@ -188,33 +208,73 @@ aios_status aios_optimizer_step(aios_optimizer *o)
     aios_parameters *p = o->parameters;
     int32_t blocks = (int32_t)(p->padded / BLOCK);
     TRY_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient, blocks, o->parts));
-    TRY_QUIET(update(o, o->parts, 0, blocks));
+    TRY_QUIET(prepare_update(o, o->parts));
+    TRY_QUIET(update_whole(o, 0, p->padded));
     return update_tables(o);
+}
+
+/* Of the first `count` partial sums on the device; waits. */
+static aios_status fetch_sum(aios_optimizer *o, uint64_t count, double *sum)
+{
+    aios_parameters *p = o->parameters;
+    float *partial = aios_memory_array(p->context, (size_t)count, sizeof *partial);
+    if (!partial) return AIOS_OUT_OF_MEMORY;
+    aios_status status = stream_fetch(p->stream, partial, o->partial, count * sizeof *partial);
+    for (uint64_t i = 0; status == AIOS_OK && i < count; i++) *sum += (double)partial[i];
+    aios_memory_free(p->context, partial);
+    return status;
 }
 
 aios_status optimizer_sum_squares(aios_optimizer *o, uint64_t first, uint64_t count, double *squares)
 {
     aios_parameters *p = o->parameters;
-    aios_status status = AIOS_OK;
     *squares = 0;
     if (count == 0) return AIOS_OK;
-    float *partial = aios_memory_array(p->context, (size_t)o->parts, sizeof *partial);
-    if (!partial) return AIOS_OUT_OF_MEMORY;
-    ATTEMPT_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient + first, (int32_t)(count / BLOCK), o->parts));
-    ATTEMPT_QUIET(stream_fetch(p->stream, partial, o->partial, (uint64_t)o->parts * sizeof *partial));
-    for (int32_t i = 0; i < o->parts; i++) *squares += (double)partial[i];
-done:
-    aios_memory_free(p->context, partial);
-    return status;
+    TRY_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial, p->gradient + first, (int32_t)(count / BLOCK), o->parts));
+    return fetch_sum(o, (uint64_t)o->parts, squares);
 }
 
-aios_status optimizer_update(aios_optimizer *o, double squares, uint64_t first, uint64_t count)
+aios_status optimizer_sum_squares_owned(aios_optimizer *o, double *squares)
+{
+    aios_parameters *p = o->parameters;
+    uint64_t rows = 0, parts = (uint64_t)o->parts;
+    *squares = 0;
+    for (size_t i = 0; i < p->bucket_count; i++) {
+        const struct bucket *b = &p->buckets[i];
+        if (b->own_count == 0) continue;
+        TRY_QUIET(launch_sum_squares_partial(p->stream, AIOS_F32, 0, o->partial + rows++ * parts, parameters_own(p, AIOS_GRADIENT, b),
+                                             (int32_t)(b->own_count / BLOCK), o->parts));
+    }
+    return rows ? fetch_sum(o, rows * parts, squares) : AIOS_OK;
+}
+
+static aios_status write_sum(aios_optimizer *o, double squares)
 {
     float total = (float)squares;
     aios_parameters *p = o->parameters;
     TRY_QUIET(aios_stream_copy(p->stream, o->partial, &total, sizeof total, AIOS_COPY_HOST_TO_DEVICE));
     TRY_QUIET(aios_stream_synchronize(p->stream)); /* total is this call's */
-    return update(o, 1, first / BLOCK, (int32_t)(count / BLOCK));
+    return prepare_update(o, 1);
+}
+
+aios_status optimizer_update(aios_optimizer *o, double squares, uint64_t first, uint64_t count)
+{
+    TRY_QUIET(write_sum(o, squares));
+    return update_whole(o, first, count);
+}
+
+aios_status optimizer_update_owned(aios_optimizer *o, double squares)
+{
+    aios_parameters *p = o->parameters;
+    TRY_QUIET(write_sum(o, squares));
+    for (size_t i = 0; i < p->bucket_count; i++) {
+        const struct bucket *b = &p->buckets[i];
+        TRY_QUIET(
+            update(o, &(struct range){parameters_own(p, AIOS_VALUE, b), parameters_own(p, AIOS_GRADIENT, b),
+                                      parameters_own(p, AIOS_MOMENT1, b), parameters_own(p, AIOS_MOMENT2, b), parameters_own_weight(p, b),
+                                      p->group + b->own_first / BLOCK, (int32_t)(b->own_count / BLOCK)}));
+    }
+    return AIOS_OK;
 }
 
 uint32_t aios_optimizer_state_count(void)

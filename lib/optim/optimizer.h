@@ -9,5 +9,8 @@
 aios_status optimizer_sum_squares(aios_optimizer *optimizer, uint64_t first, uint64_t count, double *squares);
 /* aios_optimizer_step, of that range alone, with the sum of squares of the whole gradient. */
 aios_status optimizer_update(aios_optimizer *optimizer, double squares, uint64_t first, uint64_t count);
+/* Both, of the parts of the buckets that the parameters' rank owns. */
+aios_status optimizer_sum_squares_owned(aios_optimizer *optimizer, double *squares);
+aios_status optimizer_update_owned(aios_optimizer *optimizer, double squares);
 
 #endif

@@ -1,9 +1,12 @@
 /* replica.h (internal): the model on each device of a run, and a step on all of them, or on one alone (independent.h).
  *
- * Every replica holds all weights.  A step deals the global batch's micro-batches to them, adds up the gradients (comm.h) so that each
- * replica has the sum of its own part of the flat buffers, lets each optimizer update that part, and gathers the weights.  So one device
- * computes each weight, and replicas on devices of different make stay the same bit by bit.  The summed loss is divided by the global
- * number of labels: any split gives the gradient of the whole batch. */
+ * Every replica holds all weights and moments.  A step deals the global batch's micro-batches to them, adds up the gradients, and updates
+ * (exchange.h).  The summed loss is divided by the global number of labels: any split gives the gradient of the whole batch.
+ *
+ *   replica.c   opening, memory, plans, shares, closing
+ *   step.c      a step
+ *   exchange.c  what it exchanges
+ *   spread.c    the same weights everywhere, and the proof of it */
 #ifndef AIOS_TRAINER_REPLICA_H
 #define AIOS_TRAINER_REPLICA_H
 
@@ -33,7 +36,10 @@ struct replica {
     int64_t room;             /* samples that tokens and labels hold at the most */
     int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
     int64_t trained;          /* labels of all steps that are in the weights */
-    double seconds;           /* that its micro-batches of the last step took */
+    double began, seconds;    /* of the last step: os_now(), and what its micro-batches took */
+    double squares;           /* of the gradient's elements, of all replicas */
+    int abandoned;            /* 1: the step was left out */
+    aios_step_result result;  /* of the last step */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
     struct pause pause;
     int orphan;         /* 1: its thread hangs in a driver, and may come back */
@@ -66,12 +72,14 @@ struct replicas {
     struct replica *list;
     comm_group *group;
     thread_pool *crew;
-    uint64_t *parts; /* (count + 1) borders of the flat buffers, in elements; on whole blocks */
+    uint64_t *parts;  /* (count + 1) borders of the flat buffers, in elements; on whole blocks */
+    int kinds_differ; /* 1: devices may round differently, so each part's weights are its owner's */
     struct step_job job;
     struct step_outcome outcome; /* written by replica 0 */
     atomic_int abandon;
     int64_t steps;  /* done since they were prepared */
     int rebalanced; /* 1: the last step changed the shares of the next */
+    int completed;  /* 1: the last step is in the weights of every replica that did not fail */
 };
 
 enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
@@ -88,6 +96,10 @@ static inline struct replica *replicas_leader(const struct replicas *all)
     return all->list + all->leader;
 }
 
+/* Cuts the step's samples into the replicas' shares, in their order: so many micro-batches of batch-size each. */
+void replicas_set_shares(struct replicas *all, const int64_t *micro_batches);
+/* Every replica on its own thread, the first on this one.  Whatever failed first is in every record. */
+aios_status replicas_together(struct replicas *all, aios_status (*run)(struct replica *));
 /* The leader's weights, moments and optimizer's state to all others. */
 aios_status replicas_spread(struct replicas *all);
 /* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */

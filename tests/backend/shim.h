@@ -35,8 +35,8 @@
               (device, stream, kernel, teams, arguments))
 
 /* The groups' as well: SHIM_GROUP_CALL(group, entry, name, parameters, arguments); capture_begin and capture_end are written out.  With
- * SHIM_GROUPS in the environment the plugin has all of them but collectives, which libaios does not call: what the plugin within lacks is
- * done by its kernels, or answered UNSUPPORTED. */
+ * SHIM_GROUPS in the environment the plugin has all of them but collectives, whose ranks the shim's two devices can't be: what the plugin
+ * within lacks is done by its kernels, or answered UNSUPPORTED. */
 #define SHIM_GROUP_CALLS(SHIM_GROUP_CALL)                                                                                                  \
     SHIM_GROUP_CALL(gemm, gemm, gemm, (void *device, void *stream, const aios_gemm *g), (device, stream, g))                               \
     SHIM_GROUP_CALL(attention, forward, attention_forward, (void *device, void *stream, const aios_attention *a), (device, stream, a))     \

@@ -1,4 +1,5 @@
 /* What a backend may offer beside the kernels: gemm, attention, capture, telemetry, collectives, copies between devices. */
+#include "base/os.h"
 #include "gpu/host.h"
 #include "judge.h"
 #include "reference.h"
@@ -430,33 +431,65 @@ void telemetry_ranges(struct judge *judge)
     EXPECT(t.power <= 5000 && t.power_limit <= 5000, "power is %g of %g watts", (double)t.power, (double)t.power_limit);
 }
 
+/* Asks until it is done.  0: it failed, or is not done within ten seconds. */
+static int through(struct judge *judge, void *stream, void *communicator)
+{
+    double until = os_now() + 10;
+    int32_t done = 0;
+    while (!done && os_now() < until) {
+        if (CALL(judge->table->collectives->query(judge->handle, stream, communicator, &done)) != AIOS_OK) {
+            judge_fail(judge, "query failed: %s", aios_error_message());
+            return 0;
+        }
+        if (!done) os_sleep(0.0002);
+    }
+    if (!done) judge_fail(judge, "a collective of one rank is not done after 10 s");
+    return done;
+}
+
+static void run_one_rank(struct judge *judge, void *stream, void *communicator, void *buffer, uint64_t count)
+{
+    const aios_collective_group *group = judge->table->collectives;
+    const uint64_t offsets[] = {0, count};
+    void *device = judge->handle;
+    NEED(through(judge, stream, communicator));
+    MUST(group->all_reduce(device, stream, communicator, buffer, count, AIOS_F32));
+    NEED(through(judge, stream, communicator));
+    MUST(group->broadcast(device, stream, communicator, buffer, count, AIOS_F32, 0));
+    NEED(through(judge, stream, communicator));
+    MUST(group->reduce_scatter(device, stream, communicator, buffer, offsets, AIOS_F32));
+    NEED(through(judge, stream, communicator));
+    MUST(group->all_gather(device, stream, communicator, buffer, offsets, AIOS_F32));
+    NEED(through(judge, stream, communicator));
+}
+
 void collectives_one_rank(struct judge *judge)
 {
     enum { COUNT = 1001 };
     const aios_collective_group *group = judge->table->collectives;
     uint8_t id[AIOS_COLLECTIVE_ID_BYTES];
+    char version[64] = "";
     void *communicator = NULL;
     float *host[2] = {judge_plain_memory(judge, COUNT * 4), judge_plain_memory(judge, COUNT * 4)};
     if (!group) {
         judge_unoffered(judge, "there is no group of collectives");
         return;
     }
-    void *stream = judge_stream(judge), *a = judge_memory(judge, COUNT * 4), *b = judge_memory(judge, COUNT * 4);
-    NEED(host[0] && host[1] && stream && a && b);
+    void *stream = judge_stream(judge), *buffer = judge_memory(judge, COUNT * 4);
+    NEED(host[0] && host[1] && stream && buffer);
     for (int i = 0; i < COUNT; i++) host[0][i] = (float)i * 0.5f;
-    NEED(judge_upload(judge, stream, a, host[0], COUNT * 4));
-    aios_status status = CALL(group->get_unique_id(id));
+    NEED(judge_upload(judge, stream, buffer, host[0], COUNT * 4));
+    aios_status status = CALL(group->get_version(judge->handle, version, sizeof version));
     if (status == AIOS_UNSUPPORTED || status == AIOS_UNAVAILABLE) {
         judge_unoffered(judge, "%s", aios_error_message());
         return;
     }
-    EXPECT(status == AIOS_OK, "get_unique_id failed: %s", aios_error_message());
+    EXPECT(status == AIOS_OK && version[0], "get_version failed: %s", aios_error_message());
+    MUST(group->get_unique_id(judge->handle, id));
     MUST(group->create(judge->handle, id, 0, 1, &communicator));
-    if (CALL(group->all_reduce(communicator, stream, a, COUNT, AIOS_F32)) != AIOS_OK ||
-        CALL(group->broadcast(communicator, stream, a, COUNT, AIOS_F32, 0)) != AIOS_OK ||
-        CALL(group->all_gather(communicator, stream, a, b, COUNT, AIOS_F32)) != AIOS_OK)
-        judge_fail(judge, "a collective of one rank failed: %s", aios_error_message());
-    else if (judge_download(judge, stream, host[1], b, COUNT * 4) && judge_differs(host[0], host[1], COUNT * 4) != COUNT * 4)
+    run_one_rank(judge, stream, communicator, buffer, COUNT);
+    if (!judge->failed && judge_download(judge, stream, host[1], buffer, COUNT * 4) &&
+        judge_differs(host[0], host[1], COUNT * 4) != COUNT * 4)
         judge_fail(judge, "a collective of one rank changed the values");
-    group->destroy(communicator);
+    group->destroy(judge->handle, communicator);
 }

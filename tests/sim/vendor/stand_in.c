@@ -223,6 +223,13 @@ int sim_stream_synchronize(void *stream)
     return stand_in_code(vendor_stream_synchronize(stream));
 }
 
+int sim_stream_query(void *stream)
+{
+    OF_STREAM(device, stream, stream_query);
+    (void)device;
+    return stand_in_code(vendor_stream_query(stream));
+}
+
 int sim_stream_wait_event(void *stream, void *event, unsigned flags)
 {
     OF_STREAM(device, stream, stream_wait_event);

@@ -41,7 +41,7 @@ int stand_in_begin(vendor_device *device, const char *call);
 /* ---- given by the vendor's file ---------------------------------------------------------------------------------- */
 
 /* The device that calls of this thread without a stream mean; NULL: none. */
-vendor_device *stand_in_current(void);
+VENDOR_API vendor_device *stand_in_current(void);
 
 #define STAND_IN_ARGUMENTS 32
 

@@ -22,6 +22,7 @@ struct op {
     int references;
     enum op_kind kind;
     const char *what;
+    int (*ready)(void *); /* NULL: always */
     const char *(*run)(vendor_device *, void *);
     void (*destroy)(void *);
     void *payload;
@@ -201,7 +202,25 @@ static int is_runnable(const vendor_stream *stream)
     const struct op *op = stream->first->op;
     if (op->kind == OP_WAIT) return op->ticket->reached;
     if (op->kind == OP_FLAG_WAIT) return op->event->flag;
-    return 1;
+    return !op->ready || op->ready(op->payload);
+}
+
+/* Some stream waits for what others, perhaps of other threads, have yet to submit. */
+static int something_may_come(void)
+{
+    for (int i = 0; i < core.device_count; i++)
+        for (const vendor_stream *s = core.devices[i].streams; s; s = s->next)
+            if (!s->recording && s->first && s->first->op->ready) return 1;
+    return 0;
+}
+
+static void wait_for_others(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += 1000000;
+    if (t.tv_nsec >= 1000000000) t.tv_nsec -= 1000000000, t.tv_sec++;
+    (void)pthread_cond_timedwait(&core.moved, &core.mutex, &t);
 }
 
 /* Any stream with work that can run; of one device, or of all where that is NULL. */
@@ -242,6 +261,10 @@ static vendor_status step(vendor_device *device, vendor_stream *wanted, int pati
         return VENDOR_OK;
     }
     if (!patient) return VENDOR_NOT_READY;
+    if (something_may_come()) {
+        wait_for_others();
+        return VENDOR_OK;
+    }
     if (core.running == 0) return REFUSE(device, VENDOR_DEADLOCK, "something is waited for that no submitted work will ever bring");
     (void)pthread_cond_wait(&core.moved, &core.mutex);
     return VENDOR_OK;
@@ -371,7 +394,14 @@ vendor_device *vendor_stream_device(const vendor_stream *stream)
 vendor_status vendor_submit(vendor_stream *stream, const char *what, const char *(*run)(vendor_device *, void *), void (*destroy)(void *),
                             void *payload)
 {
+    return vendor_submit_when(stream, what, NULL, run, destroy, payload);
+}
+
+vendor_status vendor_submit_when(vendor_stream *stream, const char *what, int (*ready)(void *), const char *(*run)(vendor_device *, void *),
+                                 void (*destroy)(void *), void *payload)
+{
     struct op *op = op_create(OP_WORK, what, NULL, NULL);
+    op->ready = ready;
     op->run = run;
     op->destroy = destroy;
     op->payload = payload;

@@ -26,8 +26,9 @@
  * has.
  *
  * Layout.  One folder, build/…/sim, has the core, libaios-sim.so, and every stand-in, linked to it ($ORIGIN): libcuda.so.1,
- * libcublasLt.so.13, libnvidia-ml.so.1, libamdhip64.so.6, …, libze_sim.so.  aios_sim_library(NAME SOURCES…) of tests/sim/vendor makes one.
- * aios-sim puts that folder first in LD_LIBRARY_PATH, and ZE_ENABLE_ALT_DRIVERS=…/libze_sim.so where an xpu is asked for.
+ * libcublasLt.so.13, libnccl.so.2, libnvidia-ml.so.1, libamdhip64.so.6, …, libze_sim.so.  aios_sim_library(NAME SOURCES…) of
+ * tests/sim/vendor makes one. aios-sim puts that folder first in LD_LIBRARY_PATH, and ZE_ENABLE_ALT_DRIVERS=…/libze_sim.so where an xpu is
+ * asked for.
  *
  * Threads: every function may be called from any thread; a stream from one thread at a time, as its vendor demands. */
 #ifndef VENDOR_H
@@ -117,6 +118,12 @@ VENDOR_API vendor_status vendor_device_synchronize(vendor_device *device);
  * payload belongs to the core from the call on, also where it fails.  Submitted to a recording, it is kept instead. */
 VENDOR_API vendor_status vendor_submit(vendor_stream *stream, const char *what, const char *(*run)(vendor_device *device, void *payload),
                                        void (*destroy)(void *payload), void *payload);
+
+/* The same for work of several streams together: the stream stands still until ready says 1, which it is asked as soon as all before it is
+ * done, often, and with the core's lock held, so that it may call nothing here; destroy is called likewise. */
+VENDOR_API vendor_status vendor_submit_when(vendor_stream *stream, const char *what, int (*ready)(void *payload),
+                                            const char *(*run)(vendor_device *device, void *payload), void (*destroy)(void *payload),
+                                            void *payload);
 
 /* Each side's device; NULL: the host's memory, any.  Refused where a pointer is not what its side says. */
 VENDOR_API vendor_status vendor_copy(vendor_stream *stream, void *to, vendor_device *to_device, const void *from,

@@ -1,0 +1,175 @@
+/* A step of training, on all replicas together or on one alone. */
+#include "exchange.h"
+
+#include "balance.h"
+#include "base/os.h"
+#include "graph/parameters.h"
+
+#define PAUSE_SECONDS 0.02 /* between looks at whether to wait on */
+
+/* Samples [first, first + count) of the running order, unless they are here already.  Rows without labels fill the last micro-batch. */
+static aios_status read_samples(struct replica *r, int64_t first, int64_t count)
+{
+    int64_t rows = (count + r->batch - 1) / r->batch * r->batch, sequence = r->all->sequence;
+    if (r->held == first && r->held_count == count) return AIOS_OK;
+    r->held = -1;
+    TRY_QUIET(batches_read_train(r->all->batches, first, count, r->tokens, r->labels));
+    batches_fill(r->tokens + count * sequence, r->labels + count * sequence, (rows - count) * sequence);
+    r->held = first;
+    r->held_count = count;
+    return AIOS_OK;
+}
+
+static aios_status read_share(struct replica *r, int64_t step_first)
+{
+    return read_samples(r, step_first + r->first, r->count);
+}
+
+/* The sums over all replicas. */
+static aios_status sum(struct replica *r, double *values, int count)
+{
+    return r->comm ? comm_sum_numbers(r->comm, values, count) : AIOS_OK;
+}
+
+/* Of the samples in memory.  stop may be NULL; it is asked between micro-batches: 1 leaves off, with *left_off 1. */
+static aios_status run_micro_batches(struct replica *r, int (*stop)(void *user), void *user, int *left_off)
+{
+    int64_t size = r->batch * r->all->sequence, batches = (r->held_count + r->batch - 1) / r->batch;
+    uint64_t bytes = (uint64_t)size * sizeof *r->tokens;
+    double began = os_now();
+    *left_off = 0;
+    for (int64_t m = 0; m < batches && !*left_off; m++) {
+        TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * size, bytes));
+        TRY_QUIET(aios_plan_write(r->plan, "labels", r->labels + m * size, bytes));
+        TRY_QUIET(aios_plan_run(r->plan));
+        if (m + 1 < batches && stop && stop(user)) *left_off = 1;
+    }
+    if (r->all->settings->balance == BALANCE_MEASURED && r->comm) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    r->seconds = os_now() - began;
+    return AIOS_OK;
+}
+
+/* Pauses for as long as a cap asks.  job->stop ends the pause. */
+static void keep_caps(struct replica *r, double seconds, int (*stop)(void *user), void *user)
+{
+    const struct settings *s = r->all->settings;
+    caps_begin_pause(&r->pause, s, seconds);
+    while (caps_must_wait(&r->pause, r->all->context, r->device, s) && !(stop && stop(user))) os_sleep(PAUSE_SECONDS);
+}
+
+/* Replica 0 asks for all; the others look whether it was told to stop. */
+static int is_abandoned(void *user)
+{
+    struct replica *r = user;
+    const struct step_job *job = &r->all->job;
+    if (r->rank == 0 && job->stop && job->stop(job->user)) atomic_store(&r->all->abandon, 1);
+    return atomic_load(&r->all->abandon);
+}
+
+static aios_status no_labels(const struct replica *r)
+{
+    return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short", r->all->settings->dataset_file);
+}
+
+/* Up to the sum of all gradients: nothing that lasts has changed. */
+static aios_status compute_one(struct replica *r)
+{
+    struct replicas *all = r->all;
+    const struct step_job *job = &all->job;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    int left_off;
+    r->began = os_now();
+    TRY_QUIET(read_share(r, job->first_sample));
+    double weight = (double)batches_count_labels(r->labels, r->count * all->sequence);
+    r->trained_tokens = (int64_t)weight;
+    TRY_QUIET(sum(r, &weight, 1));
+    if (weight == 0) return no_labels(r);
+    TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
+    TRY_QUIET(run_micro_batches(r, is_abandoned, r, &left_off));
+    double abandoned = atomic_load(&all->abandon); /* it may have come between two replicas' looks: all must do the same */
+    TRY_QUIET(sum(r, &abandoned, 1));
+    r->abandoned = abandoned != 0;
+    if (r->comm && !r->abandoned) TRY_QUIET(exchange_gradients(r, &r->squares));
+    TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
+    TRY_QUIET(sum(r, &sums.loss, 1));
+    if (r->rank == 0)
+        all->outcome = (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sums.loss / weight};
+    return AIOS_OK;
+}
+
+/* The step is made, by each on its own. */
+static aios_status update_one(struct replica *r)
+{
+    struct replicas *all = r->all;
+    aios_step_result result = {.struct_size = sizeof result};
+    if (!r->abandoned) TRY_QUIET(r->comm ? exchange_update(r, r->squares) : aios_optimizer_step(r->optimizer));
+    /* The device works: time to read what the next step needs.  If that fails, the next step says so itself. */
+    if (!r->abandoned && all->job.next_sample >= 0) (void)read_share(r, all->job.next_sample);
+    TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
+    r->result = result;
+    return AIOS_OK;
+}
+
+static aios_status finish_one(struct replica *r)
+{
+    const struct step_job *job = &r->all->job;
+    if (r->comm && !r->abandoned) TRY_QUIET(exchange_weights(r));
+    keep_caps(r, os_now() - r->began, r->rank == 0 ? job->stop : NULL, job->user);
+    return AIOS_OK;
+}
+
+aios_status replica_step_alone(struct replica *r, const struct step_job *job, int64_t count, int64_t next_count,
+                               struct step_outcome *outcome)
+{
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    aios_step_result result = {.struct_size = sizeof result};
+    double began = os_now();
+    int left_off;
+    TRY_QUIET(read_samples(r, job->first_sample, count));
+    double weight = (double)batches_count_labels(r->labels, count * r->all->sequence);
+    if (weight == 0) return no_labels(r);
+    TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
+    TRY_QUIET(run_micro_batches(r, job->stop, job->user, &left_off));
+    if (!left_off) TRY_QUIET(aios_optimizer_step(r->optimizer));
+    if (!left_off && next_count > 0) (void)read_samples(r, job->next_sample, next_count);
+    TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
+    TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
+    *outcome = (struct step_outcome){left_off, (int64_t)weight, sums.loss / weight, result};
+    keep_caps(r, os_now() - began, job->stop, job->user);
+    return AIOS_OK;
+}
+
+/* Shares for the speeds that the devices have shown, where that saves a twentieth of the step. */
+static void rebalance(struct replicas *all)
+{
+    double speeds[REPLICAS_MOST];
+    int64_t now[REPLICAS_MOST], better[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        now[i] = r->count / all->settings->batch_size;
+        if (now[i] == 0 || !(r->seconds > 0)) return; /* fewer micro-batches than devices: nothing to deal */
+        double speed = (double)now[i] / r->seconds;
+        r->speed = r->speed > 0 ? 0.5 * r->speed + 0.5 * speed : speed;
+        speeds[i] = r->speed;
+    }
+    balance_deal(speeds, all->count, all->settings->accumulation * all->count, better);
+    if (balance_time(speeds, better, all->count) >= 0.95 * balance_time(speeds, now, all->count)) return;
+    replicas_set_shares(all, better);
+    all->rebalanced = 1;
+}
+
+aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome)
+{
+    all->job = *job;
+    all->rebalanced = all->completed = 0;
+    atomic_store(&all->abandon, 0);
+    TRY_QUIET(replicas_together(all, compute_one));
+    all->completed = !all->outcome.abandoned;
+    TRY_QUIET(replicas_together(all, update_one));
+    all->outcome.result = replicas_leader(all)->result;
+    *outcome = all->outcome;
+    TRY_QUIET(replicas_together(all, finish_one));
+    /* The first step pays for what is made at first use. */
+    if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->count > 1) rebalance(all);
+    return AIOS_OK;
+}
