@@ -14,4 +14,9 @@ enum { COLLECTIVES_AUTO = 0, COLLECTIVES_HOST = 1, COLLECTIVES_VENDOR = 2 };
  * The group takes over host, in failure too.  Errors: OUT_OF_MEMORY. */
 aios_status comm_vendor_create(aios_context *context, comm_group *host, double deadline, int demanded, comm_group **group);
 
+/* The group of options->ranks devices of this process, rank i on devices[i]: what `collectives` asks for and they can.
+ * Errors: UNAVAILABLE, UNSUPPORTED: the vendor's are demanded and can't be had, with what is missing; those of comm_group_create. */
+aios_status comm_group_choose(aios_context *context, const comm_options *options, aios_device *const *devices, int collectives,
+                              comm_group **group);
+
 #endif
