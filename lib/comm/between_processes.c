@@ -77,6 +77,11 @@ static void abort_group(communicator *c, aios_status status, const char *message
     comm_world_abort(member_of(c)->group->world, status, message);
 }
 
+static aios_status check_group(communicator *c)
+{
+    return comm_world_check(member_of(c)->group->world);
+}
+
 /* The rank's own failure becomes everybody's; the first one wins. */
 static aios_status fail_all(struct member *c, aios_status status)
 {
@@ -509,6 +514,7 @@ static void leave(communicator *base)
 static const comm_table table = {
     .leave = leave,
     .abort = abort_group,
+    .check = check_group,
     .barrier = barrier,
     .all_reduce = all_reduce,
     .reduce_scatter = reduce_scatter,

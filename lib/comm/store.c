@@ -11,6 +11,8 @@
 #define LOOK_SECONDS  0.05 /* at the longest between looks at what is due */
 #define SILENT_BEATS  1.5  /* seconds without a pulse that make a rank suspect when another waits in vain */
 
+#define LATE "the others went on without this rank: it was silent, or came late to the next generation"
+
 enum presence { ABSENT, HERE, LEFT, DEAD };
 
 struct member {
@@ -278,7 +280,7 @@ static void read_key(struct reader *r, char key[STORE_KEY_MOST + 1])
 static int check_generation(store *s, struct client *c, uint32_t generation)
 {
     if (generation + 1 != s->generation)
-        answer_text(s, c, AIOS_WRONG_STATE, "the others went on without this rank: it came late to the next generation");
+        answer_text(s, c, AIOS_WRONG_STATE, LATE);
     else if (s->failure != AIOS_OK)
         answer_text(s, c, s->failure, s->message);
     else
@@ -358,7 +360,7 @@ static void join(store *s, struct client *c, struct reader *r, double now)
     struct member *m = &s->members[c->rank];
     int late = s->generation > 0 && !m->current;
     if (r->bad || m->presence != HERE || late || generation != s->generation) {
-        answer_text(s, c, AIOS_WRONG_STATE, "the others went on without this rank: it came late to the next generation");
+        answer_text(s, c, AIOS_WRONG_STATE, LATE);
         return;
     }
     m->joined = 1;
@@ -379,7 +381,11 @@ static void pulse(store *s, struct client *c, struct reader *r, double now)
     c->waits = STORE_PULSE_;
     c->generation = generation;
     c->until = now + STORE_PULSE;
-    if (!knows && generation + 1 == s->generation && s->failure != AIOS_OK) answer_text(s, c, s->failure, s->message);
+    if (knows || s->generation == 0) return;
+    if (generation + 1 == s->generation && s->failure != AIOS_OK)
+        answer_text(s, c, s->failure, s->message);
+    else if (!s->members[c->rank].current)
+        answer_text(s, c, AIOS_WRONG_STATE, LATE);
 }
 
 /* Who waited in vain names the one it waited for; where another has been silent, that one is why. */

@@ -1,6 +1,7 @@
 #include "exchange.h"
 
 #include "balance.h"
+#include "comm/vendor.h"
 #include "graph/parameters.h"
 #include "setup.h"
 
@@ -136,6 +137,9 @@ static aios_status choose_shares(struct replicas *all)
         if (s->balance != BALANCE_EVEN)
             return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
                                                "parallel-independent a fast device takes more chunks by itself");
+        if (s->collectives == COLLECTIVES_VENDOR)
+            return FAIL(AIOS_INVALID_ARGUMENT, "collectives is vendor, which adds up the gradients of strategy ddp: in "
+                                               "parallel-independent no gradient leaves its device");
         for (int i = 0; i < all->count; i++) all->list[i].room = all->step_samples;
         return AIOS_OK;
     }
@@ -165,7 +169,9 @@ static aios_status make_share(struct replica *r)
 static aios_status make_group(struct replicas *all)
 {
     comm_options options = {.ranks = all->count, .deadline = all->settings->step_deadline};
-    TRY_QUIET(comm_group_create(all->context, &options, &all->group));
+    aios_device *devices[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) devices[i] = all->list[i].device;
+    TRY_QUIET(comm_group_choose(all->context, &options, devices, (int)all->settings->collectives, &all->group));
     for (int i = 0; i < all->count; i++) {
         struct replica *r = &all->list[i];
         TRY_QUIET(exchange_create(r));

@@ -1,6 +1,7 @@
 #include "settings.h"
 
 #include "balance.h"
+#include "comm/vendor.h"
 #include "schedule.h"
 #include <aios/plan.h>
 
@@ -61,6 +62,7 @@ static const struct {
     ROW(T, "max-temperature", FLOAT, max_temperature),
     ROW(T, "max-power", FLOAT, max_power),
     ROW(T, "balance", CHOICE, balance),
+    ROW(T, "collectives", CHOICE, collectives),
     ROW(T, "device-weights", TEXT, device_weights),
     ROW(T, "verify-interval", INT, verify_interval),
     ROW(T, "step-deadline", FLOAT, step_deadline),
@@ -113,6 +115,9 @@ static const struct {
     {"strategy", "parallel-independent", STRATEGY_INDEPENDENT},
     {"merge", "mean", MERGE_MEAN},
     {"merge", "nesterov", MERGE_NESTEROV},
+    {"collectives", "auto", COLLECTIVES_AUTO},
+    {"collectives", "host", COLLECTIVES_HOST},
+    {"collectives", "vendor", COLLECTIVES_VENDOR},
     {"balance", "even", BALANCE_EVEN},
     {"balance", "measured", BALANCE_MEASURED},
     {"balance", "weights", BALANCE_WEIGHTS},

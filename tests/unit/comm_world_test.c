@@ -152,6 +152,245 @@ static void sums_have_the_bits_of_one_process(void **state)
         }
 }
 
+/* ---- failures ------------------------------------------------------------------------------------------------------ */
+
+/* Sums over and over; rank 1 does something to itself in the middle. */
+static aios_status sum_until(comm_world *world, communicator *c, const struct setting *s, int signal_at, int signal)
+{
+    enum { COUNT = 500000 };
+    void *memory;
+    aios_device *device = aios_stream_device(s->stream);
+    (void)world;
+    TRY_QUIET(aios_device_alloc(device, COUNT * sizeof(float), &memory));
+    memset(memory, 0, COUNT * sizeof(float));
+    aios_status status = AIOS_OK;
+    for (int n = 0; n < 100000 && status == AIOS_OK; n++) {
+        if (comm_rank(c) == 1 && n == signal_at) (void)kill(getpid(), signal);
+        status = comm_all_reduce(c, memory, COUNT);
+    }
+    aios_device_free(device, memory);
+    return status;
+}
+
+static aios_status die(comm_world *world, communicator *c, struct setting *s)
+{
+    return sum_until(world, c, s, 20, SIGKILL);
+}
+
+static aios_status freeze(comm_world *world, communicator *c, struct setting *s)
+{
+    return sum_until(world, c, s, 20, SIGSTOP);
+}
+
+static void expect_told(const struct process *p, aios_status status, const char *words, double most)
+{
+    if (!p->exited) fail_msg("a rank ended on the way");
+    if (p->status != status || !strstr(p->message, words))
+        fail_msg("status %d, \"%s\": not %d, \"%s\"", p->status, p->message, status, words);
+    if (p->seconds > most) fail_msg("it took %.1f s to know: \"%s\"", p->seconds, p->message);
+}
+
+static void a_rank_that_is_killed_is_named_at_once(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = die};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    assert_int_equal(all[1].exited, 0);
+    expect_told(&all[0], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
+    expect_told(&all[2], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
+}
+
+static void a_rank_that_is_stopped_is_named_after_the_deadline(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = freeze, .deadline = 2};
+    start_ranks(all, &s);
+    process_end(&all[0]);
+    process_end(&all[2]);
+    (void)kill(all[1].id, SIGKILL);
+    process_end(&all[1]);
+    expect_told(&all[0], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
+    expect_told(&all[2], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
+}
+
+static aios_status stay_away(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    if (comm_rank(c) != 1) return comm_barrier(c);
+    os_sleep(s->deadline + 1);
+    return AIOS_OK;
+}
+
+static void a_rank_that_does_not_come_is_named_after_the_deadline(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = stay_away, .deadline = 1};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r += 2) {
+        expect_told(&all[r], AIOS_TIMEOUT, "rank 1 (cpu:1) did not come to its barrier within 1 s", 10);
+    }
+    expect_told(&all[1], AIOS_OK, "", 10);
+}
+
+static aios_status leave_early(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    (void)s;
+    return comm_rank(c) == 1 ? AIOS_OK : comm_barrier(c);
+}
+
+static void a_rank_that_leaves_is_waited_for_by_nobody(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = leave_early};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r += 2) expect_told(&all[r], AIOS_WRONG_STATE, "rank 1 (cpu:1) left the group", 10);
+}
+
+static aios_status abort_others(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    (void)s;
+    if (comm_rank(c) == 2) comm_abort(c, AIOS_NOT_FINITE, "injected");
+    return comm_barrier(c);
+}
+
+static void an_abort_ends_waiting_for_all(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = abort_others};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r++) {
+        expect_told(&all[r], AIOS_NOT_FINITE, "injected", 10);
+        assert_string_equal(all[r].message, "injected");
+    }
+}
+
+static aios_status want_different(comm_world *world, communicator *c, struct setting *s)
+{
+    float x[8] = {0};
+    (void)world;
+    (void)s;
+    return comm_all_reduce(c, x, comm_rank(c) == 1 ? 7 : 8);
+}
+
+static void ranks_that_want_different_things_are_told(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = want_different};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r++) expect_told(&all[r], AIOS_WRONG_STATE, "of 7 elements", 10);
+}
+
+/* ---- going on ------------------------------------------------------------------------------------------------------- */
+
+static aios_status sum_with(comm_world *world, struct setting *s, int ranks)
+{
+    comm_options options = {0};
+    comm_group *group = NULL;
+    communicator *c = NULL;
+    double one = 1;
+    aios_status status = comm_world_group(world, &options, &group);
+    if (status == AIOS_OK) status = comm_join(group, comm_world_rank(world), "again", s->stream, &c);
+    if (status == AIOS_OK) status = comm_sum_numbers(c, &one, 1);
+    if (status == AIOS_OK && one != ranks) status = FAIL(AIOS_INTERNAL, "the sum of %d ones is %g", ranks, one);
+    comm_leave(c);
+    comm_group_destroy(group);
+    return status;
+}
+
+static aios_status die_and_go_on(comm_world *world, communicator *c, struct setting *s)
+{
+    int left[RANKS_MOST], left_count, old = comm_world_rank(world);
+    aios_status status = die(world, c, s);
+    if (status != AIOS_DEVICE_LOST) return FAIL(AIOS_INTERNAL, "status %d", status);
+    TRY_QUIET(comm_world_reform(world, 10, left, &left_count));
+    if (comm_world_check(world) != AIOS_OK || comm_world_ranks(world) != 2 || left_count != 1 || left[0] != 1 ||
+        comm_world_generation(world) != 1)
+        return FAIL(AIOS_INTERNAL, "%d ranks, %d left, the first %d, generation %d", comm_world_ranks(world), left_count, left[0],
+                    comm_world_generation(world));
+    if (comm_world_rank(world) != (old ? 1 : 0) || comm_world_first_rank(world, 1) != 2 || strcmp(comm_world_name(world, 1), "cpu:2") != 0)
+        return FAIL(AIOS_INTERNAL, "rank %d was %d", comm_world_rank(world), old);
+    return sum_with(world, s, 2);
+}
+
+static void survivors_go_on_without_the_dead(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = die_and_go_on};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    expect_told(&all[0], AIOS_OK, "", 10);
+    expect_told(&all[2], AIOS_OK, "", 10);
+}
+
+static aios_status freeze_and_go_on(comm_world *world, communicator *c, struct setting *s)
+{
+    aios_status status = freeze(world, c, s);
+    if (comm_world_rank(world) == 1) { /* it was let go on: the others did without it */
+        if (status != AIOS_WRONG_STATE) return FAIL(AIOS_INTERNAL, "status %d", status);
+        status = comm_world_reform(world, 1, NULL, NULL);
+        return status == AIOS_WRONG_STATE ? AIOS_OK : FAIL(AIOS_INTERNAL, "status %d", status);
+    }
+    TRY_QUIET(comm_world_reform(world, 1, NULL, NULL));
+    TRY_QUIET(sum_with(world, s, 2));
+    os_sleep(2); /* rank 1 is told */
+    return AIOS_OK;
+}
+
+static void a_rank_that_wakes_up_late_is_told_that_the_others_went_on(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = freeze_and_go_on, .deadline = 2};
+    start_ranks(all, &s);
+    os_sleep(3.5);
+    (void)kill(all[1].id, SIGCONT);
+    end_ranks(all, &s);
+    expect_all_fine(all, &s);
+}
+
+static aios_status send_texts(comm_world *world, communicator *c, struct setting *s)
+{
+    comm_bytes got, all[RANKS_MOST];
+    char own[16];
+    (void)c;
+    TRY_QUIET(comm_world_broadcast(world, 2, comm_world_rank(world) == 2 ? "of rank 2" : NULL, comm_world_rank(world) == 2 ? 9 : 0, &got));
+    aios_status status = strcmp(got.bytes, "of rank 2") == 0 && got.size == 9 ? AIOS_OK : FAIL(AIOS_INTERNAL, "\"%s\"", got.bytes);
+    aios_memory_free(s->context, got.bytes);
+    TRY_QUIET(status);
+    (void)snprintf(own, sizeof own, "%*d", comm_world_rank(world), comm_world_rank(world));
+    TRY_QUIET(comm_world_gather(world, own, strlen(own), all));
+    for (int r = 0; r < 3; r++) {
+        if (atoi(all[r].bytes) != r || all[r].size != (size_t)(r ? r : 1))
+            status = FAIL(AIOS_INTERNAL, "\"%s\" of rank %d", all[r].bytes, r);
+        aios_memory_free(s->context, all[r].bytes);
+    }
+    return status;
+}
+
+static void few_bytes_reach_all(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = send_texts};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    expect_all_fine(all, &s);
+}
+
 static int begin(void **state)
 {
     const engine_table *engine;
@@ -166,6 +405,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_have_the_bits_of_one_process),
+        cmocka_unit_test(a_rank_that_is_killed_is_named_at_once),
+        cmocka_unit_test(a_rank_that_is_stopped_is_named_after_the_deadline),
+        cmocka_unit_test(a_rank_that_does_not_come_is_named_after_the_deadline),
+        cmocka_unit_test(a_rank_that_leaves_is_waited_for_by_nobody),
+        cmocka_unit_test(an_abort_ends_waiting_for_all),
+        cmocka_unit_test(ranks_that_want_different_things_are_told),
+        cmocka_unit_test(survivors_go_on_without_the_dead),
+        cmocka_unit_test(a_rank_that_wakes_up_late_is_told_that_the_others_went_on),
+        cmocka_unit_test(few_bytes_reach_all),
     };
     return cmocka_run_group_tests(tests, begin, NULL);
 }
