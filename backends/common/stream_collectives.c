@@ -58,6 +58,15 @@ static aios_status check(int code, const char *call, void *handle)
     return code == SUCCESS || code == IN_PROGRESS ? AIOS_OK : say_failed(code, call, handle);
 }
 
+/* Of a collective.  Where the device has failed, it says more than the library, which only knows that a call of the driver did. */
+static aios_status check_on(void *device, void *stream, int code, const char *call, void *handle)
+{
+    int32_t through;
+    if (code == SUCCESS || code == IN_PROGRESS) return AIOS_OK;
+    PLUGIN_TRY(stream_query(device, stream, &through));
+    return say_failed(code, call, handle);
+}
+
 static aios_status load(void)
 {
     static const plugin_symbol symbols[] = {
@@ -137,7 +146,7 @@ static aios_status query(void *device, void *stream, void *communicator, int32_t
     *done = 0;
     if (!c->handle) return plugin_fail(AIOS_WRONG_STATE, 0, "the communicator was aborted");
     int asked = library.ncclCommGetAsyncError(c->handle, &code);
-    PLUGIN_TRY(stream_query(device, stream, &through)); /* a device that failed tells more than the library */
+    PLUGIN_TRY(stream_query(device, stream, &through));
     PLUGIN_TRY(check(asked, "ncclCommGetAsyncError", c->handle));
     PLUGIN_TRY(check(code, "a collective", c->handle));
     *done = code == SUCCESS && through;
@@ -184,16 +193,17 @@ static aios_status all_reduce(void *device, void *stream, void *communicator, vo
 {
     struct communicator *c = communicator;
     PLUGIN_TRY(begin(device, c));
-    return check(library.ncclAllReduce(buffer, buffer, (size_t)count, types[type].code, OPERATION_SUM, c->handle, stream), "ncclAllReduce",
-                 c->handle);
+    return check_on(device, stream,
+                    library.ncclAllReduce(buffer, buffer, (size_t)count, types[type].code, OPERATION_SUM, c->handle, stream),
+                    "ncclAllReduce", c->handle);
 }
 
 static aios_status broadcast(void *device, void *stream, void *communicator, void *buffer, uint64_t count, int32_t type, int32_t root)
 {
     struct communicator *c = communicator;
     PLUGIN_TRY(begin(device, c));
-    return check(library.ncclBroadcast(buffer, buffer, (size_t)count, types[type].code, root, c->handle, stream), "ncclBroadcast",
-                 c->handle);
+    return check_on(device, stream, library.ncclBroadcast(buffer, buffer, (size_t)count, types[type].code, root, c->handle, stream),
+                    "ncclBroadcast", c->handle);
 }
 
 static int are_even(const struct communicator *c, const uint64_t *offsets)
@@ -204,7 +214,8 @@ static int are_even(const struct communicator *c, const uint64_t *offsets)
 }
 
 /* One collective for each part, which the library runs as one piece of work. */
-static aios_status for_each_part(struct communicator *c, void *stream, char *buffer, const uint64_t *offsets, int32_t type, int reduces)
+static aios_status for_each_part(void *device, void *stream, struct communicator *c, char *buffer, const uint64_t *offsets, int32_t type,
+                                 int reduces)
 {
     int code = library.ncclGroupStart();
     for (int r = 0; r < c->ranks && code == SUCCESS; r++) {
@@ -216,27 +227,29 @@ static aios_status for_each_part(struct communicator *c, void *stream, char *buf
         if (code == IN_PROGRESS) code = SUCCESS;
     }
     int ended = library.ncclGroupEnd();
-    PLUGIN_TRY(check(code, reduces ? "ncclReduce" : "ncclBroadcast", c->handle));
-    return check(ended, "ncclGroupEnd", c->handle);
+    PLUGIN_TRY(check_on(device, stream, code, reduces ? "ncclReduce" : "ncclBroadcast", c->handle));
+    return check_on(device, stream, ended, "ncclGroupEnd", c->handle);
 }
 
 static aios_status reduce_scatter(void *device, void *stream, void *communicator, void *buffer, const uint64_t *offsets, int32_t type)
 {
     struct communicator *c = communicator;
     PLUGIN_TRY(begin(device, c));
-    if (!are_even(c, offsets)) return for_each_part(c, stream, buffer, offsets, type, 1);
+    if (!are_even(c, offsets)) return for_each_part(device, stream, c, buffer, offsets, type, 1);
     char *own = (char *)buffer + offsets[c->rank] * types[type].size;
-    return check(library.ncclReduceScatter(buffer, own, (size_t)offsets[1], types[type].code, OPERATION_SUM, c->handle, stream),
-                 "ncclReduceScatter", c->handle);
+    return check_on(device, stream,
+                    library.ncclReduceScatter(buffer, own, (size_t)offsets[1], types[type].code, OPERATION_SUM, c->handle, stream),
+                    "ncclReduceScatter", c->handle);
 }
 
 static aios_status all_gather(void *device, void *stream, void *communicator, void *buffer, const uint64_t *offsets, int32_t type)
 {
     struct communicator *c = communicator;
     PLUGIN_TRY(begin(device, c));
-    if (!are_even(c, offsets)) return for_each_part(c, stream, buffer, offsets, type, 0);
+    if (!are_even(c, offsets)) return for_each_part(device, stream, c, buffer, offsets, type, 0);
     const char *own = (const char *)buffer + offsets[c->rank] * types[type].size;
-    return check(library.ncclAllGather(own, buffer, (size_t)offsets[1], types[type].code, c->handle, stream), "ncclAllGather", c->handle);
+    return check_on(device, stream, library.ncclAllGather(own, buffer, (size_t)offsets[1], types[type].code, c->handle, stream),
+                    "ncclAllGather", c->handle);
 }
 
 const aios_collective_group stream_collective_group = {.struct_size = sizeof stream_collective_group,

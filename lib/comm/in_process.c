@@ -3,13 +3,14 @@
  * windows and writing those that need it, and meets the others once a chunk.  While one chunk is added up, the next comes from the
  * devices and the last goes back. */
 #include "comm_parts.h"
+#include "stage.h"
+#include "sum.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define SLOTS         3 /* of staging memory: coming, being added up, going */
 #define CHUNK_DEFAULT ((uint64_t)2 << 20)
-#define BLOCK         2048 /* elements that are summed at a time: they stay in the first cache */
 #define SPINS         2000 /* looks at the others before the thread sleeps */
 
 enum kind { BARRIER, ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER, BROADCAST, NUMBERS };
@@ -39,12 +40,10 @@ struct group {
 struct member {
     communicator base;
     struct group *group;
-    aios_stream *stream, *out; /* out: back to the device, beside what comes from it */
+    aios_stream *stream;
+    comm_stage stage;
     struct post post;
     double numbers[COMM_NUMBERS_MOST];
-    float *stage; /* (SLOTS, chunk), pinned */
-    aios_event *came[SLOTS], *gone[SLOTS];
-    int staged;
 };
 
 static struct member *member_of(communicator *c)
@@ -241,7 +240,7 @@ static float *window(const struct collective *x, int r, uint64_t k, uint64_t at)
 {
     const struct member *other = x->c->group->members[r];
     if (other->post.direct) return other->post.direct + at;
-    return other->stage + (k % SLOTS) * x->chunk + (at - k * x->chunk);
+    return other->stage.memory + (k % SLOTS) * x->chunk + (at - k * x->chunk);
 }
 
 static aios_status copy_in(const struct collective *x, uint64_t k)
@@ -249,11 +248,9 @@ static aios_status copy_in(const struct collective *x, uint64_t k)
     struct member *c = x->c;
     struct range r = coming(x, chunk_of(x, k));
     if (c->post.direct) return AIOS_OK;
-    if (k >= SLOTS) TRY_QUIET(aios_stream_wait_event(c->stream, c->gone[k % SLOTS]));
-    if (r.to > r.from)
-        TRY_QUIET(aios_stream_copy(c->stream, window(x, c->base.rank, k, r.from), x->buffer + r.from, (r.to - r.from) * sizeof(float),
-                                   AIOS_COPY_DEVICE_TO_HOST));
-    return aios_event_record(c->came[k % SLOTS], c->stream);
+    TRY_QUIET(stage_claim(&c->stage, k));
+    TRY_QUIET(stage_bring(&c->stage, window(x, c->base.rank, k, r.from), x->buffer + r.from, r.to - r.from));
+    return stage_brought(&c->stage, k);
 }
 
 static aios_status copy_out(const struct collective *x, uint64_t k)
@@ -263,28 +260,18 @@ static aios_status copy_out(const struct collective *x, uint64_t k)
     if (c->post.direct) return AIOS_OK;
     going(x, chunk_of(x, k), r);
     for (int i = 0; i < 2; i++)
-        if (r[i].to > r[i].from)
-            TRY_QUIET(aios_stream_copy(c->out, x->buffer + r[i].from, window(x, c->base.rank, k, r[i].from),
-                                       (r[i].to - r[i].from) * sizeof(float), AIOS_COPY_HOST_TO_DEVICE));
-    return aios_event_record(c->gone[k % SLOTS], c->out);
-}
-
-static void add(float *restrict to, const float *restrict from, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++) to[i] += from[i];
+        TRY_QUIET(stage_send(&c->stage, x->buffer + r[i].from, window(x, c->base.rank, k, r[i].from), r[i].to - r[i].from));
+    return stage_sent(&c->stage, k);
 }
 
 /* Sums the windows' elements [r) in the order of the ranks and writes them to the windows of ranks [first, last). */
 static void sum_windows(const struct collective *x, uint64_t k, struct range r, int first, int last)
 {
-    int ranks = x->c->group->options.ranks;
-    float sums[BLOCK];
-    for (uint64_t at = r.from; at < r.to; at += BLOCK) {
-        uint64_t count = r.to - at < BLOCK ? r.to - at : BLOCK;
-        memcpy(sums, window(x, 0, k, at), count * sizeof *sums);
-        for (int other = 1; other < ranks; other++) add(sums, window(x, other, k, at), count);
-        for (int to = first; to < last; to++) memcpy(window(x, to, k, at), sums, count * sizeof *sums);
-    }
+    float *windows[COMM_RANKS_MOST];
+    int ranks = x->c->base.ranks;
+    if (r.to == r.from) return;
+    for (int other = 0; other < ranks; other++) windows[other] = window(x, other, k, r.from);
+    comm_sum(windows + first, last - first, windows, ranks, r.to - r.from);
 }
 
 static void copy_windows(const struct collective *x, uint64_t k, int from, struct range r)
@@ -328,7 +315,7 @@ static aios_status run_chunks(const struct collective *x)
     TRY_QUIET(fail_all(c, copy_in(x, 0)));
     for (uint64_t k = 0; k <= chunks; k++) {
         if (k + 1 < chunks) TRY_QUIET(fail_all(c, copy_in(x, k + 1)));
-        if (k < chunks && !c->post.direct) TRY_QUIET(fail_all(c, aios_event_synchronize(c->came[k % SLOTS])));
+        if (k < chunks && !c->post.direct) TRY_QUIET(fail_all(c, stage_await(&c->stage, k)));
         TRY_QUIET(meet(c));
         if (k > 0) TRY_QUIET(fail_all(c, copy_out(x, k - 1)));
         if (k < chunks) TRY_QUIET(do_share(x, k));
@@ -343,17 +330,14 @@ static aios_status run_parts(struct member *c, int kind, float *buffer, uint64_t
     struct group *g = c->group;
     uint64_t signature = 0;
     for (int r = 0; offsets && r <= g->options.ranks; r++) signature = signature * 1099511628211u ^ offsets[r];
-    if (!c->staged) TRY_QUIET(fail_all(c, aios_stream_synchronize(c->stream)));
-    TRY_QUIET(post(c, (struct post){kind, root, count, signature, c->staged ? NULL : buffer, NULL}));
+    if (!c->stage.memory) TRY_QUIET(fail_all(c, aios_stream_synchronize(c->stream)));
+    TRY_QUIET(post(c, (struct post){kind, root, count, signature, c->stage.memory ? NULL : buffer, NULL}));
     if (count == 0) return meet(c);
     struct collective x = {c, buffer, offsets, count, count};
     for (int r = 0; r < g->options.ranks; r++)
-        if (g->members[r]->staged) x.chunk = g->options.chunk_bytes / sizeof(float);
+        if (g->members[r]->stage.memory) x.chunk = g->options.chunk_bytes / sizeof(float);
     TRY_QUIET(run_chunks(&x));
-    if (c->staged) {
-        uint64_t last = (count + x.chunk - 1) / x.chunk - 1;
-        TRY_QUIET(fail_all(c, aios_stream_wait_event(c->stream, c->gone[last % SLOTS])));
-    }
+    if (c->stage.memory) TRY_QUIET(fail_all(c, stage_end(&c->stage, (count + x.chunk - 1) / x.chunk)));
     return AIOS_OK;
 }
 
@@ -422,16 +406,7 @@ static void leave(communicator *base)
     char text[256];
     (void)snprintf(text, sizeof text, "rank %d (%s) left the group", base->rank, base->name);
     if (c->group->members[base->rank] == c) break_group(c->group, AIOS_WRONG_STATE, text); /* for those who wait for it */
-    aios_device *device = aios_stream_device(c->stream);
-    if (c->out) {
-        (void)aios_stream_synchronize(c->stream);
-        aios_stream_destroy(c->out);
-    }
-    for (int i = 0; i < SLOTS; i++) {
-        aios_event_destroy(c->came[i]);
-        aios_event_destroy(c->gone[i]);
-    }
-    if (c->stage) aios_device_host_free(device, c->stage);
+    stage_close(&c->stage);
     aios_memory_free(c->group->base.context, c);
 }
 
@@ -447,29 +422,13 @@ static const comm_table table = {
     .sum_numbers = sum_numbers,
 };
 
-static aios_status make_stage(struct member *c)
-{
-    aios_device *device = aios_stream_device(c->stream);
-    void *memory;
-    c->staged = c->group->options.always_stage || !aios_device_get_info(device)->host_accessible;
-    if (!c->staged) return AIOS_OK;
-    TRY_QUIET(aios_stream_create(device, &c->out));
-    TRY_QUIET(aios_device_host_alloc(device, SLOTS * c->group->options.chunk_bytes, &memory));
-    c->stage = memory;
-    for (int i = 0; i < SLOTS; i++) {
-        TRY_QUIET(aios_event_create(device, &c->came[i]));
-        TRY_QUIET(aios_event_create(device, &c->gone[i]));
-    }
-    return AIOS_OK;
-}
-
 static aios_status join(comm_group *base, int rank, const char *name, aios_stream *stream, communicator **joined)
 {
     struct group *group = (struct group *)(void *)base;
     struct member *c = aios_new(base->context, struct member);
     if (!c) return AIOS_OUT_OF_MEMORY;
     *c = (struct member){.base = {&table, rank, base->ranks, name}, .group = group, .stream = stream};
-    aios_status status = make_stage(c);
+    aios_status status = stage_open(&c->stage, stream, group->options.always_stage, SLOTS, group->options.chunk_bytes);
     if (status != AIOS_OK) {
         leave(&c->base);
         return aios_error_add_frame(status, "joining as rank %d (%s)", rank, name);

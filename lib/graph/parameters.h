@@ -85,6 +85,8 @@ size_t storage_size(int32_t storage);
 /* aios_parameters_create for a rank that shares the model with others.  The sharding is copied. */
 aios_status parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *options,
                               const struct sharding *sharding, aios_parameters **parameters);
+/* Other ranks from now on, at stage 0; the buckets stay.  sharding NULL: alone. */
+aios_status parameters_share_anew(aios_parameters *p, const struct sharding *sharding);
 /* 1: the flat buffer of that kind (AIOS_VALUE …) holds the owned parts alone, one behind the other. */
 int parameters_is_sharded(const aios_parameters *p, int32_t kind);
 /* Likewise for what forward reads. */
@@ -98,8 +100,11 @@ void *parameters_own_weight(const aios_parameters *p, const struct bucket *bucke
 /* Host memory for all numbers of the kinds that are sharded, which aios_parameters_read and _write then use; and its end. */
 aios_status parameters_stage(aios_parameters *p);
 void parameters_unstage(aios_parameters *p);
+/* The end of whole, which plans without training read at stage 3. */
+void parameters_drop_whole(aios_parameters *p);
 /* The copy that forward reads follows the master. */
 aios_status parameters_refresh(aios_parameters *p, uint64_t offset, uint64_t count);
+aios_status parameters_refresh_own(aios_parameters *p); /* of the owned parts */
 const struct parameter *parameters_find(const aios_parameters *p, const char *name);
 const struct state *parameters_find_state(const aios_parameters *p, const char *name);
 

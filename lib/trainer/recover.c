@@ -44,7 +44,7 @@ static aios_status rewind_run(aios_trainer *t)
 
 static aios_status move_evaluator(aios_trainer *t)
 {
-    if (!t->batches.held_out) return AIOS_OK;
+    if (!t->batches.held_out || parameters_weight_is_sharded(leader(t)->parameters)) return AIOS_OK;
     TRY_QUIET(aios_device_set_current(leader(t)->device));
     return evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
 }

@@ -1,6 +1,7 @@
 #include "exchange.h"
 
 #include "balance.h"
+#include "comm/vendor.h"
 #include "graph/parameters.h"
 #include "setup.h"
 
@@ -104,13 +105,14 @@ static aios_status make_plan_of(struct replica *r, const aios_model *model)
     const struct settings *s = r->all->settings;
     aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
     aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
+    struct sharding sharding;
     aios_graph *graph = NULL;
     aios_status status = AIOS_OK;
     parameters.precision = (int32_t)s->precision;
     plan.training = 1;
     plan.gradient_checkpointing = s->gradient_checkpointing != 0;
     ATTEMPT_QUIET(setup_graph(r->all->context, model, AIOS_MODEL_TRAIN, r->batch, r->all->sequence, &graph));
-    if (!r->parameters) ATTEMPT_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
+    if (!r->parameters) ATTEMPT_QUIET(parameters_create(r->device, graph, &parameters, exchange_sharding(r, &sharding), &r->parameters));
     if (!r->optimizer) ATTEMPT_QUIET(make_optimizer(r));
     ATTEMPT_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
     ATTEMPT_QUIET(caps_check_memory(r->device, s));
@@ -173,6 +175,9 @@ static aios_status choose_weights(struct replicas *all)
                                            "parallel-independent a fast device takes more chunks by itself");
     for (int i = 0; i < all->asked; i++) weights[i] = 1;
     if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->asked, weights));
+    if (all->independent && s->collectives == COLLECTIVES_VENDOR)
+        return FAIL(AIOS_INVALID_ARGUMENT, "collectives is vendor, which adds up the gradients of strategy ddp: in "
+                                           "parallel-independent no gradient leaves its device");
     if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
         return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",
                     s->device_weights);
@@ -211,20 +216,58 @@ static aios_status make_rooms(struct replicas *all)
 static aios_status make_group(struct replicas *all)
 {
     comm_options options = {.ranks = all->count, .deadline = all->settings->step_deadline};
-    TRY_QUIET(comm_group_create(all->context, &options, &all->group));
-    all->parts = aios_memory_array(all->context, (size_t)all->count + 1, sizeof *all->parts);
-    if (!all->parts) return AIOS_OUT_OF_MEMORY;
-    for (int i = 0; i < all->count; i++)
-        TRY_QUIET(comm_join(all->group, i, aios_device_spec(all->list[i].device), all->list[i].parameters->stream, &all->list[i].comm));
+    aios_device *devices[REPLICAS_MOST];
+    for (int i = 0; i < all->count; i++) devices[i] = all->list[i].device;
+    TRY_QUIET(comm_group_choose(all->context, &options, devices, (int)all->settings->collectives, &all->group));
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        TRY_QUIET(exchange_create(r));
+        TRY_QUIET(comm_join(all->group, i, aios_device_spec(r->device), exchange_stream(r), &r->comm));
+    }
     TRY_QUIET(pool_create(all->context, all->count, NULL, &all->crew));
     return replicas_together(all, exchange_open);
 }
 
-static void close_one(struct replica *r)
+static void leave_group(struct replicas *all)
+{
+    pool_destroy(all->crew);
+    all->crew = NULL;
+    for (int i = 0; i < all->count; i++) {
+        comm_leave(all->list[i].comm);
+        exchange_destroy(&all->list[i]);
+        all->list[i].comm = NULL;
+    }
+    comm_group_destroy(all->group);
+    all->group = NULL;
+}
+
+/* Where replicas hold parts of the model, those follow the memory of their devices. */
+static aios_status choose_memory_shares(struct replicas *all)
+{
+    const struct settings *s = all->settings;
+    if (s->zero_stage && all->independent)
+        return FAIL(AIOS_INVALID_ARGUMENT, "zero-stage shards one model over devices that step together, which strategy ddp has: in "
+                                           "parallel-independent every device holds all of it");
+    for (int i = 0; i < all->count; i++) {
+        double memory = (double)aios_device_get_info(all->list[i].device)->memory_total, cap = s->max_memory * 1073741824.0;
+        all->memory_shares[i] = cap > 0 && cap < memory ? cap : memory;
+    }
+    return AIOS_OK;
+}
+
+static void free_model(struct replica *r)
 {
     aios_optimizer_destroy(r->optimizer);
     aios_plan_destroy(r->plan);
     aios_parameters_destroy(r->parameters);
+    r->optimizer = NULL;
+    r->plan = NULL;
+    r->parameters = NULL;
+}
+
+static void close_one(struct replica *r)
+{
+    free_model(r);
     aios_device_close(r->device);
     aios_memory_free(r->all->context, r->tokens);
     aios_memory_free(r->all->context, r->labels);
@@ -254,52 +297,43 @@ static void remove_lost(struct replicas *all)
     all->leader = 0;
 }
 
-/* A device that has no memory for the model, or fails, is left out where others are left. */
-static aios_status make_plans(struct replicas *all, const aios_model *model)
+/* The model on every device.  Parts of it are dealt to those that are there, so where one has no memory for it, or fails, the others
+ * begin anew without it. */
+static aios_status make_models(struct replicas *all, const aios_model *model)
 {
-    int others = all->count - 1;
+    TRY_QUIET(choose_memory_shares(all));
     for (int i = 0; i < all->count; i++) {
         struct replica *r = &all->list[i];
         aios_status status = make_plan(r, model);
         if (status == AIOS_OK) continue;
         (void)aios_error_add_frame(status, "a plan for batch-size %lld and %d tokens on %s", (long long)all->settings->batch_size,
                                    all->sequence, aios_device_spec(r->device));
-        if (!is_dispensable(all, status, others)) return status;
+        if (!is_dispensable(all, status, all->count - 1)) return status;
         refuse(all, aios_device_spec(r->device));
         r->lost = 1;
-        others--;
+        remove_lost(all);
+        for (int k = 0; k < all->count; k++) free_model(&all->list[k]);
+        return make_models(all, model);
     }
-    remove_lost(all);
     return AIOS_OK;
 }
 
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
 {
+    all->model = model;
     all->batches = batches;
     all->sequence = sequence;
     TRY_QUIET(choose_weights(all));
-    TRY_QUIET(make_plans(all, model));
+    TRY_QUIET(make_models(all, model));
     size_step(all);
     return make_rooms(all);
 }
 
 aios_status replicas_join(struct replicas *all)
 {
-    return all->count > 1 && !all->independent ? make_group(all) : AIOS_OK;
-}
-
-static void leave_group(struct replicas *all)
-{
-    for (int i = 0; i < all->count; i++) {
-        comm_leave(all->list[i].comm);
-        all->list[i].comm = NULL;
-    }
-    comm_group_destroy(all->group);
-    pool_destroy(all->crew);
-    aios_memory_free(all->context, all->parts);
-    all->group = NULL;
-    all->crew = NULL;
-    all->parts = NULL;
+    if (all->count == 1 || all->independent) return AIOS_OK;
+    TRY_QUIET(make_group(all));
+    return parameters_stage(all->list[0].parameters); /* which is initialised or loaded next, and spread */
 }
 
 void replicas_close_joined(struct replicas *all)
@@ -332,6 +366,20 @@ int replicas_find_lost(struct replicas *all)
     return lost;
 }
 
+/* Parts for those that are left.  What was held in parts is not whole without the lost: it is made anew. */
+static aios_status share_anew(struct replicas *all)
+{
+    int in_parts = all->settings->zero_stage != 0;
+    for (int i = 0; i < all->count; i++) {
+        struct sharding sharding;
+        if (in_parts)
+            free_model(&all->list[i]);
+        else
+            TRY_QUIET(parameters_share_anew(all->list[i].parameters, exchange_sharding(&all->list[i], &sharding)));
+    }
+    return in_parts ? make_models(all, all->model) : AIOS_OK;
+}
+
 /* What a step that was left in the middle has summed. */
 static aios_status forget_sums(struct replica *r)
 {
@@ -339,12 +387,18 @@ static aios_status forget_sums(struct replica *r)
     return aios_plan_losses(r->plan, &sums, 1);
 }
 
-aios_status replicas_drop_lost(struct replicas *all)
+static aios_status shrink(struct replicas *all)
 {
     leave_group(all);
     remove_lost(all);
+    TRY_QUIET(share_anew(all));
     size_step(all);
-    TRY_QUIET(make_rooms(all));
+    return make_rooms(all);
+}
+
+aios_status replicas_drop_lost(struct replicas *all)
+{
+    TRY_QUIET(shrink(all));
     TRY_QUIET(replicas_join(all));
     return replicas_together(all, forget_sums);
 }
@@ -357,10 +411,7 @@ aios_status replicas_leave_out(struct replicas *all)
         (void)aios_error_restore(&r->error);
         refuse(all, aios_device_spec(r->device));
     }
-    leave_group(all);
-    remove_lost(all);
-    size_step(all);
-    return make_rooms(all);
+    return shrink(all);
 }
 
 aios_status replicas_separate(struct replicas *all)
@@ -414,6 +465,7 @@ static void run_one(void *user, int index, int count)
         char message[512];
         (void)snprintf(message, sizeof message, "rank %d (%s): %s", r->rank, aios_device_spec(r->device), aios_error_message());
         comm_abort(r->comm, r->status, message); /* nothing where the group is broken already */
+        exchange_settle(r);
     }
     aios_error_save(&r->error);
 }

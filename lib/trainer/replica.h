@@ -28,7 +28,8 @@ struct replica {
     aios_parameters *parameters;
     aios_plan *plan;
     aios_optimizer *optimizer;
-    communicator *comm;       /* NULL where there is one replica */
+    communicator *comm; /* NULL where there is one replica, as the next */
+    struct exchange *exchange;
     int32_t *tokens, *labels; /* of its share of a step */
     double weight;            /* of its share, where no speed is known */
     int64_t first, count;     /* its share: samples from the step's first on */
@@ -70,6 +71,7 @@ struct step_outcome {
 
 struct replicas {
     aios_context *context;
+    const aios_model *model;
     const struct batches *batches;
     const struct settings *settings;
     int32_t sequence;
@@ -84,8 +86,8 @@ struct replicas {
     struct replica *list;
     comm_group *group;
     thread_pool *crew;
-    uint64_t *parts;  /* (count + 1) borders of the flat buffers, in elements; on whole blocks */
-    int kinds_differ; /* 1: devices may round differently, so each part's weights are its owner's */
+    int kinds_differ;                    /* 1: devices may round differently, so each part's weights are its owner's */
+    double memory_shares[REPLICAS_MOST]; /* of a model that they hold in parts */
     struct step_job job;
     struct step_outcome outcome; /* written by replica 0 */
     atomic_int abandon;
@@ -98,7 +100,7 @@ enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
 
 /* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
 aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings);
-/* Memory, plans, optimizers for the model.  batches and settings are borrowed until close.  Unless the run is strict, devices that fail in
+/* Memory, plans, optimizers for the model.  They are borrowed until close.  Unless the run is strict, devices that fail in
  * either are left out where others are left (refused). */
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
 /* They meet, if they work on one gradient: before the first replicas_spread. */
@@ -114,11 +116,12 @@ static inline struct replica *replicas_leader(const struct replicas *all)
 /* Looks whose devices failed: their `lost` is 1, `error` why.  Returns how many. */
 int replicas_find_lost(struct replicas *all);
 /* Goes on without those that are lost, with one at least; they meet anew.  A step has as many samples as before, or in proportion fewer
- * (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has. */
+ * (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has, but where they are held in
+ * parts: then they are undefined. */
 aios_status replicas_drop_lost(struct replicas *all);
 /* The same before the run begins: they are refused, and the others do not meet yet. */
 aios_status replicas_leave_out(struct replicas *all);
-/* From one gradient of all to each on its own (independent.h). */
+/* From one gradient of all to each on its own (independent.h); not where a model is held in parts. */
 aios_status replicas_separate(struct replicas *all);
 /* Cuts the step's samples into the replicas' shares, in their order: so many micro-batches of batch-size each. */
 void replicas_set_shares(struct replicas *all, const int64_t *micro_batches);
@@ -128,8 +131,12 @@ aios_status replicas_together(struct replicas *all, aios_status (*run)(struct re
 aios_status replicas_spread(struct replicas *all);
 /* Errors: CORRUPT names the first replica whose weights are not those that most replicas have; one of these is the next root. */
 aios_status replicas_verify(struct replicas *all);
-/* The moments' parts to all, so that the leader can be saved. */
-aios_status replicas_gather_moments(struct replicas *all);
+/* After verify: all take the root's weights, or, where weights have owners, theirs. */
+aios_status replicas_mend(struct replicas *all);
+/* Everything that is saved, to the leader. */
+aios_status replicas_gather(struct replicas *all);
+/* At zero-stage 3: all weights to the leader's memory, as an evaluation wants them. */
+aios_status replicas_make_whole(struct replicas *all);
 /* One optimizer step.  Errors: the first failure of any replica, which names it. */
 aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome);
 /* One optimizer step of one replica on `count` samples, its thread calling; job->stop is asked between micro-batches.  next_count samples

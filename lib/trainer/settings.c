@@ -1,6 +1,7 @@
 #include "settings.h"
 
 #include "balance.h"
+#include "comm/vendor.h"
 #include "schedule.h"
 #include <aios/plan.h>
 
@@ -63,9 +64,13 @@ static const struct {
     ROW(T, "max-temperature", FLOAT, max_temperature),
     ROW(T, "max-power", FLOAT, max_power),
     ROW(T, "balance", CHOICE, balance),
+    ROW(T, "collectives", CHOICE, collectives),
     ROW(T, "device-weights", TEXT, device_weights),
     ROW(T, "verify-interval", INT, verify_interval),
     ROW(T, "step-deadline", FLOAT, step_deadline),
+    ROW(T, "zero-stage", CHOICE, zero_stage),
+    ROW(T, "bucket-mb", FLOAT, bucket_mb),
+    ROW(T, "overlap", INT, overlap),
     ROW(T | E | G, "precision", CHOICE, precision),
     ROW(T, "gradient-checkpointing", INT, gradient_checkpointing),
     ROW(T, "loss-scale", FLOAT, loss_scale),
@@ -112,11 +117,22 @@ static const struct {
     {"strategy", "parallel-independent", STRATEGY_INDEPENDENT},
     {"merge", "mean", MERGE_MEAN},
     {"merge", "nesterov", MERGE_NESTEROV},
+    {"collectives", "auto", COLLECTIVES_AUTO},
+    {"collectives", "host", COLLECTIVES_HOST},
+    {"collectives", "vendor", COLLECTIVES_VENDOR},
     {"on-divergence", "stop", 0},
     {"on-divergence", "resync", 1},
     {"balance", "even", BALANCE_EVEN},
     {"balance", "measured", BALANCE_MEASURED},
     {"balance", "weights", BALANCE_WEIGHTS},
+    {"zero-stage", "none", 0},
+    {"zero-stage", "zero1", 1},
+    {"zero-stage", "zero2", 2},
+    {"zero-stage", "zero3", 3},
+    {"zero-stage", "0", 0},
+    {"zero-stage", "1", 1},
+    {"zero-stage", "2", 2},
+    {"zero-stage", "3", 3},
     {"precision", "32", AIOS_PRECISION_32},
     {"precision", "16-mixed", AIOS_PRECISION_16_MIXED},
     {"precision", "bf16-mixed", AIOS_PRECISION_BF16_MIXED},

@@ -1,47 +1,22 @@
 /* Weights, moments and the optimizer's state from one replica to the others, and the proof that all have the same. */
 #include "exchange.h"
 
-#include "base/checksum.h"
 #include "graph/parameters.h"
 
 #include <string.h>
 
 static aios_status spread_one(struct replica *r)
 {
-    aios_parameters *p = r->parameters;
     float state[64];
     double numbers[COMM_NUMBERS_MOST] = {0};
     uint32_t count = aios_optimizer_state_count();
     int root = r->all->root;
-    TRY_QUIET(comm_broadcast(r->comm, p->master, p->padded, root));
-    if (p->moment1) TRY_QUIET(comm_broadcast(r->comm, p->moment1, p->padded, root));
-    if (p->moment2) TRY_QUIET(comm_broadcast(r->comm, p->moment2, p->padded, root));
+    TRY_QUIET(exchange_spread(r));
     TRY_QUIET(aios_optimizer_read_state(r->optimizer, state, count));
     for (uint32_t i = 0; i < count && r->rank == root; i++) numbers[i] = (double)state[i];
     TRY_QUIET(comm_sum_numbers(r->comm, numbers, (int)count)); /* the others' are 0 */
     for (uint32_t i = 0; i < count; i++) state[i] = (float)numbers[i];
-    TRY_QUIET(aios_optimizer_write_state(r->optimizer, state, count));
-    return parameters_refresh(p, 0, p->padded);
-}
-
-#define VERIFY_BYTES ((uint64_t)4 << 20) /* that come to the host at a time */
-
-static aios_status checksum_weights(struct replica *r, checksum *weights)
-{
-    const aios_parameters *p = r->parameters;
-    uint64_t bytes = p->padded * sizeof(float);
-    aios_status status = AIOS_OK;
-    void *piece;
-    TRY_QUIET(aios_device_host_alloc(r->device, VERIFY_BYTES, &piece));
-    for (uint64_t at = 0; at < bytes; at += VERIFY_BYTES) {
-        uint64_t size = bytes - at < VERIFY_BYTES ? bytes - at : VERIFY_BYTES;
-        ATTEMPT_QUIET(aios_stream_copy(p->stream, piece, (const char *)p->master + at, size, AIOS_COPY_DEVICE_TO_HOST));
-        ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
-        checksum_add(weights, piece, size);
-    }
-done:
-    aios_device_host_free(r->device, piece);
-    return status;
+    return aios_optimizer_write_state(r->optimizer, state, count);
 }
 
 /* The first of those that most agree with. */
@@ -60,9 +35,7 @@ static int most_common(const double *values, int count)
 static aios_status compare_one(struct replica *r)
 {
     double crcs[REPLICAS_MOST] = {0};
-    checksum own = CHECKSUM_INIT;
-    TRY_QUIET(checksum_weights(r, &own));
-    crcs[r->rank] = own.crc;
+    TRY_QUIET(exchange_checksum(r, &crcs[r->rank]));
     TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count)); /* the others' are 0 */
     if (r->rank == 0) memcpy(r->all->checksums, crcs, sizeof crcs);
     return AIOS_OK;
@@ -112,7 +85,20 @@ aios_status replicas_spread(struct replicas *all)
     return replicas_verify(all);
 }
 
-aios_status replicas_gather_moments(struct replicas *all)
+aios_status replicas_mend(struct replicas *all)
 {
-    return all->group ? replicas_together(all, exchange_moments) : AIOS_OK;
+    if (all->list[0].parameters->stage == 0) return replicas_spread(all);
+    TRY_QUIET(replicas_together(all, exchange_weights)); /* each part from its owner */
+    all->root = 0;
+    return replicas_verify(all);
+}
+
+aios_status replicas_gather(struct replicas *all)
+{
+    return all->group ? replicas_together(all, exchange_gather) : AIOS_OK;
+}
+
+aios_status replicas_make_whole(struct replicas *all)
+{
+    return all->group ? replicas_together(all, exchange_make_whole) : AIOS_OK;
 }

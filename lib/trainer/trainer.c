@@ -141,24 +141,29 @@ static aios_status make_velocity(aios_trainer *t)
     return t->velocity ? AIOS_OK : AIOS_OUT_OF_MEMORY;
 }
 
-static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
+/* *met: what fails is not the state that is loaded. */
+static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state, int *met)
 {
+    *met = 1;
+    TRY_QUIET(replicas_join(&t->replicas));
+    *met = 0;
     TRY_QUIET(make_velocity(t));
     TRY_QUIET(resume_load(t, checkpoint, state));
-    TRY_QUIET(replicas_join(&t->replicas));
+    *met = 1;
     return replicas_spread(&t->replicas);
 }
 
 /* Where the devices can't begin together: without those that fail, and where none does, each on its own. */
 static aios_status begin_together(aios_trainer *t, const char *checkpoint, const json_t *state)
 {
-    aios_status status;
+    int met;
     aios_error_record record;
     struct replicas *all = &t->replicas;
-    while ((status = load_weights(t, checkpoint, state)) != AIOS_OK) {
+    while (load_weights(t, checkpoint, state, &met) != AIOS_OK) {
         aios_error_save(&record);
-        int lost = replicas_find_lost(all);
-        if (t->settings.strict || lost == all->count || (lost == 0 && !all->group)) return aios_error_restore(&record);
+        int lost = replicas_find_lost(all), can_separate = met && all->group && !t->settings.zero_stage;
+        if (t->settings.strict || lost == all->count || (lost == 0 && !can_separate)) return aios_error_restore(&record);
+        (void)aios_error_restore(&record);
         (void)snprintf(t->fallback, sizeof t->fallback, "%s", aios_error_message());
         TRY_QUIET(lost ? replicas_leave_out(all) : replicas_separate(all));
     }
@@ -214,7 +219,7 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
     TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
     TRY_QUIET(begin_together(t, *checkpoint, *state));
-    if (t->batches.held_out)
+    if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     set_schedule(t);
     /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */

@@ -1,9 +1,7 @@
 /* Several devices train one model: the numbers are those of one device with the whole batch, and each replica has the same bits. */
-#include "run.h"
+#include "lose.h"
 
-#include "gpu/device.h"
 #include "graph/parameters.h"
-#include "trainer/trainer.h"
 
 #define STEPS 12
 
@@ -292,11 +290,7 @@ static void replicas_that_went_astray_take_the_weights_of_most(void **state)
 static int lost;
 static void lose_device(struct run *r, const char *name, const char *json)
 {
-    if (strcmp(name, "step") != 0 || field_of(json, "step") != 5) return;
-    aios_device *device = r->trainer->replicas.list[lost].device;
-    (void)FAIL(AIOS_DEVICE_LOST, "%s fell off the bus", device->spec);
-    aios_error_save(&device->failure);
-    atomic_store(&device->failed, 1);
+    if (strcmp(name, "step") == 0 && field_of(json, "step") == 5) lose(r, lost);
 }
 
 static void others_take_over_the_work_of_a_lost_device(void **state)

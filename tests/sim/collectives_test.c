@@ -1,0 +1,290 @@
+/* Ranks on simulated devices of one vendor, by the stand-in for its collectives: collectives_test VENDOR. */
+#include "comm/vendor.h"
+#include "process.h"
+
+#include <pthread.h>
+
+#define RANKS_MOST 3
+#define COUNT      4099
+
+struct rank {
+    int number, ranks, times;
+    comm_group *group;
+    aios_device *device;
+    float *buffer;
+    const struct rank *all;
+    aios_status status;
+    char error[1024];
+};
+
+enum { BY_HOST_IF_NEED_BE = 0, DEMANDED = 1 };
+
+static aios_context *make_hasty_context(void)
+{
+    aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT;
+    aios_context *context;
+    options.log = keep_log;
+    options.device_deadline = 1;
+    OK(aios_context_create(&options, &context));
+    return context;
+}
+
+/* ---- one rank's thread ------------------------------------------------------------------------------------------- */
+
+/* Numbers whose sums are exact in any order. */
+static float value(int rank, int i)
+{
+    return (float)((i * 7 + rank * 31) % 1000);
+}
+
+static aios_status fill(aios_stream *stream, const struct rank *r)
+{
+    float values[COUNT];
+    for (int i = 0; i < COUNT; i++) values[i] = value(r->number, i);
+    TRY_QUIET(aios_stream_copy(stream, r->buffer, values, sizeof values, AIOS_COPY_HOST_TO_DEVICE));
+    return aios_stream_synchronize(stream);
+}
+
+/* What element i is afterwards: of rank `owner` where that is not negative, else the sum. */
+static aios_status expect(aios_stream *stream, const struct rank *r, int first, int last, int owner)
+{
+    float values[COUNT];
+    TRY_QUIET(aios_stream_copy(stream, values, r->buffer, sizeof values, AIOS_COPY_DEVICE_TO_HOST));
+    TRY_QUIET(aios_stream_synchronize(stream));
+    for (int i = first; i < last; i++) {
+        float want = owner >= 0 ? value(owner, i) : 0;
+        for (int k = 0; k < r->ranks && owner < 0; k++) want += value(k, i);
+        if (values[i] != want)
+            return FAIL(AIOS_INTERNAL, "element %d of rank %d is %g: %g is right", i, r->number, (double)values[i], (double)want);
+    }
+    return AIOS_OK;
+}
+
+static aios_status each_collective(const struct rank *r, communicator *c, aios_stream *stream, const uint64_t *offsets)
+{
+    int from = (int)offsets[r->number], to = (int)offsets[r->number + 1], end = (int)offsets[r->ranks];
+    TRY_QUIET(fill(stream, r));
+    TRY_QUIET(comm_all_reduce(c, r->buffer, (uint64_t)end));
+    TRY_QUIET(expect(stream, r, 0, end, -1));
+    TRY_QUIET(expect(stream, r, end, COUNT, r->number));
+    TRY_QUIET(fill(stream, r));
+    TRY_QUIET(comm_reduce_scatter(c, r->buffer, offsets));
+    TRY_QUIET(expect(stream, r, from, to, -1));
+    TRY_QUIET(expect(stream, r, 0, from, r->number));
+    TRY_QUIET(expect(stream, r, to, COUNT, r->number));
+    TRY_QUIET(fill(stream, r));
+    TRY_QUIET(comm_all_gather(c, r->buffer, offsets));
+    for (int k = 0; k < r->ranks; k++) TRY_QUIET(expect(stream, r, (int)offsets[k], (int)offsets[k + 1], k));
+    TRY_QUIET(fill(stream, r));
+    TRY_QUIET(comm_broadcast(c, r->buffer, (uint64_t)end, r->ranks - 1));
+    return expect(stream, r, 0, end, r->ranks - 1);
+}
+
+static aios_status all_collectives(const struct rank *r, communicator *c, aios_stream *stream)
+{
+    static const uint64_t parts[][RANKS_MOST + 1] = {{0, 1000, 2000, 3000}, {0, 7, 1024, COUNT}, {0, 0, 5, 5}, {0, 0, 0, 0}};
+    double numbers[] = {1, r->number};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) TRY_QUIET(each_collective(r, c, stream, parts[i]));
+    TRY_QUIET(comm_barrier(c));
+    TRY_QUIET(comm_sum_numbers(c, numbers, 2));
+    if (numbers[0] != r->ranks || numbers[1] != r->ranks * (r->ranks - 1) / 2) return FAIL(AIOS_INTERNAL, "sums of numbers are wrong");
+    return AIOS_OK;
+}
+
+static aios_status many_reductions(const struct rank *r, communicator *c, aios_stream *stream)
+{
+    for (int i = 0; i < r->times; i++) {
+        TRY_QUIET(fill(stream, r));
+        TRY_QUIET(comm_all_reduce(c, r->buffer, COUNT));
+        TRY_QUIET(expect(stream, r, 0, COUNT, -1));
+    }
+    return AIOS_OK;
+}
+
+static aios_status different_counts(const struct rank *r, communicator *c, aios_stream *stream)
+{
+    TRY_QUIET(fill(stream, r));
+    return comm_all_reduce(c, r->buffer, (uint64_t)(COUNT - r->number));
+}
+
+static aios_status (*body)(const struct rank *r, communicator *c, aios_stream *stream);
+
+static void *run_rank(void *user)
+{
+    struct rank *r = user;
+    communicator *c = NULL;
+    aios_stream *stream = NULL;
+    r->status = aios_stream_create(r->device, &stream);
+    if (r->status == AIOS_OK) r->status = aios_device_alloc(r->device, COUNT * sizeof(float), (void **)&r->buffer);
+    if (r->status == AIOS_OK) r->status = comm_join(r->group, r->number, aios_device_spec(r->device), stream, &c);
+    if (r->status == AIOS_OK) r->status = body(r, c, stream);
+    (void)snprintf(r->error, sizeof r->error, "rank %d (%s): %s", r->number, aios_device_spec(r->device), aios_error_message());
+    if (r->status != AIOS_OK) comm_abort(c, r->status, r->error); /* nothing where the group is broken already */
+    /* at once, as whoever failed would: nobody may read it any more */
+    aios_device_free(r->device, r->buffer);
+    comm_leave(c);
+    aios_stream_destroy(stream);
+    return NULL;
+}
+
+/* ---- a group ----------------------------------------------------------------------------------------------------- */
+
+struct plan {
+    aios_context *context;
+    int ranks, demanded, times, on_one_device;
+    double deadline;
+    int absent; /* this rank never comes; -1: none */
+};
+
+static struct rank ranks[RANKS_MOST];
+
+static void run_ranks(const struct plan *plan)
+{
+    const comm_options options = {.ranks = plan->ranks, .deadline = plan->deadline};
+    comm_group *host, *group;
+    pthread_t threads[RANKS_MOST];
+    OK(comm_group_create(plan->context, &options, &host));
+    OK(comm_vendor_create(plan->context, host, plan->deadline, plan->demanded, &group));
+    for (int i = 0; i < plan->ranks; i++) {
+        ranks[i] = (struct rank){.number = i, .ranks = plan->ranks, .times = plan->times, .group = group};
+        ranks[i].device = plan->on_one_device && i ? aios_device_retain(ranks[0].device) : open_device(plan->context, i);
+    }
+    for (int i = 0; i < plan->ranks; i++)
+        if (i != plan->absent) CHECK(pthread_create(&threads[i], NULL, run_rank, &ranks[i]) == 0);
+    for (int i = 0; i < plan->ranks; i++)
+        if (i != plan->absent) CHECK(pthread_join(threads[i], NULL) == 0);
+    for (int i = 0; i < plan->ranks; i++) aios_device_close(ranks[i].device);
+    comm_group_destroy(group);
+    aios_context_release(plan->context);
+}
+
+#define CHECK_RANK(r, condition)                                                                                                           \
+    do {                                                                                                                                   \
+        if (!(condition)) (void)fprintf(stderr, "rank %d: status %d, %s\n", (r)->number, (int)(r)->status, (r)->error);                    \
+        CHECK(condition);                                                                                                                  \
+    } while (0)
+
+static void expect_all_well(const struct plan *plan)
+{
+    for (int i = 0; i < plan->ranks; i++) CHECK_RANK(&ranks[i], ranks[i].status == AIOS_OK);
+}
+
+/* Every rank says the same first failure, which has these words. */
+static void expect_all_say(const struct plan *plan, aios_status status, const char *words, const char *more)
+{
+    for (int i = 0; i < plan->ranks; i++) {
+        if (i == plan->absent) continue;
+        CHECK_RANK(&ranks[i], ranks[i].status == status);
+        CHECK_RANK(&ranks[i], strstr(ranks[i].error, words) != NULL && strstr(ranks[i].error, more) != NULL);
+    }
+}
+
+static void each_collective_is_right(void)
+{
+    for (int n = 1; n <= RANKS_MOST; n++) {
+        struct plan plan = {.context = make_context(), .ranks = n, .demanded = DEMANDED, .deadline = 60, .absent = -1};
+        body = all_collectives;
+        run_ranks(&plan);
+        expect_all_well(&plan);
+    }
+    CHECK(!logged[0]);
+}
+
+static void expect_host_takes_over(int on_one_device, const char *words)
+{
+    struct plan plan = {.context = make_context(), .ranks = 2, .deadline = 60, .absent = -1, .times = 3, .on_one_device = on_one_device};
+    body = many_reductions;
+    run_ranks(&plan);
+    expect_all_well(&plan);
+    const char *said = strstr(logged, "collectives go through host memory: ");
+    CHECK(said && strstr(said, words) && !strstr(said + 1, "collectives go through"));
+}
+
+static void a_rank_that_cannot_be_made_leaves_it_to_the_host(void)
+{
+    expect_host_takes_over(0, "ncclCommInitRankConfig");
+}
+
+static void making_that_fails_later_leaves_it_to_the_host(void)
+{
+    expect_host_takes_over(0, "ncclCommGetAsyncError");
+}
+
+static void two_ranks_on_one_device_are_left_to_the_host(void)
+{
+    expect_host_takes_over(1, "Duplicate GPU");
+}
+
+static void expect_failure(int demanded, aios_status status, const char *words, const char *more)
+{
+    struct plan plan = {.context = make_hasty_context(), .ranks = 3, .demanded = demanded, .deadline = 20, .absent = -1, .times = 12};
+    body = many_reductions;
+    run_ranks(&plan);
+    expect_all_say(&plan, status, words, more);
+}
+
+static void a_demanded_rank_that_cannot_be_made_is_named(void)
+{
+    expect_failure(DEMANDED, AIOS_UNAVAILABLE, ":1: becoming rank 1", "ncclCommInitRankConfig");
+}
+
+static void a_collective_that_fails_ends_all(void)
+{
+    expect_failure(BY_HOST_IF_NEED_BE, AIOS_UNAVAILABLE, "rank 1 (", "ncclAllReduce");
+}
+
+static void a_failure_heard_of_later_ends_all(void)
+{
+    expect_failure(BY_HOST_IF_NEED_BE, AIOS_UNAVAILABLE, "rank 1 (", "ncclCommGetAsyncError");
+}
+
+static void a_call_that_hangs_ends_all(void)
+{
+    expect_failure(BY_HOST_IF_NEED_BE, AIOS_DEVICE_LOST, "rank 1 (", "has not returned");
+}
+
+static void a_device_lost_in_a_collective_ends_all(void)
+{
+    expect_failure(BY_HOST_IF_NEED_BE, AIOS_DEVICE_LOST, "rank 1 (", "");
+}
+
+static void a_rank_that_never_comes_is_told(void)
+{
+    struct plan plan = {.context = make_context(), .ranks = 3, .demanded = DEMANDED, .deadline = 0.3, .absent = 1, .times = 1};
+    body = many_reductions;
+    run_ranks(&plan);
+    expect_all_say(&plan, AIOS_TIMEOUT, "2 of 3 ranks came", "");
+}
+
+static void ranks_that_want_different_things_are_told(void)
+{
+    struct plan plan = {.context = make_context(), .ranks = 2, .demanded = DEMANDED, .deadline = 20, .absent = -1};
+    body = different_counts;
+    run_ranks(&plan);
+    expect_all_say(&plan, AIOS_WRONG_STATE, "not all other ranks do", "");
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 2) {
+        (void)fprintf(stderr, "collectives_test VENDOR: cuda or hip\n");
+        return 2;
+    }
+    backend_name = arguments[1];
+    int good = 1;
+#define TEST(simulated, test) good &= run_test(#test, simulated, test)
+    TEST("3", each_collective_is_right);
+    TEST("2;fault=ncclCommInitRankConfig@1", a_rank_that_cannot_be_made_leaves_it_to_the_host);
+    TEST("2;fault=ncclCommGetAsyncError@1", making_that_fails_later_leaves_it_to_the_host);
+    TEST("1", two_ranks_on_one_device_are_left_to_the_host);
+    TEST("3;fault=ncclCommInitRankConfig@1", a_demanded_rank_that_cannot_be_made_is_named);
+    TEST("3;fault=ncclAllReduce@1:5", a_collective_that_fails_ends_all);
+    TEST("3;fault=ncclCommGetAsyncError@1:20", a_failure_heard_of_later_ends_all);
+    TEST("3;fault=ncclAllReduce@1:5:hang", a_call_that_hangs_ends_all);
+    TEST("3;fault=ncclAllReduce@1:5:lost", a_device_lost_in_a_collective_ends_all);
+    TEST("3;fault=work@1:11:lost", a_device_lost_in_a_collective_ends_all);
+    TEST("3;fault=work@1:11:hang", a_call_that_hangs_ends_all);
+    TEST("3", a_rank_that_never_comes_is_told);
+    TEST("2", ranks_that_want_different_things_are_told);
+    return good ? 0 : 1;
+}

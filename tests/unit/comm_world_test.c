@@ -1,0 +1,419 @@
+/* What lib/comm promises between processes: the same sums as in one, and failures that reach everybody. */
+#include "comm/engine.h"
+#include "comm/world.h"
+
+#include "base/rng.h"
+#include "processes.h"
+
+#define RANKS_MOST 4
+
+struct setting {
+    int ranks, port, stage;
+    double deadline;
+    aios_status (*run)(comm_world *world, communicator *c, struct setting *s);
+    aios_context *context;
+    aios_stream *stream;
+    uint64_t chunk;
+};
+
+/* A rank: opens the world, joins, runs. */
+static aios_status run_rank(int rank, void *user)
+{
+    struct setting *s = user;
+    char name[16];
+    aios_device *device = NULL;
+    comm_world *world = NULL;
+    comm_group *group = NULL;
+    communicator *c = NULL;
+    (void)snprintf(name, sizeof name, "cpu:%d", rank);
+    comm_world_options options = {
+        .rank = rank, .ranks = s->ranks, .name = name, .port = s->port, .deadline = s->deadline, .host_store = rank == 0};
+    comm_options group_options = {.always_stage = s->stage, .chunk_bytes = s->chunk};
+    s->context = test_context();
+    aios_status status = aios_device_open(s->context, "cpu", &device);
+    if (status == AIOS_OK) status = aios_stream_create(device, &s->stream);
+    if (status == AIOS_OK) status = comm_world_open(s->context, &options, &world);
+    if (status == AIOS_OK) status = comm_world_group(world, &group_options, &group);
+    if (status == AIOS_OK) status = comm_join(group, comm_world_rank(world), name, s->stream, &c);
+    if (status == AIOS_OK) status = s->run(world, c, s);
+    aios_error_record record;
+    aios_error_save(&record);
+    comm_leave(c);
+    comm_group_destroy(group);
+    comm_world_close(world);
+    aios_stream_destroy(s->stream);
+    aios_device_close(device);
+    aios_context_destroy(s->context);
+    return status == AIOS_OK ? AIOS_OK : aios_error_restore(&record);
+}
+
+static void start_ranks(struct process *all, struct setting *s)
+{
+    s->port = process_free_port();
+    if (s->deadline == 0) s->deadline = 60;
+    for (int r = 0; r < s->ranks; r++) process_start(&all[r], r, run_rank, s);
+}
+
+static void end_ranks(struct process *all, const struct setting *s)
+{
+    for (int r = 0; r < s->ranks; r++) process_end(&all[r]);
+}
+
+static void expect_all_fine(const struct process *all, const struct setting *s)
+{
+    for (int r = 0; r < s->ranks; r++) {
+        if (!all[r].exited) fail_msg("rank %d of %d ended on the way", r, s->ranks);
+        if (all[r].status != AIOS_OK) fail_msg("rank %d of %d: %s", r, s->ranks, all[r].message);
+    }
+}
+
+/* ---- sums ---------------------------------------------------------------------------------------------------------- */
+
+static float value_of(int r, uint64_t i, int n)
+{
+    uint32_t words[4];
+    rng_block(11, (uint64_t)r, i * 64 + (uint64_t)n, words);
+    return (float)((int32_t)words[0]) * (words[1] & 1 ? 1e-9f : 1e-3f);
+}
+
+static aios_status expect(const float *x, uint64_t i, float want, const char *what)
+{
+    if (memcmp(&x[i], &want, sizeof want) == 0) return AIOS_OK;
+    return FAIL(AIOS_INTERNAL, "%s: element %llu is %.9g, not %.9g", what, (unsigned long long)i, (double)x[i], (double)want);
+}
+
+static void fill(float *x, int rank, uint64_t count, int n)
+{
+    for (uint64_t i = 0; i < count; i++) x[i] = value_of(rank, i, n);
+}
+
+static float sum_of(int ranks, uint64_t i, int n)
+{
+    float sum = value_of(0, i, n);
+    for (int r = 1; r < ranks; r++) sum += value_of(r, i, n);
+    return sum;
+}
+
+static aios_status each_collective(communicator *c, float *x, uint64_t count, int n)
+{
+    int ranks = comm_ranks(c), rank = comm_rank(c), root = n % ranks;
+    uint64_t offsets[RANKS_MOST + 1];
+    for (int k = 0; k <= ranks; k++) offsets[k] = count * (uint64_t)(k * k) / (uint64_t)(ranks * ranks); /* uneven, some empty */
+    fill(x, rank, count, n);
+    TRY_QUIET(comm_all_reduce(c, x, count));
+    for (uint64_t i = 0; i < count; i++) TRY_QUIET(expect(x, i, sum_of(ranks, i, n), "all-reduce"));
+    fill(x, rank, count, n);
+    TRY_QUIET(comm_reduce_scatter(c, x, offsets));
+    for (uint64_t i = 0; i < count; i++) {
+        int own = i >= offsets[rank] && i < offsets[rank + 1];
+        TRY_QUIET(expect(x, i, own ? sum_of(ranks, i, n) : value_of(rank, i, n), "reduce-scatter"));
+    }
+    fill(x, rank, count, n);
+    TRY_QUIET(comm_all_gather(c, x, offsets));
+    for (uint64_t i = 0, r = 0; i < count; i++) {
+        while (i >= offsets[r + 1]) r++;
+        TRY_QUIET(expect(x, i, value_of((int)r, i, n), "all-gather"));
+    }
+    fill(x, rank, count, n);
+    TRY_QUIET(comm_broadcast(c, x, count, root));
+    for (uint64_t i = 0; i < count; i++) TRY_QUIET(expect(x, i, value_of(root, i, n), "broadcast"));
+    double numbers[2] = {0.1 * (rank + 1), n};
+    TRY_QUIET(comm_sum_numbers(c, numbers, 2));
+    double want = 0;
+    for (int r = 0; r < ranks; r++) want += 0.1 * (r + 1);
+    if (numbers[0] != want || numbers[1] != (double)n * ranks) return FAIL(AIOS_INTERNAL, "the sum of numbers is %.17g", numbers[0]);
+    return comm_barrier(c);
+}
+
+static aios_status all_collectives(comm_world *world, communicator *c, struct setting *s)
+{
+    static const uint64_t counts[] = {1, 7, 1000, 16384, 100003};
+    (void)world;
+    for (int n = 0; n < (int)COUNT_OF(counts); n++) {
+        void *memory;
+        TRY_QUIET(aios_device_alloc(aios_stream_device(s->stream), counts[n] * sizeof(float), &memory));
+        aios_status status = each_collective(c, memory, counts[n], n);
+        aios_device_free(aios_stream_device(s->stream), memory);
+        TRY_QUIET(status);
+    }
+    return AIOS_OK;
+}
+
+static void sums_have_the_bits_of_one_process(void **state)
+{
+    (void)state;
+    for (int ranks = 1; ranks <= RANKS_MOST; ranks++)
+        for (int stage = 0; stage < 2; stage++) {
+            struct process all[RANKS_MOST];
+            struct setting s = {.ranks = ranks, .stage = stage, .run = all_collectives, .chunk = 32768};
+            start_ranks(all, &s);
+            end_ranks(all, &s);
+            expect_all_fine(all, &s);
+        }
+}
+
+/* ---- failures ------------------------------------------------------------------------------------------------------ */
+
+/* Sums over and over; rank 1 does something to itself in the middle. */
+static aios_status sum_until(comm_world *world, communicator *c, const struct setting *s, int signal_at, int signal)
+{
+    enum { COUNT = 500000 };
+    void *memory;
+    aios_device *device = aios_stream_device(s->stream);
+    (void)world;
+    TRY_QUIET(aios_device_alloc(device, COUNT * sizeof(float), &memory));
+    memset(memory, 0, COUNT * sizeof(float));
+    aios_status status = AIOS_OK;
+    for (int n = 0; n < 100000 && status == AIOS_OK; n++) {
+        if (comm_rank(c) == 1 && n == signal_at) (void)kill(getpid(), signal);
+        status = comm_all_reduce(c, memory, COUNT);
+    }
+    aios_device_free(device, memory);
+    return status;
+}
+
+static aios_status die(comm_world *world, communicator *c, struct setting *s)
+{
+    return sum_until(world, c, s, 20, SIGKILL);
+}
+
+static aios_status freeze(comm_world *world, communicator *c, struct setting *s)
+{
+    return sum_until(world, c, s, 20, SIGSTOP);
+}
+
+static void expect_told(const struct process *p, aios_status status, const char *words, double most)
+{
+    if (!p->exited) fail_msg("a rank ended on the way");
+    if (p->status != status || !strstr(p->message, words))
+        fail_msg("status %d, \"%s\": not %d, \"%s\"", p->status, p->message, status, words);
+    if (p->seconds > most) fail_msg("it took %.1f s to know: \"%s\"", p->seconds, p->message);
+}
+
+static void a_rank_that_is_killed_is_named_at_once(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = die};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    assert_int_equal(all[1].exited, 0);
+    expect_told(&all[0], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
+    expect_told(&all[2], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
+}
+
+static void a_rank_that_is_stopped_is_named_after_the_deadline(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = freeze, .deadline = 2};
+    start_ranks(all, &s);
+    process_end(&all[0]);
+    process_end(&all[2]);
+    (void)kill(all[1].id, SIGKILL);
+    process_end(&all[1]);
+    expect_told(&all[0], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
+    expect_told(&all[2], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
+}
+
+static aios_status stay_away(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    if (comm_rank(c) != 1) return comm_barrier(c);
+    os_sleep(s->deadline + 1);
+    return AIOS_OK;
+}
+
+static void a_rank_that_does_not_come_is_named_after_the_deadline(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = stay_away, .deadline = 1};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r += 2) {
+        expect_told(&all[r], AIOS_TIMEOUT, "rank 1 (cpu:1) did not come to its barrier within 1 s", 10);
+    }
+    expect_told(&all[1], AIOS_OK, "", 10);
+}
+
+static aios_status leave_early(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    (void)s;
+    return comm_rank(c) == 1 ? AIOS_OK : comm_barrier(c);
+}
+
+static void a_rank_that_leaves_is_waited_for_by_nobody(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = leave_early};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r += 2) expect_told(&all[r], AIOS_WRONG_STATE, "rank 1 (cpu:1) left the group", 10);
+}
+
+static aios_status abort_others(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    (void)s;
+    if (comm_rank(c) == 2) comm_abort(c, AIOS_NOT_FINITE, "injected");
+    return comm_barrier(c);
+}
+
+static void an_abort_ends_waiting_for_all(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = abort_others};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r++) {
+        expect_told(&all[r], AIOS_NOT_FINITE, "injected", 10);
+        assert_string_equal(all[r].message, "injected");
+    }
+}
+
+static aios_status want_different(comm_world *world, communicator *c, struct setting *s)
+{
+    float x[8] = {0};
+    (void)world;
+    (void)s;
+    return comm_all_reduce(c, x, comm_rank(c) == 1 ? 7 : 8);
+}
+
+static void ranks_that_want_different_things_are_told(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = want_different};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    for (int r = 0; r < 3; r++) expect_told(&all[r], AIOS_WRONG_STATE, "of 7 elements", 10);
+}
+
+/* ---- going on ------------------------------------------------------------------------------------------------------- */
+
+static aios_status sum_with(comm_world *world, struct setting *s, int ranks)
+{
+    comm_options options = {0};
+    comm_group *group = NULL;
+    communicator *c = NULL;
+    double one = 1;
+    aios_status status = comm_world_group(world, &options, &group);
+    if (status == AIOS_OK) status = comm_join(group, comm_world_rank(world), "again", s->stream, &c);
+    if (status == AIOS_OK) status = comm_sum_numbers(c, &one, 1);
+    if (status == AIOS_OK && one != ranks) status = FAIL(AIOS_INTERNAL, "the sum of %d ones is %g", ranks, one);
+    comm_leave(c);
+    comm_group_destroy(group);
+    return status;
+}
+
+static aios_status die_and_go_on(comm_world *world, communicator *c, struct setting *s)
+{
+    int left[RANKS_MOST], left_count, old = comm_world_rank(world);
+    aios_status status = die(world, c, s);
+    if (status != AIOS_DEVICE_LOST) return FAIL(AIOS_INTERNAL, "status %d", status);
+    TRY_QUIET(comm_world_reform(world, 10, left, &left_count));
+    if (comm_world_check(world) != AIOS_OK || comm_world_ranks(world) != 2 || left_count != 1 || left[0] != 1 ||
+        comm_world_generation(world) != 1)
+        return FAIL(AIOS_INTERNAL, "%d ranks, %d left, the first %d, generation %d", comm_world_ranks(world), left_count, left[0],
+                    comm_world_generation(world));
+    if (comm_world_rank(world) != (old ? 1 : 0) || comm_world_first_rank(world, 1) != 2 || strcmp(comm_world_name(world, 1), "cpu:2") != 0)
+        return FAIL(AIOS_INTERNAL, "rank %d was %d", comm_world_rank(world), old);
+    return sum_with(world, s, 2);
+}
+
+static void survivors_go_on_without_the_dead(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = die_and_go_on};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    expect_told(&all[0], AIOS_OK, "", 10);
+    expect_told(&all[2], AIOS_OK, "", 10);
+}
+
+static aios_status freeze_and_go_on(comm_world *world, communicator *c, struct setting *s)
+{
+    aios_status status = freeze(world, c, s);
+    if (comm_world_rank(world) == 1) { /* it was let go on: the others did without it */
+        if (status != AIOS_WRONG_STATE) return FAIL(AIOS_INTERNAL, "status %d", status);
+        status = comm_world_reform(world, 1, NULL, NULL);
+        return status == AIOS_WRONG_STATE ? AIOS_OK : FAIL(AIOS_INTERNAL, "status %d", status);
+    }
+    TRY_QUIET(comm_world_reform(world, 1, NULL, NULL));
+    TRY_QUIET(sum_with(world, s, 2));
+    os_sleep(2); /* rank 1 is told */
+    return AIOS_OK;
+}
+
+static void a_rank_that_wakes_up_late_is_told_that_the_others_went_on(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = freeze_and_go_on, .deadline = 2};
+    start_ranks(all, &s);
+    os_sleep(3.5);
+    (void)kill(all[1].id, SIGCONT);
+    end_ranks(all, &s);
+    expect_all_fine(all, &s);
+}
+
+static aios_status send_texts(comm_world *world, communicator *c, struct setting *s)
+{
+    comm_bytes got, all[RANKS_MOST];
+    char own[16];
+    (void)c;
+    TRY_QUIET(comm_world_broadcast(world, 2, comm_world_rank(world) == 2 ? "of rank 2" : NULL, comm_world_rank(world) == 2 ? 9 : 0, &got));
+    aios_status status = strcmp(got.bytes, "of rank 2") == 0 && got.size == 9 ? AIOS_OK : FAIL(AIOS_INTERNAL, "\"%s\"", got.bytes);
+    aios_memory_free(s->context, got.bytes);
+    TRY_QUIET(status);
+    (void)snprintf(own, sizeof own, "%*d", comm_world_rank(world), comm_world_rank(world));
+    TRY_QUIET(comm_world_gather(world, own, strlen(own), all));
+    for (int r = 0; r < 3; r++) {
+        if (atoi(all[r].bytes) != r || all[r].size != (size_t)(r ? r : 1))
+            status = FAIL(AIOS_INTERNAL, "\"%s\" of rank %d", all[r].bytes, r);
+        aios_memory_free(s->context, all[r].bytes);
+    }
+    return status;
+}
+
+static void few_bytes_reach_all(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = send_texts};
+    start_ranks(all, &s);
+    end_ranks(all, &s);
+    expect_all_fine(all, &s);
+}
+
+static int begin(void **state)
+{
+    const engine_table *engine;
+    (void)state;
+    (void)setenv("AIOS_BACKEND_PATH", TEST_ENGINE_FOLDER, 1);
+    if (engine_load(&engine) == AIOS_OK) return 0;
+    print_message("skipped: %s\n", aios_error_message());
+    exit(77);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_have_the_bits_of_one_process),
+        cmocka_unit_test(a_rank_that_is_killed_is_named_at_once),
+        cmocka_unit_test(a_rank_that_is_stopped_is_named_after_the_deadline),
+        cmocka_unit_test(a_rank_that_does_not_come_is_named_after_the_deadline),
+        cmocka_unit_test(a_rank_that_leaves_is_waited_for_by_nobody),
+        cmocka_unit_test(an_abort_ends_waiting_for_all),
+        cmocka_unit_test(ranks_that_want_different_things_are_told),
+        cmocka_unit_test(survivors_go_on_without_the_dead),
+        cmocka_unit_test(a_rank_that_wakes_up_late_is_told_that_the_others_went_on),
+        cmocka_unit_test(few_bytes_reach_all),
+    };
+    return cmocka_run_group_tests(tests, begin, NULL);
+}
