@@ -233,6 +233,12 @@ void parameters_unstage(aios_parameters *p)
     }
 }
 
+void parameters_drop_whole(aios_parameters *p)
+{
+    aios_device_free(p->device, p->whole);
+    p->whole = NULL;
+}
+
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given,
@@ -292,6 +298,7 @@ void aios_parameters_destroy(aios_parameters *p)
     if (p->weight != p->master) aios_device_free(p->device, p->weight);
     aios_device_free(p->device, p->master);
     aios_device_free(p->device, p->gradient);
+    aios_device_free(p->device, p->whole);
     aios_device_free(p->device, p->group);
     aios_device_free(p->device, p->scale);
     aios_stream_destroy(p->stream);
@@ -334,12 +341,25 @@ aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
+static aios_status cast_weights(aios_parameters *p, char *to, const float *from, uint64_t count)
+{
+    for (uint64_t most = 1u << 30, done = 0, part; done < count && p->storage != AIOS_F32; done += part) {
+        part = count - done < most ? count - done : most;
+        TRY_QUIET(launch_cast_from_f32(p->stream, p->storage, 0, to + done * storage_size(p->storage), from + done, (int32_t)part));
+    }
+    return AIOS_OK;
+}
+
 aios_status parameters_refresh(aios_parameters *p, uint64_t offset, uint64_t count)
 {
-    for (uint64_t most = 1u << 30, part; count > 0 && p->storage != AIOS_F32; offset += part, count -= part) {
-        part = count < most ? count : most;
-        TRY_QUIET(launch_cast_from_f32(p->stream, p->storage, 0, (char *)p->weight + offset * storage_size(p->storage), p->master + offset,
-                                       (int32_t)part));
+    return cast_weights(p, (char *)p->weight + offset * storage_size(p->storage), p->master + offset, count);
+}
+
+aios_status parameters_refresh_own(aios_parameters *p)
+{
+    for (size_t i = 0; i < p->bucket_count; i++) {
+        const struct bucket *b = &p->buckets[i];
+        TRY_QUIET(cast_weights(p, parameters_own_weight(p, b), parameters_own(p, AIOS_VALUE, b), b->own_count));
     }
     return AIOS_OK;
 }

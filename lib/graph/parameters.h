@@ -98,8 +98,11 @@ void *parameters_own_weight(const aios_parameters *p, const struct bucket *bucke
 /* Host memory for all numbers of the kinds that are sharded, which aios_parameters_read and _write then use; and its end. */
 aios_status parameters_stage(aios_parameters *p);
 void parameters_unstage(aios_parameters *p);
+/* The end of whole, which plans without training read at stage 3. */
+void parameters_drop_whole(aios_parameters *p);
 /* The copy that forward reads follows the master. */
 aios_status parameters_refresh(aios_parameters *p, uint64_t offset, uint64_t count);
+aios_status parameters_refresh_own(aios_parameters *p); /* of the owned parts */
 const struct parameter *parameters_find(const aios_parameters *p, const char *name);
 const struct state *parameters_find_state(const aios_parameters *p, const char *name);
 

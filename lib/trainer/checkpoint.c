@@ -293,7 +293,7 @@ aios_status checkpoint_save(aios_trainer *t)
     checkpoint_step_name((uint64_t)t->position.step, name);
     if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
-    ATTEMPT_QUIET(replicas_gather_moments(&t->replicas));
+    ATTEMPT_QUIET(replicas_gather(&t->replicas));
     if (t->tracker) ATTEMPT_QUIET(aios_chunk_tracker_seal(t->tracker, &t->position.chunks));
     ATTEMPT_QUIET(checkpoint_begin(t->context, t->folder.checkpoints, name, (uint64_t)t->position.step, &writer));
     ATTEMPT_QUIET(fill(t, writer));

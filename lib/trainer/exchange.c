@@ -1,10 +1,68 @@
-#include "exchange.h"
+#include "exchange_parts.h"
 
+#include "balance.h"
 #include "base/checksum.h"
-#include "graph/parameters.h"
+#include "base/os.h"
+#include "graph/plan.h"
+#include "kernels/kernels.h"
 #include "optim/optimizer.h"
 
 #include <string.h>
+
+/* ---- making ------------------------------------------------------------------------------------------------------ */
+
+const struct sharding *exchange_sharding(const struct replica *r, struct sharding *sharding)
+{
+    const struct replicas *all = r->all;
+    const struct settings *s = all->settings;
+    if (all->independent || all->count == 1) return NULL;
+    *sharding = (struct sharding){.stage = (int)s->zero_stage,
+                                  .rank = r->rank,
+                                  .ranks = all->count,
+                                  .bucket_bytes = (uint64_t)(s->bucket_mb * 1048576.0),
+                                  .memory_shares = s->zero_stage ? all->memory_shares : NULL};
+    return sharding;
+}
+
+aios_status exchange_create(struct replica *r)
+{
+    const aios_parameters *p = r->parameters;
+    size_t borders = (size_t)p->ranks + 1, words = sizeof(float) / storage_size(p->storage);
+    struct exchange *x = aios_new(r->all->context, struct exchange);
+    if (!x) return AIOS_OUT_OF_MEMORY;
+    r->exchange = x;
+    x->overlap = r->all->settings->overlap != 0;
+    x->weight_borders = aios_memory_array(r->all->context, p->bucket_count * borders + 1, sizeof *x->weight_borders);
+    x->gradient_tickets = aios_memory_array(r->all->context, p->bucket_count + 1, sizeof *x->gradient_tickets);
+    x->weight_tickets = aios_memory_array(r->all->context, p->bucket_count + 1, sizeof *x->weight_tickets);
+    if (!x->weight_borders || !x->gradient_tickets || !x->weight_tickets) return AIOS_OUT_OF_MEMORY;
+    for (size_t b = 0; b < p->bucket_count; b++)
+        for (size_t i = 0; i < borders; i++) x->weight_borders[b * borders + i] = p->buckets[b].borders[i] / words;
+    return exchange_queue_create(r->all->context, p->stream, &x->queue);
+}
+
+aios_stream *exchange_stream(const struct replica *r)
+{
+    return exchange_queue_stream(r->exchange->queue);
+}
+
+void exchange_destroy(struct replica *r)
+{
+    struct exchange *x = r->exchange;
+    if (!x) return;
+    exchange_queue_destroy(x->queue);
+    aios_device_free(r->device, x->scratch);
+    aios_memory_free(r->all->context, x->weight_borders);
+    aios_memory_free(r->all->context, x->gradient_tickets);
+    aios_memory_free(r->all->context, x->weight_tickets);
+    aios_memory_free(r->all->context, x);
+    r->exchange = NULL;
+}
+
+void exchange_settle(struct replica *r)
+{
+    if (r->exchange) exchange_queue_settle(r->exchange->queue);
+}
 
 /* Two devices that compute the same bits from the same numbers have the same word. */
 static double kind_of(const aios_device *device)
@@ -27,46 +85,138 @@ static aios_status compare_kinds(struct replica *r, int *differ)
     return AIOS_OK;
 }
 
-/* Even parts of the flat buffers, on whole blocks. */
 aios_status exchange_open(struct replica *r)
 {
-    int ranks = comm_ranks(r->comm), differ;
-    uint64_t blocks = r->parameters->padded / BLOCK;
+    int differ;
+    exchange_queue_use(r->exchange->queue, r->comm);
     TRY_QUIET(compare_kinds(r, &differ));
-    if (r->rank != 0) return AIOS_OK;
-    r->all->kinds_differ = differ;
-    for (int i = 0; i <= ranks; i++) r->all->parts[i] = blocks * (uint64_t)i / (uint64_t)ranks * BLOCK;
+    if (r->rank == 0) r->all->kinds_differ = differ;
     return AIOS_OK;
 }
 
+/* ---- a run ------------------------------------------------------------------------------------------------------- */
+
+/* Where shares follow speed, the time that a replica waits for others is no part of its own. */
+static aios_status end(struct replica *r, uint64_t ticket)
+{
+    struct exchange *x = r->exchange;
+    if (r->all->settings->balance != BALANCE_MEASURED) return exchange_end(x->queue, ticket);
+    TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    double began = os_now();
+    aios_status status = exchange_end(x->queue, ticket);
+    x->waited += os_now() - began;
+    return status;
+}
+
+static aios_status begin(struct replica *r, const exchange_job *job, uint64_t *ticket)
+{
+    TRY_QUIET(exchange_begin(r->exchange->queue, job, ticket));
+    return r->exchange->overlap ? AIOS_OK : end(r, *ticket);
+}
+
+static const uint64_t *weight_borders(const struct replica *r, size_t bucket)
+{
+    return r->exchange->weight_borders + bucket * ((size_t)r->parameters->ranks + 1);
+}
+
+aios_status exchange_begin_weights(struct replica *r, size_t bucket, char *memory, uint64_t *ticket)
+{
+    const aios_parameters *p = r->parameters;
+    const struct bucket *b = &p->buckets[bucket];
+    uint64_t element = storage_size(p->storage);
+    char *own = memory + b->borders[p->rank] * element, *from = parameters_own_weight(p, b);
+    if (own != from) TRY_QUIET(aios_stream_copy(p->stream, own, from, b->own_count * element, AIOS_COPY_DEVICE_TO_DEVICE));
+    return begin(r, &(exchange_job){EXCHANGE_ALL_GATHER, (float *)(void *)memory, 0, weight_borders(r, bucket)}, ticket);
+}
+
+static aios_status begin_gradient(struct replica *r, size_t bucket, float *memory, uint64_t *ticket)
+{
+    const aios_parameters *p = r->parameters;
+    const struct bucket *b = &p->buckets[bucket];
+    exchange_job job = {EXCHANGE_REDUCE_SCATTER, memory ? memory : p->gradient + b->first, b->count, b->borders};
+    if (p->stage == 0) job.kind = EXCHANGE_ALL_REDUCE;
+    return begin(r, &job, ticket);
+}
+
+/* What came of a micro-batch to the sum of all. */
+static aios_status add_gradient(const struct replica *r, size_t bucket, const float *memory)
+{
+    const aios_parameters *p = r->parameters;
+    const struct bucket *b = &p->buckets[bucket];
+    if (b->own_count == 0) return AIOS_OK;
+    return launch_scale_add(p->stream, AIOS_F32, 0, parameters_own(p, AIOS_GRADIENT, b), memory + b->borders[p->rank],
+                            (int32_t)(b->own_count / BLOCK), BLOCK, 1.0f, 1);
+}
+
+static aios_status reach(void *user, const struct plan_point *point, void *memory)
+{
+    struct replica *r = user;
+    struct exchange *x = r->exchange;
+    size_t bucket = (size_t)point->bucket;
+    switch (point->kind) {
+    case POINT_WEIGHTS_BEGIN: return exchange_begin_weights(r, bucket, memory, &x->weight_tickets[bucket]);
+    case POINT_WEIGHTS_END: return end(r, x->weight_tickets[bucket]);
+    case POINT_GRADIENT_BEGIN: return begin_gradient(r, bucket, memory, &x->gradient_tickets[bucket]);
+    default: TRY_QUIET(end(r, x->gradient_tickets[bucket])); return add_gradient(r, bucket, memory);
+    }
+}
+
+int exchange_is_constant(const struct replica *r)
+{
+    return parameters_is_sharded(r->parameters, AIOS_GRADIENT);
+}
+
+aios_status exchange_run(struct replica *r, int idle)
+{
+    return plan_run_pieces(r->plan, idle, reach, r);
+}
+
+double exchange_take_waited(struct replica *r)
+{
+    double waited = r->exchange->waited;
+    r->exchange->waited = 0;
+    return waited;
+}
+
+/* ---- the update -------------------------------------------------------------------------------------------------- */
+
 aios_status exchange_gradients(struct replica *r, double *squares)
 {
-    const uint64_t *parts = r->all->parts;
-    uint64_t first = parts[r->rank], count = parts[r->rank + 1] - first;
-    TRY_QUIET(comm_all_reduce(r->comm, r->parameters->gradient, r->parameters->padded));
-    TRY_QUIET(optimizer_sum_squares(r->optimizer, first, count, squares));
+    TRY_QUIET(exchange_end_all(r->exchange->queue));
+    TRY_QUIET(optimizer_sum_squares_owned(r->optimizer, squares));
     return comm_sum_numbers(r->comm, squares, 1);
 }
 
 aios_status exchange_update(struct replica *r, double squares)
 {
-    return optimizer_update(r->optimizer, squares, 0, r->parameters->padded);
+    const aios_parameters *p = r->parameters;
+    return p->stage ? optimizer_update_owned(r->optimizer, squares) : optimizer_update(r->optimizer, squares, 0, p->padded);
+}
+
+aios_status exchange_gather_flat(struct replica *r, float *flat)
+{
+    const aios_parameters *p = r->parameters;
+    uint64_t ticket;
+    for (size_t i = 0; flat && i < p->bucket_count; i++)
+        TRY_QUIET(exchange_begin(r->exchange->queue,
+                                 &(exchange_job){EXCHANGE_ALL_GATHER, flat + p->buckets[i].first, 0, p->buckets[i].borders}, &ticket));
+    return exchange_end_all(r->exchange->queue);
+}
+
+static aios_status gather_weights(struct replica *r)
+{
+    const aios_parameters *p = r->parameters;
+    uint64_t ticket;
+    for (size_t i = 0; i < p->bucket_count; i++)
+        TRY_QUIET(exchange_begin_weights(r, i, (char *)p->weight + p->buckets[i].first * storage_size(p->storage), &ticket));
+    return exchange_end_all(r->exchange->queue);
 }
 
 aios_status exchange_weights(struct replica *r)
 {
-    const uint64_t *parts = r->all->parts;
-    if (!r->all->kinds_differ) return AIOS_OK;
-    TRY_QUIET(comm_all_gather(r->comm, r->parameters->master, parts));
-    TRY_QUIET(parameters_refresh(r->parameters, 0, parts[r->rank]));
-    return parameters_refresh(r->parameters, parts[r->rank + 1], r->parameters->padded - parts[r->rank + 1]);
-}
-
-aios_status exchange_moments(struct replica *r)
-{
     aios_parameters *p = r->parameters;
-    if (!r->all->kinds_differ) return AIOS_OK;
-    if (p->moment1) TRY_QUIET(comm_all_gather(r->comm, p->moment1, r->all->parts));
-    if (p->moment2) TRY_QUIET(comm_all_gather(r->comm, p->moment2, r->all->parts));
-    return aios_stream_synchronize(p->stream);
+    if (p->stage == 3 || (p->stage == 0 && !r->all->kinds_differ)) return AIOS_OK;
+    if (p->stage) return gather_weights(r);
+    TRY_QUIET(exchange_gather_flat(r, p->master));
+    return parameters_refresh(p, 0, p->padded);
 }

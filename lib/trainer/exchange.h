@@ -1,23 +1,59 @@
-/* exchange.h (internal): how the gradients of replicas become one update of them all (ddp).
+/* exchange.h (internal): how the gradients of replicas become one update of them all (ddp), and who holds what of the model (ZeRO).
  *
- * Gradients are summed over the replicas, and each updates all weights and moments itself, so that whoever is left when a device is lost
- * has everything.  Devices of different kind may round an update differently: then each part of the weights has an owner, whose numbers
- * all take, so that replicas stay the same bit by bit.  A step asks three things of every replica, each on its own thread, one after the
- * other; only the first and the last meet the others. */
+ * The flat buffers are cut into buckets (graph/parameters.h), each into parts that the ranks own.  In the last micro-batch of a step a
+ * bucket's gradients are summed on the queue's thread as soon as they are final, while backward goes on.
+ *
+ *   stage 0   every replica gets the sums, and updates all weights and moments itself, so that whoever is left when a device is lost has
+ *             everything.  Devices of different kind may round an update differently: then owners' weights go to all afterwards.
+ *   stage 1   a replica gets the sums of its parts, updates those, and has the others' weights from their owners.  Moments are of its
+ *             own parts alone, and so are masters beside 16-bit weights.
+ *   stage 2   gradients too: each micro-batch's go into the owners' sums and are dropped.
+ *   stage 3   weights too: a bucket's are gathered before it is used, in forward and again in backward, and dropped.
+ *
+ * A step asks three things of every replica, each on its own thread, one after the other; only the first and the last meet the others. */
 #ifndef AIOS_TRAINER_EXCHANGE_H
 #define AIOS_TRAINER_EXCHANGE_H
 
+#include "graph/parameters.h"
 #include "replica.h"
 
-/* Parts and kinds of devices, once their communicators are there; all replicas call it. */
+struct exchange;
+
+/* How replica r's parameters are shared; before they are made.  NULL: they are not. */
+const struct sharding *exchange_sharding(const struct replica *r, struct sharding *sharding);
+
+/* The queue, for a replica whose parameters are made; r->exchange.  Its stream is what the communicator joins with. */
+aios_status exchange_create(struct replica *r);
+aios_stream *exchange_stream(const struct replica *r);
+/* What the ranks must know of each other, once their communicators are there; all replicas call it. */
 aios_status exchange_open(struct replica *r);
-/* The gradient becomes the sum over all replicas.  *squares: of its elements, the same number everywhere. */
+/* After r->comm has left. */
+void exchange_destroy(struct replica *r);
+/* After a failure: returns when nothing uses the replica's buffers any more. */
+void exchange_settle(struct replica *r);
+
+/* 1: gradients are exchanged in every micro-batch, so that all replicas run as many; 0: in the last alone. */
+int exchange_is_constant(const struct replica *r);
+/* One run of the plan with exchange.  idle 1: with nothing to compute, while the others do. */
+aios_status exchange_run(struct replica *r, int idle);
+/* Every exchange is over: the gradient is the sum over all replicas.  *squares: of its elements, the same number everywhere. */
 aios_status exchange_gradients(struct replica *r, double *squares);
+/* Seconds that the replica waited for others since the last call; where shares follow speed. */
+double exchange_take_waited(struct replica *r);
 /* Weights and moments move.  With no other replica. */
 aios_status exchange_update(struct replica *r, double squares);
 /* Every replica has the weights of their owners, where that is not so already. */
 aios_status exchange_weights(struct replica *r);
-/* Every replica has the moments of their owners, so that whichever is saved is what all go on with. */
-aios_status exchange_moments(struct replica *r);
+
+/* ---- whole models: called by all replicas ------------------------------------------------------------------------------ */
+
+/* Weights and moments of rank 0 (at stages 1 to 3 the staged ones of parameters_stage, which are let go) to all. */
+aios_status exchange_spread(struct replica *r);
+/* Everything that is saved, to rank 0: moments where kinds of devices differ, and at stages 1 to 3 what parameters_stage keeps. */
+aios_status exchange_gather(struct replica *r);
+/* A checksum of the weights that the replica has or gets from the others. */
+aios_status exchange_checksum(struct replica *r, double *crc);
+/* At stage 3: all weights into memory of rank 0 (parameters->whole) for an evaluation; nothing elsewhere. */
+aios_status exchange_make_whole(struct replica *r);
 
 #endif

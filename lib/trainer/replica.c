@@ -79,13 +79,14 @@ static aios_status make_plan_of(struct replica *r, const aios_model *model)
     const struct settings *s = r->all->settings;
     aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
     aios_plan_options plan = AIOS_PLAN_OPTIONS_INIT;
+    struct sharding sharding;
     aios_graph *graph = NULL;
     aios_status status = AIOS_OK;
     parameters.precision = (int32_t)s->precision;
     plan.training = 1;
     plan.gradient_checkpointing = s->gradient_checkpointing != 0;
     ATTEMPT_QUIET(setup_graph(r->all->context, model, AIOS_MODEL_TRAIN, r->batch, r->all->sequence, &graph));
-    if (!r->parameters) ATTEMPT_QUIET(aios_parameters_create(r->device, graph, &parameters, &r->parameters));
+    if (!r->parameters) ATTEMPT_QUIET(parameters_create(r->device, graph, &parameters, exchange_sharding(r, &sharding), &r->parameters));
     if (!r->optimizer) ATTEMPT_QUIET(make_optimizer(r));
     ATTEMPT_QUIET(aios_plan_create(graph, r->parameters, &plan, &r->plan));
     ATTEMPT_QUIET(caps_check_memory(r->device, s));
@@ -171,12 +172,33 @@ static aios_status make_group(struct replicas *all)
     aios_device *devices[REPLICAS_MOST];
     for (int i = 0; i < all->count; i++) devices[i] = all->list[i].device;
     TRY_QUIET(comm_group_choose(all->context, &options, devices, (int)all->settings->collectives, &all->group));
-    all->parts = aios_memory_array(all->context, (size_t)all->count + 1, sizeof *all->parts);
-    if (!all->parts) return AIOS_OUT_OF_MEMORY;
-    for (int i = 0; i < all->count; i++)
-        TRY_QUIET(comm_join(all->group, i, aios_device_spec(all->list[i].device), all->list[i].parameters->stream, &all->list[i].comm));
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        TRY_QUIET(exchange_create(r));
+        TRY_QUIET(comm_join(all->group, i, aios_device_spec(r->device), exchange_stream(r), &r->comm));
+    }
     TRY_QUIET(pool_create(all->context, all->count, NULL, &all->crew));
     return replicas_together(all, exchange_open);
+}
+
+/* Where replicas hold parts of the model, those follow the memory of their devices. */
+static aios_status choose_memory_shares(struct replicas *all)
+{
+    const struct settings *s = all->settings;
+    if (s->zero_stage && all->independent)
+        return FAIL(AIOS_INVALID_ARGUMENT, "zero-stage shards one model over devices that step together, which strategy ddp has: in "
+                                           "parallel-independent every device holds all of it");
+    for (int i = 0; i < all->count; i++) {
+        double memory = (double)aios_device_get_info(all->list[i].device)->memory_total, cap = s->max_memory * 1073741824.0;
+        all->memory_shares[i] = cap > 0 && cap < memory ? cap : memory;
+    }
+    return AIOS_OK;
+}
+
+int replicas_complete_without(const struct replicas *all, int lost)
+{
+    const aios_parameters *p = all->list[lost].parameters;
+    return all->count > 1 && !all->independent && (p->stage == 0 || p->owned == 0);
 }
 
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
@@ -186,18 +208,22 @@ aios_status replicas_prepare(struct replicas *all, const aios_model *model, cons
     all->sequence = sequence;
     all->step_samples = s->batch_size * s->accumulation * (all->independent ? 1 : all->count);
     TRY_QUIET(choose_shares(all));
+    TRY_QUIET(choose_memory_shares(all));
     for (int i = 0; i < all->count; i++) {
         struct replica *r = &all->list[i];
         TRY_QUIET(make_share(r));
         TRY(make_plan(r, model), "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, sequence,
             aios_device_spec(r->device));
     }
-    return all->count > 1 && !all->independent ? make_group(all) : AIOS_OK;
+    if (all->count == 1 || all->independent) return AIOS_OK;
+    TRY_QUIET(make_group(all));
+    return parameters_stage(all->list[0].parameters); /* which is initialised or loaded next, and spread */
 }
 
 static void close_one(struct replica *r)
 {
     comm_leave(r->comm);
+    exchange_destroy(r);
     aios_optimizer_destroy(r->optimizer);
     aios_plan_destroy(r->plan);
     aios_parameters_destroy(r->parameters);
@@ -218,7 +244,6 @@ void replicas_close(struct replicas *all)
     pool_destroy(all->crew);
     for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
     comm_group_destroy(all->group);
-    aios_memory_free(all->context, all->parts);
     aios_memory_free(all->context, all->list);
     *all = (struct replicas){.context = NULL};
 }
@@ -266,6 +291,7 @@ static void run_one(void *user, int index, int count)
         char message[512];
         (void)snprintf(message, sizeof message, "rank %d (%s): %s", r->rank, aios_device_spec(r->device), aios_error_message());
         comm_abort(r->comm, r->status, message); /* nothing where the group is broken already */
+        exchange_settle(r);
     }
     aios_error_save(&r->error);
 }

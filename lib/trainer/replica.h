@@ -28,7 +28,8 @@ struct replica {
     aios_parameters *parameters;
     aios_plan *plan;
     aios_optimizer *optimizer;
-    communicator *comm;       /* NULL where there is one replica */
+    communicator *comm; /* NULL where there is one replica, as the next */
+    struct exchange *exchange;
     int32_t *tokens, *labels; /* of its share of a step */
     int64_t first, count;     /* its share: samples from the step's first on */
     int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
@@ -72,8 +73,8 @@ struct replicas {
     struct replica *list;
     comm_group *group;
     thread_pool *crew;
-    uint64_t *parts;  /* (count + 1) borders of the flat buffers, in elements; on whole blocks */
-    int kinds_differ; /* 1: devices may round differently, so each part's weights are its owner's */
+    int kinds_differ;                    /* 1: devices may round differently, so each part's weights are its owner's */
+    double memory_shares[REPLICAS_MOST]; /* of a model that they hold in parts */
     struct step_job job;
     struct step_outcome outcome; /* written by replica 0 */
     atomic_int abandon;
@@ -104,8 +105,12 @@ aios_status replicas_together(struct replicas *all, aios_status (*run)(struct re
 aios_status replicas_spread(struct replicas *all);
 /* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */
 aios_status replicas_verify(struct replicas *all);
-/* The moments' parts to all, so that the leader can be saved. */
-aios_status replicas_gather_moments(struct replicas *all);
+/* Everything that is saved, to the leader. */
+aios_status replicas_gather(struct replicas *all);
+/* At zero-stage 3: all weights to the leader's memory, as an evaluation wants them. */
+aios_status replicas_make_whole(struct replicas *all);
+/* 1: the others hold everything that replica `lost` held. */
+int replicas_complete_without(const struct replicas *all, int lost);
 /* One optimizer step.  Errors: the first failure of any replica, which names it. */
 aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome);
 /* One optimizer step of one replica on `count` samples, its thread calling; job->stop is asked between micro-batches.  next_count samples

@@ -1,52 +1,25 @@
 /* Weights, moments and the optimizer's state from one replica to the others, and the proof that all have the same. */
 #include "exchange.h"
 
-#include "base/checksum.h"
 #include "graph/parameters.h"
 
 static aios_status spread_one(struct replica *r)
 {
-    aios_parameters *p = r->parameters;
     float state[64];
     double numbers[COMM_NUMBERS_MOST] = {0};
     uint32_t count = aios_optimizer_state_count();
-    TRY_QUIET(comm_broadcast(r->comm, p->master, p->padded, 0));
-    if (p->moment1) TRY_QUIET(comm_broadcast(r->comm, p->moment1, p->padded, 0));
-    if (p->moment2) TRY_QUIET(comm_broadcast(r->comm, p->moment2, p->padded, 0));
+    TRY_QUIET(exchange_spread(r));
     TRY_QUIET(aios_optimizer_read_state(r->optimizer, state, count));
     for (uint32_t i = 0; i < count && r->rank == 0; i++) numbers[i] = (double)state[i];
     TRY_QUIET(comm_sum_numbers(r->comm, numbers, (int)count)); /* the others' are 0 */
     for (uint32_t i = 0; i < count; i++) state[i] = (float)numbers[i];
-    TRY_QUIET(aios_optimizer_write_state(r->optimizer, state, count));
-    return parameters_refresh(p, 0, p->padded);
-}
-
-#define VERIFY_BYTES ((uint64_t)4 << 20) /* that come to the host at a time */
-
-static aios_status checksum_weights(struct replica *r, checksum *weights)
-{
-    const aios_parameters *p = r->parameters;
-    uint64_t bytes = p->padded * sizeof(float);
-    aios_status status = AIOS_OK;
-    void *piece;
-    TRY_QUIET(aios_device_host_alloc(r->device, VERIFY_BYTES, &piece));
-    for (uint64_t at = 0; at < bytes; at += VERIFY_BYTES) {
-        uint64_t size = bytes - at < VERIFY_BYTES ? bytes - at : VERIFY_BYTES;
-        ATTEMPT_QUIET(aios_stream_copy(p->stream, piece, (const char *)p->master + at, size, AIOS_COPY_DEVICE_TO_HOST));
-        ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
-        checksum_add(weights, piece, size);
-    }
-done:
-    aios_device_host_free(r->device, piece);
-    return status;
+    return aios_optimizer_write_state(r->optimizer, state, count);
 }
 
 static aios_status verify_one(struct replica *r)
 {
     double crcs[REPLICAS_MOST] = {0};
-    checksum own = CHECKSUM_INIT;
-    TRY_QUIET(checksum_weights(r, &own));
-    crcs[r->rank] = own.crc;
+    TRY_QUIET(exchange_checksum(r, &crcs[r->rank]));
     TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count));
     for (int i = 1; i < r->all->count; i++)
         if (crcs[i] != crcs[0])
@@ -90,7 +63,12 @@ aios_status replicas_spread(struct replicas *all)
     return replicas_together(all, verify_one);
 }
 
-aios_status replicas_gather_moments(struct replicas *all)
+aios_status replicas_gather(struct replicas *all)
 {
-    return all->group ? replicas_together(all, exchange_moments) : AIOS_OK;
+    return all->group ? replicas_together(all, exchange_gather) : AIOS_OK;
+}
+
+aios_status replicas_make_whole(struct replicas *all)
+{
+    return all->group ? replicas_together(all, exchange_make_whole) : AIOS_OK;
 }

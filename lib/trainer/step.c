@@ -31,21 +31,29 @@ static aios_status sum(struct replica *r, double *values, int count)
     return r->comm ? comm_sum_numbers(r->comm, values, count) : AIOS_OK;
 }
 
+static int64_t micro_batches(const struct replica *r)
+{
+    return (r->held_count + r->batch - 1) / r->batch;
+}
+
+static aios_status write_micro_batch(struct replica *r, int64_t m)
+{
+    int64_t size = r->batch * r->all->sequence;
+    uint64_t bytes = (uint64_t)size * sizeof *r->tokens;
+    TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * size, bytes));
+    return aios_plan_write(r->plan, "labels", r->labels + m * size, bytes);
+}
+
 /* Of the samples in memory.  stop may be NULL; it is asked between micro-batches: 1 leaves off, with *left_off 1. */
 static aios_status run_micro_batches(struct replica *r, int (*stop)(void *user), void *user, int *left_off)
 {
-    int64_t size = r->batch * r->all->sequence, batches = (r->held_count + r->batch - 1) / r->batch;
-    uint64_t bytes = (uint64_t)size * sizeof *r->tokens;
-    double began = os_now();
+    int64_t batches = micro_batches(r);
     *left_off = 0;
     for (int64_t m = 0; m < batches && !*left_off; m++) {
-        TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * size, bytes));
-        TRY_QUIET(aios_plan_write(r->plan, "labels", r->labels + m * size, bytes));
+        TRY_QUIET(write_micro_batch(r, m));
         TRY_QUIET(aios_plan_run(r->plan));
         if (m + 1 < batches && stop && stop(user)) *left_off = 1;
     }
-    if (r->all->settings->balance == BALANCE_MEASURED && r->comm) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
-    r->seconds = os_now() - began;
     return AIOS_OK;
 }
 
@@ -71,24 +79,91 @@ static aios_status no_labels(const struct replica *r)
     return FAIL(AIOS_INVALID_ARGUMENT, "the samples of the step have no token to predict: %s is too short", r->all->settings->dataset_file);
 }
 
+/* Whether any replica has been told to stop: all must do the same, and it may have come between two replicas' looks. */
+static aios_status agree(struct replica *r)
+{
+    double abandoned = atomic_load(&r->all->abandon);
+    TRY_QUIET(sum(r, &abandoned, 1));
+    r->abandoned = abandoned != 0;
+    return AIOS_OK;
+}
+
+/* The most micro-batches that a replica has. */
+static aios_status most_micro_batches(struct replica *r, int64_t *most)
+{
+    double counts[COMM_NUMBERS_MOST] = {0};
+    counts[r->rank] = (double)micro_batches(r);
+    TRY_QUIET(sum(r, counts, comm_ranks(r->comm)));
+    for (int i = 0; i < comm_ranks(r->comm); i++)
+        if (counts[i] > (double)*most) *most = (int64_t)counts[i];
+    return AIOS_OK;
+}
+
+/* With exchange in every run, of which all make as many. */
+static aios_status run_constantly(struct replica *r)
+{
+    int64_t own = micro_batches(r), most = 0;
+    TRY_QUIET(most_micro_batches(r, &most));
+    for (int64_t m = 0; m < most; m++) {
+        if (m > 0) {
+            (void)is_abandoned(r);
+            TRY_QUIET(agree(r));
+        }
+        if (r->abandoned) return AIOS_OK;
+        if (m < own) TRY_QUIET(write_micro_batch(r, m));
+        TRY_QUIET(exchange_run(r, m >= own));
+    }
+    return AIOS_OK;
+}
+
+/* With exchange in the last run. */
+static aios_status run_then_exchange(struct replica *r)
+{
+    int64_t own = micro_batches(r);
+    int left_off = 0;
+    for (int64_t m = 0; m + 1 < own && !left_off; m++) {
+        TRY_QUIET(write_micro_batch(r, m));
+        TRY_QUIET(aios_plan_run(r->plan));
+        left_off = is_abandoned(r);
+    }
+    TRY_QUIET(agree(r));
+    if (r->abandoned) return AIOS_OK;
+    if (own > 0) TRY_QUIET(write_micro_batch(r, own - 1));
+    return exchange_run(r, own == 0);
+}
+
+/* All micro-batches of the replica's share of a step that others take part in. */
+static aios_status run_shared(struct replica *r)
+{
+    double began = os_now();
+    r->abandoned = 0;
+    (void)exchange_take_waited(r);
+    TRY_QUIET(exchange_is_constant(r) ? run_constantly(r) : run_then_exchange(r));
+    if (r->all->settings->balance == BALANCE_MEASURED) TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    r->seconds = os_now() - began - exchange_take_waited(r);
+    return AIOS_OK;
+}
+
+static aios_status run_alone(struct replica *r)
+{
+    return run_micro_batches(r, is_abandoned, r, &r->abandoned);
+}
+
 /* Up to the sum of all gradients: nothing that lasts has changed. */
 static aios_status compute_one(struct replica *r)
 {
     struct replicas *all = r->all;
     const struct step_job *job = &all->job;
     aios_loss_sums sums = {.struct_size = sizeof sums};
-    int left_off;
     r->began = os_now();
+    parameters_unstage(r->parameters);
     TRY_QUIET(read_share(r, job->first_sample));
     double weight = (double)batches_count_labels(r->labels, r->count * all->sequence);
     r->trained_tokens = (int64_t)weight;
     TRY_QUIET(sum(r, &weight, 1));
     if (weight == 0) return no_labels(r);
     TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
-    TRY_QUIET(run_micro_batches(r, is_abandoned, r, &left_off));
-    double abandoned = atomic_load(&all->abandon); /* it may have come between two replicas' looks: all must do the same */
-    TRY_QUIET(sum(r, &abandoned, 1));
-    r->abandoned = abandoned != 0;
+    TRY_QUIET(r->comm ? run_shared(r) : run_alone(r));
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_gradients(r, &r->squares));
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(sum(r, &sums.loss, 1));

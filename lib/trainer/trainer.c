@@ -194,7 +194,7 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
     TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
-    if (t->batches.held_out)
+    if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     TRY_QUIET(load_weights(t, *checkpoint, *state));
     set_schedule(t);

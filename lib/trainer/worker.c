@@ -1,6 +1,7 @@
 #include "worker.h"
 
 #include "checkpoint.h"
+#include "graph/parameters.h"
 #include "independent.h"
 
 #include <math.h>
@@ -93,11 +94,29 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
+static aios_status run_evaluator(aios_trainer *t, struct evaluator *evaluator, struct evaluator_sums *sums)
+{
+    return evaluator_run(evaluator, &t->batches, t->settings.eval_batches, wants_immediate_stop, t, sums);
+}
+
+/* Where no device holds all weights: a copy of them on the leader's, for as long as it takes. */
+static aios_status evaluate_gathered(aios_trainer *t, struct evaluator_sums *sums)
+{
+    struct evaluator evaluator;
+    TRY_QUIET(replicas_make_whole(&t->replicas));
+    aios_status status = evaluator_open(&evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
+    if (status == AIOS_OK) status = run_evaluator(t, &evaluator, sums);
+    evaluator_close(&evaluator);
+    parameters_drop_whole(leader(t)->parameters);
+    return status;
+}
+
 aios_status worker_evaluate(aios_trainer *t)
 {
     struct evaluator_sums sums;
     if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
-    aios_status status = evaluator_run(&t->evaluator, &t->batches, t->settings.eval_batches, wants_immediate_stop, t, &sums);
+    int gathered = parameters_weight_is_sharded(leader(t)->parameters);
+    aios_status status = gathered ? evaluate_gathered(t, &sums) : run_evaluator(t, &t->evaluator, &sums);
     if (status == AIOS_STOPPED) return AIOS_OK; /* the loop sees the stop itself */
     if (status != AIOS_OK) return aios_error_add_frame(status, "evaluating after step %lld", (long long)t->position.step);
     t->evaluated_step = t->position.step;
