@@ -2,7 +2,7 @@
 #include "comm/comm.h"
 
 #include "base/os.h"
-#include "base/rng.h"
+#include "comm_check.h"
 #include "test.h"
 
 #include <stdatomic.h>
@@ -60,83 +60,11 @@ static float *make_buffer(uint64_t count)
     return aios_device_alloc(device, count * sizeof(float), &memory) == AIOS_OK ? memory : NULL;
 }
 
-/* What element i of rank r holds in round n: of sizes for which the order of summing matters. */
-static float value_of(int r, uint64_t i, int n)
-{
-    uint32_t words[4];
-    rng_block(11, (uint64_t)r, i * 64 + (uint64_t)n, words);
-    return (float)((int32_t)words[0]) * (words[1] & 1 ? 1e-9f : 1e-3f);
-}
-
-static float sum_of(int ranks, uint64_t i, int n)
-{
-    float sum = value_of(0, i, n);
-    for (int r = 1; r < ranks; r++) sum += value_of(r, i, n);
-    return sum;
-}
-
 /* ---- collectives -------------------------------------------------------------------------------------------------- */
-
-static const uint64_t counts[] = {1, 7, 1000, 4096, 16384, 100003};
-
-static void fill(const struct rank *r, float *x, uint64_t count, int n)
-{
-    for (uint64_t i = 0; i < count; i++) x[i] = value_of(r->rank, i, n);
-}
-
-static aios_status expect(const struct rank *r, const float *x, uint64_t i, float want, const char *what)
-{
-    if (memcmp(&x[i], &want, sizeof want) == 0) return AIOS_OK;
-    return FAIL(AIOS_INTERNAL, "%s, rank %d of %d: element %llu is %.9g, not %.9g", what, r->rank, r->ranks, (unsigned long long)i,
-                (double)x[i], (double)want);
-}
-
-static void cut_parts(int ranks, uint64_t count, uint64_t *offsets)
-{
-    for (int k = 0; k <= ranks; k++) offsets[k] = count * (uint64_t)(k * k) / (uint64_t)(ranks * ranks); /* uneven, some empty */
-}
-
-static aios_status each_collective(struct rank *r, communicator *c, float *x, uint64_t count, int n)
-{
-    uint64_t offsets[RANKS_MOST + 1];
-    cut_parts(r->ranks, count, offsets);
-    int root = n % r->ranks;
-
-    fill(r, x, count, n);
-    TRY_QUIET(comm_all_reduce(c, x, count));
-    TRY_QUIET(aios_stream_synchronize(r->stream));
-    for (uint64_t i = 0; i < count; i++) TRY_QUIET(expect(r, x, i, sum_of(r->ranks, i, n), "all_reduce"));
-
-    fill(r, x, count, n);
-    TRY_QUIET(comm_reduce_scatter(c, x, offsets));
-    TRY_QUIET(aios_stream_synchronize(r->stream));
-    for (uint64_t i = 0; i < count; i++) {
-        int own = i >= offsets[r->rank] && i < offsets[r->rank + 1];
-        TRY_QUIET(expect(r, x, i, own ? sum_of(r->ranks, i, n) : value_of(r->rank, i, n), "reduce_scatter"));
-    }
-    TRY_QUIET(comm_all_gather(c, x, offsets));
-    TRY_QUIET(aios_stream_synchronize(r->stream));
-    for (uint64_t i = 0; i < count; i++) TRY_QUIET(expect(r, x, i, sum_of(r->ranks, i, n), "all_gather"));
-
-    fill(r, x, count, n);
-    TRY_QUIET(comm_broadcast(c, x, count, root));
-    TRY_QUIET(aios_stream_synchronize(r->stream));
-    for (uint64_t i = 0; i < count; i++) TRY_QUIET(expect(r, x, i, value_of(root, i, n), "broadcast"));
-
-    double numbers[2] = {r->rank + 1, 0.5};
-    TRY_QUIET(comm_sum_numbers(c, numbers, 2));
-    if (numbers[0] != r->ranks * (r->ranks + 1) / 2.0 || numbers[1] != r->ranks * 0.5)
-        return FAIL(AIOS_INTERNAL, "sum_numbers: %g", numbers[0]);
-    return comm_barrier(c);
-}
 
 static aios_status all_sizes(struct rank *r, communicator *c)
 {
-    float *x = make_buffer(counts[COUNT_OF(counts) - 1]);
-    aios_status status = x ? AIOS_OK : AIOS_DEVICE_OUT_OF_MEMORY;
-    for (size_t k = 0; k < COUNT_OF(counts) && status == AIOS_OK; k++) status = each_collective(r, c, x, counts[k], (int)k);
-    aios_device_free(device, x);
-    return status;
+    return comm_check_sizes(c, r->stream, comm_check_flat_sum);
 }
 
 static void check_collectives(int stage)
