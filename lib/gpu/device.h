@@ -45,6 +45,10 @@ struct aios_event {
 /* Opens the backend's index-th device. */
 aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device);
 
+/* A device around an open handle with a table of its own, which the device closes, in failure too.  Its memory is not the host's. */
+aios_status device_adopt(aios_context *context, const aios_backend *backend, const aios_gpu_device *table, void *handle,
+                         const aios_device_info *info, aios_device **device);
+
 /* Every call into the device's table.  Refuses it where the device has failed; keeps a failure of the device, and names the device and
  * what it was about, "copying %llu bytes", in a frame. */
 aios_status device_call(aios_device *device, driver_call *call, const char *format, ...) AIOS_PRINTF(3, 4);
