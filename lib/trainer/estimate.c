@@ -177,15 +177,27 @@ static aios_status fill_in(aios_estimate *e, struct replica *r, aios_device_esti
 
 static aios_status prepare(aios_estimate *e, struct replicas *all, const struct settings *settings)
 {
-    *all = (struct replicas){.context = e->context, .settings = settings, .independent = e->independent};
+    *all = (struct replicas){.context = e->context, .settings = settings, .independent = e->independent, .asked = e->count};
     all->list = aios_memory_array(e->context, REPLICAS_MOST, sizeof *all->list);
-    if (!all->list) return AIOS_OUT_OF_MEMORY;
+    all->refused = aios_memory_array(e->context, REPLICAS_MOST, sizeof *all->refused);
+    if (!all->list || !all->refused) return AIOS_OUT_OF_MEMORY;
     for (int i = 0; i < e->count; i++) {
-        all->list[i] = (struct replica){.all = all, .rank = i, .held = -1};
+        all->list[i] = (struct replica){.all = all, .rank = i, .selected = i, .held = -1};
         TRY_QUIET(rehearsal_open(e->context, &e->entries[i], &all->list[i].device));
         all->count++;
     }
     return replicas_prepare(all, e->model, NULL, e->sequence);
+}
+
+/* Where gradients meet: memory of the host alone. */
+static aios_status join(struct replicas *all)
+{
+    comm_options options = {.ranks = all->count};
+    if (all->count == 1 || all->independent) return AIOS_OK;
+    TRY_QUIET(comm_group_create(all->context, &options, &all->group));
+    for (int i = 0; i < all->count; i++)
+        TRY_QUIET(comm_join(all->group, i, aios_device_spec(all->list[i].device), all->list[i].parameters->stream, &all->list[i].comm));
+    return AIOS_OK;
 }
 
 /* The parts of every device, with that batch and stage. */
@@ -195,9 +207,10 @@ static aios_status rehearse(aios_estimate *e, int64_t batch, int64_t stage, aios
     struct settings settings = e->settings;
     settings.batch_size = batch;
     settings.zero_stage = stage;
-    settings.collectives = 0;
+    settings.strict = 1; /* no device is left out */
     settings.max_memory = settings.max_power = settings.max_temperature = 0;
     aios_status status = prepare(e, &all, &settings);
+    if (status == AIOS_OK) status = join(&all);
     for (int i = 0; i < all.count && status == AIOS_OK; i++) status = fill_in(e, &all.list[i], &devices[i]);
     if (status == AIOS_OK) e->parameters = aios_parameters_total(all.list[0].parameters);
     replicas_close(&all);
