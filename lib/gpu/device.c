@@ -121,6 +121,11 @@ void device_release(aios_device *device, driver_call *call)
     aios_log(device->context, AIOS_LOG_ERROR, "%s", aios_error_message());
 }
 
+void device_limit_calls(aios_device *device, double seconds)
+{
+    if (device->deadline > 0 && seconds > 0 && seconds < device->deadline) device->deadline = seconds;
+}
+
 aios_status aios_device_health(const aios_device *device)
 {
     CHECK_HANDLE("aios_device_health", device);

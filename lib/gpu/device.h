@@ -45,6 +45,10 @@ struct aios_event {
 /* Opens the backend's index-th device. */
 aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device);
 
+/* No call into its driver may take longer than that from now on, if the context's device_deadline is not shorter; 0: that alone holds.
+ * Before the device is used by more than one thread. */
+void device_limit_calls(aios_device *device, double seconds);
+
 /* Every call into the device's table.  Refuses it where the device has failed; keeps a failure of the device, and names the device and
  * what it was about, "copying %llu bytes", in a frame. */
 aios_status device_call(aios_device *device, driver_call *call, const char *format, ...) AIOS_PRINTF(3, 4);

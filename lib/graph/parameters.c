@@ -213,6 +213,20 @@ static aios_status make_buckets(aios_parameters *p, const struct sharding *shard
     return AIOS_OK;
 }
 
+aios_status parameters_share_anew(aios_parameters *p, const struct sharding *sharding)
+{
+    static const struct sharding alone = {.ranks = 1};
+    if (!sharding) sharding = &alone;
+    p->rank = sharding->rank;
+    p->ranks = sharding->ranks;
+    p->owned = 0;
+    for (size_t i = 0; i < p->bucket_count; i++) {
+        aios_memory_free(p->context, p->buckets[i].borders);
+        TRY_QUIET(cut_bucket(p, sharding, &p->buckets[i]));
+    }
+    return AIOS_OK;
+}
+
 aios_status parameters_stage(aios_parameters *p)
 {
     for (int32_t kind = 0; kind < KINDS; kind++) {

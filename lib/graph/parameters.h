@@ -85,6 +85,8 @@ size_t storage_size(int32_t storage);
 /* aios_parameters_create for a rank that shares the model with others.  The sharding is copied. */
 aios_status parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *options,
                               const struct sharding *sharding, aios_parameters **parameters);
+/* Other ranks from now on, at stage 0; the buckets stay.  sharding NULL: alone. */
+aios_status parameters_share_anew(aios_parameters *p, const struct sharding *sharding);
 /* 1: the flat buffer of that kind (AIOS_VALUE …) holds the owned parts alone, one behind the other. */
 int parameters_is_sharded(const aios_parameters *p, int32_t kind);
 /* Likewise for what forward reads. */

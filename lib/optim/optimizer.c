@@ -44,12 +44,22 @@ static aios_status check(const aios_optimizer_options *o)
     return AIOS_OK;
 }
 
+static uint64_t moment_elements(const aios_parameters *p)
+{
+    uint64_t n = parameters_is_sharded(p, AIOS_MOMENT1) ? p->owned : p->padded;
+    return n ? n : BLOCK;
+}
+
+static aios_status first_state(aios_optimizer *o)
+{
+    float first[STATE_SIZE] = {[STATE_LOSS_SCALE] = (float)o->options.loss_scale, [STATE_FINITE] = 1.0f};
+    return aios_optimizer_write_state(o, first, STATE_SIZE);
+}
+
 static aios_status prepare(aios_optimizer *o)
 {
     aios_parameters *p = o->parameters;
-    uint64_t n = parameters_is_sharded(p, AIOS_MOMENT1) ? p->owned : p->padded;
-    if (n == 0) n = BLOCK;
-    float first[STATE_SIZE] = {[STATE_LOSS_SCALE] = (float)o->options.loss_scale, [STATE_FINITE] = 1.0f};
+    uint64_t n = moment_elements(p);
     if (o->options.kind != AIOS_SIGN_SGD) {
         TRY(alloc(o, n, &p->moment1), "memory for first moments");
         TRY(alloc(o, n, &p->moment2), "memory for second moments");
@@ -64,7 +74,16 @@ static aios_status prepare(aios_optimizer *o)
         o->host_control[k] = host;
         TRY_QUIET(aios_event_create(p->device, &o->copied[k]));
     }
-    return aios_optimizer_write_state(o, first, STATE_SIZE);
+    return first_state(o);
+}
+
+aios_status optimizer_reset(aios_optimizer *o)
+{
+    aios_parameters *p = o->parameters;
+    uint64_t bytes = moment_elements(p) * sizeof(float);
+    if (p->moment1) TRY_QUIET(aios_stream_fill(p->stream, p->moment1, 0, bytes));
+    if (p->moment2) TRY_QUIET(aios_stream_fill(p->stream, p->moment2, 0, bytes));
+    return first_state(o);
 }
 
 aios_status aios_optimizer_create(aios_parameters *parameters, const aios_optimizer_options *given, aios_optimizer **optimizer)

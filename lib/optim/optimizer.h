@@ -12,5 +12,7 @@ aios_status optimizer_update(aios_optimizer *optimizer, double squares, uint64_t
 /* Both, of the parts of the buckets that the parameters' rank owns. */
 aios_status optimizer_sum_squares_owned(aios_optimizer *optimizer, double *squares);
 aios_status optimizer_update_owned(aios_optimizer *optimizer, double squares);
+/* As it was when it was created: moments zero, no step made. */
+aios_status optimizer_reset(aios_optimizer *optimizer);
 
 #endif

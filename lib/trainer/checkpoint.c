@@ -177,6 +177,16 @@ static json_t *contributions(const aios_trainer *t)
     return list;
 }
 
+aios_status checkpoint_keep_contributions(aios_trainer *t)
+{
+    json_t *list = contributions(t);
+    if (!list) return FAIL(AIOS_OUT_OF_MEMORY, "no memory for the list of devices");
+    json_decref(t->contributions);
+    t->contributions = list;
+    for (int i = 0; i < t->replicas.count; i++) t->replicas.list[i].trained = 0;
+    return AIOS_OK;
+}
+
 static void put_contributions(const aios_trainer *t, struct fields *f)
 {
     json_t *list = contributions(t);
@@ -353,7 +363,8 @@ aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *s
             "on with strategy parallel-independent, which one device can do too",
             folder);
     json_t *devices = json_object_get(state, "devices");
-    if (json_is_array(devices)) t->contributions = json_incref(devices);
+    json_decref(t->contributions);
+    t->contributions = json_is_array(devices) ? json_incref(devices) : NULL;
     TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, folder));
     TRY(load_optimizer(t, path), "going on from %s", folder);
     return AIOS_OK;

@@ -22,5 +22,7 @@ aios_status checkpoint_save(aios_trainer *t);
 aios_status checkpoint_read_state(aios_context *context, const char *folder, json_t **state);
 /* Position, weights and optimizer.  Errors: INVALID_ARGUMENT where data or tokenizer are others than the checkpoint's; CORRUPT. */
 aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *state);
+/* What each device trained so far stays known when the replicas change. */
+aios_status checkpoint_keep_contributions(aios_trainer *t);
 
 #endif

@@ -83,19 +83,6 @@ void crew_take_back(struct worker *w)
     crew->returned = 1;
 }
 
-static void report_drop(struct worker *w, const char *message, int left)
-{
-    aios_trainer *t = w->crew->t;
-    struct fields f;
-    fields_begin(&f, t->context);
-    fields_int(&f, "step", t->position.step);
-    fields_text(&f, "device", w->owner);
-    fields_text(&f, "message", message);
-    fields_int(&f, "devices_left", left);
-    report_event(t, "device_dropped", &f);
-    report_warning(t, "%s is dropped, %s: %s", w->owner, left ? "the others go on" : "and no device is left", message);
-}
-
 void crew_drop(struct worker *w)
 {
     struct crew *crew = w->crew;
@@ -109,7 +96,7 @@ void crew_drop(struct worker *w)
         w->live = 0;
         w->returns = w->gave; /* what was merged stays */
         if (!w->gave) crew_take_back(w);
-        report_drop(w, message, crew_live(crew));
+        report_drop(crew->t, w->owner, message, crew_live(crew));
     }
     int now = first && !w->returns, last = crew_live(crew) == 0;
     os_condition_broadcast(&crew->changed);

@@ -126,14 +126,14 @@ aios_status exchange_begin_weights(struct replica *r, size_t bucket, char *memor
     uint64_t element = storage_size(p->storage);
     char *own = memory + b->borders[p->rank] * element, *from = parameters_own_weight(p, b);
     if (own != from) TRY_QUIET(aios_stream_copy(p->stream, own, from, b->own_count * element, AIOS_COPY_DEVICE_TO_DEVICE));
-    return begin(r, &(exchange_job){EXCHANGE_ALL_GATHER, (float *)(void *)memory, 0, weight_borders(r, bucket)}, ticket);
+    return begin(r, &(exchange_job){EXCHANGE_ALL_GATHER, (float *)(void *)memory, 0, weight_borders(r, bucket), 0}, ticket);
 }
 
 static aios_status begin_gradient(struct replica *r, size_t bucket, float *memory, uint64_t *ticket)
 {
     const aios_parameters *p = r->parameters;
     const struct bucket *b = &p->buckets[bucket];
-    exchange_job job = {EXCHANGE_REDUCE_SCATTER, memory ? memory : p->gradient + b->first, b->count, b->borders};
+    exchange_job job = {EXCHANGE_REDUCE_SCATTER, memory ? memory : p->gradient + b->first, b->count, b->borders, 0};
     if (p->stage == 0) job.kind = EXCHANGE_ALL_REDUCE;
     return begin(r, &job, ticket);
 }
@@ -199,7 +199,7 @@ aios_status exchange_gather_flat(struct replica *r, float *flat)
     uint64_t ticket;
     for (size_t i = 0; flat && i < p->bucket_count; i++)
         TRY_QUIET(exchange_begin(r->exchange->queue,
-                                 &(exchange_job){EXCHANGE_ALL_GATHER, flat + p->buckets[i].first, 0, p->buckets[i].borders}, &ticket));
+                                 &(exchange_job){EXCHANGE_ALL_GATHER, flat + p->buckets[i].first, 0, p->buckets[i].borders, 0}, &ticket));
     return exchange_end_all(r->exchange->queue);
 }
 
@@ -219,4 +219,9 @@ aios_status exchange_weights(struct replica *r)
     if (p->stage) return gather_weights(r);
     TRY_QUIET(exchange_gather_flat(r, p->master));
     return parameters_refresh(p, 0, p->padded);
+}
+
+int exchange_is_whole(const struct replicas *all)
+{
+    return all->settings->zero_stage == 0;
 }

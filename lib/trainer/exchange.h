@@ -55,5 +55,7 @@ aios_status exchange_gather(struct replica *r);
 aios_status exchange_checksum(struct replica *r, double *crc);
 /* At stage 3: all weights into memory of rank 0 (parameters->whole) for an evaluation; nothing elsewhere. */
 aios_status exchange_make_whole(struct replica *r);
+/* Does each replica have all weights and moments, so that any may be lost? */
+int exchange_is_whole(const struct replicas *all);
 
 #endif

@@ -30,7 +30,7 @@ static aios_status make(const exchange_queue *q, const exchange_job *job)
     case EXCHANGE_ALL_REDUCE: return comm_all_reduce(q->comm, job->buffer, job->count);
     case EXCHANGE_REDUCE_SCATTER: return comm_reduce_scatter(q->comm, job->buffer, job->offsets);
     case EXCHANGE_ALL_GATHER: return comm_all_gather(q->comm, job->buffer, job->offsets);
-    case EXCHANGE_BROADCAST: return comm_broadcast(q->comm, job->buffer, job->count, 0);
+    case EXCHANGE_BROADCAST: return comm_broadcast(q->comm, job->buffer, job->count, job->root);
     }
     return FAIL(AIOS_INTERNAL, "no collective has the number %d", (int)job->kind);
 }

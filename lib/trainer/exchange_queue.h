@@ -15,7 +15,8 @@ typedef struct exchange_job {
     enum exchange_kind kind;
     float *buffer;
     uint64_t count;          /* all-reduce, broadcast */
-    const uint64_t *offsets; /* the others: as comm.h says; borrowed until the end */
+    const uint64_t *offsets; /* reduce-scatter, all-gather: as comm.h says; borrowed until the end */
+    int root;                /* broadcast */
 } exchange_job;
 
 typedef struct exchange_queue exchange_queue;

@@ -35,7 +35,7 @@ static aios_status gather_bucket(struct replica *r, int32_t kind, const struct b
     float *scratch = r->exchange->scratch;
     TRY_QUIET(aios_stream_copy(p->stream, scratch + b->borders[p->rank], parameters_own(p, kind, b), b->own_count * sizeof(float),
                                AIOS_COPY_DEVICE_TO_DEVICE));
-    return exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_ALL_GATHER, scratch, 0, b->borders});
+    return exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_ALL_GATHER, scratch, 0, b->borders, 0});
 }
 
 /* A bucket of rank 0's staged numbers to the owners of its parts. */
@@ -47,7 +47,7 @@ static aios_status scatter_bucket(struct replica *r, int32_t kind, const struct 
         TRY_QUIET(aios_stream_copy(p->stream, scratch, p->staged[kind] + b->first, b->count * sizeof(float), AIOS_COPY_HOST_TO_DEVICE));
         TRY_QUIET(aios_stream_synchronize(p->stream));
     }
-    TRY_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, scratch, b->count, NULL}));
+    TRY_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, scratch, b->count, NULL, 0}));
     return aios_stream_copy(p->stream, parameters_own(p, kind, b), scratch + b->borders[p->rank], b->own_count * sizeof(float),
                             AIOS_COPY_DEVICE_TO_DEVICE);
 }
@@ -71,7 +71,7 @@ static aios_status spread_flat(struct replica *r)
     for (int32_t kind = 0; kind < KINDS; kind++) {
         float *flat = parameters_flat(p, kind);
         if (kind != AIOS_GRADIENT && flat && !parameters_is_sharded(p, kind))
-            TRY_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, flat, p->padded, NULL}));
+            TRY_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, flat, p->padded, NULL, r->all->root}));
     }
     return AIOS_OK;
 }

@@ -13,20 +13,43 @@
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
-static aios_status open_one(struct replicas *all, const char *spec)
+static aios_status open_one(struct replicas *all, const char *spec, int selected)
 {
     struct replica *r = &all->list[all->count];
-    *r = (struct replica){.all = all, .rank = all->count, .held = -1};
+    *r = (struct replica){.all = all, .rank = all->count, .selected = selected, .held = -1};
     TRY_QUIET(setup_device(all->context, spec, all->settings->precision, &r->device));
     all->count++;
+    device_limit_calls(r->device, all->settings->step_deadline / 2); /* so that it is named before those that wait for it */
     return caps_check(r->device, all->settings);
+}
+
+/* May the run do without the device that failed so? */
+static int is_dispensable(const struct replicas *all, aios_status status, int others)
+{
+    return others > 0 && !all->settings->strict &&
+           (status == AIOS_DEVICE_ERROR || status == AIOS_DEVICE_LOST || status == AIOS_DEVICE_OUT_OF_MEMORY);
+}
+
+static void refuse(struct replicas *all, const char *spec)
+{
+    struct refusal *x = &all->refused[all->refused_count++];
+    (void)snprintf(x->device, sizeof x->device, "%s", spec);
+    (void)snprintf(x->message, sizeof x->message, "%s", aios_error_message());
 }
 
 static aios_status open_all(struct replicas *all, const aios_hardware *hardware)
 {
     uint32_t count = aios_hardware_device_count(hardware);
     if (count > REPLICAS_MOST) return FAIL(AIOS_OUT_OF_RANGE, "%u devices are selected: at most %d train together", count, REPLICAS_MOST);
-    for (uint32_t i = 0; i < count; i++) TRY_QUIET(open_one(all, aios_hardware_device(hardware, i)->spec));
+    for (uint32_t i = 0; i < count; i++) {
+        const char *spec = aios_hardware_device(hardware, i)->spec;
+        int before = all->count;
+        aios_status status = open_one(all, spec, (int)i);
+        if (status == AIOS_OK) continue;
+        if (!is_dispensable(all, status, before + (int)(count - i) - 1)) return status;
+        refuse(all, spec);
+        if (all->count > before) aios_device_close(all->list[--all->count].device);
+    }
     return AIOS_OK;
 }
 
@@ -34,12 +57,15 @@ aios_status replicas_open(struct replicas *all, aios_context *context, const str
 {
     const char *option = *settings->devices ? "devices" : "device", *selection = *settings->devices ? settings->devices : settings->device;
     aios_hardware *hardware;
-    *all = (struct replicas){.context = context, .settings = settings, .independent = settings->strategy == STRATEGY_INDEPENDENT};
+    *all =
+        (struct replicas){.context = context, .settings = settings, .independent = settings->strategy == STRATEGY_INDEPENDENT, .asked = 1};
     all->list = aios_memory_array(context, REPLICAS_MOST, sizeof *all->list);
-    if (!all->list) return AIOS_OUT_OF_MEMORY;
-    if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection); /* with no look at the others */
+    all->refused = aios_memory_array(context, REPLICAS_MOST, sizeof *all->refused);
+    if (!all->list || !all->refused) return AIOS_OUT_OF_MEMORY;
+    if (!*settings->devices && strcmp(selection, "auto") != 0) return open_one(all, selection, 0); /* with no look at the others */
     TRY(setup_hardware(context, selection, settings->precision, settings->strategy, settings->keep_cpu != 0, &hardware), "option %s",
         option);
+    all->asked = (int)aios_hardware_device_count(hardware);
     aios_status status = open_all(all, hardware);
     if (strcmp(aios_hardware_strategy(hardware), "parallel_independent") == 0) all->independent = 1;
     aios_hardware_destroy(hardware);
@@ -128,42 +154,63 @@ void replicas_set_shares(struct replicas *all, const int64_t *micro_batches)
     }
 }
 
-static aios_status choose_shares(struct replicas *all)
+/* The micro-batches of a step for the replicas that there are: by the speed that they showed, or by their weights. */
+static void deal_shares(struct replicas *all)
+{
+    double weights[REPLICAS_MOST];
+    int64_t shares[REPLICAS_MOST];
+    int measured = all->settings->balance == BALANCE_MEASURED;
+    for (int i = 0; i < all->count; i++) measured = measured && all->list[i].speed > 0;
+    for (int i = 0; i < all->count; i++) weights[i] = measured ? all->list[i].speed : all->list[i].weight;
+    balance_deal(weights, all->count, all->step_samples / all->settings->batch_size, shares);
+    replicas_set_shares(all, shares);
+}
+
+static aios_status choose_weights(struct replicas *all)
 {
     const struct settings *s = all->settings;
     double weights[REPLICAS_MOST];
-    int64_t shares[REPLICAS_MOST];
-    if (all->independent) {
-        if (s->balance != BALANCE_EVEN)
-            return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
-                                               "parallel-independent a fast device takes more chunks by itself");
-        if (s->collectives == COLLECTIVES_VENDOR)
-            return FAIL(AIOS_INVALID_ARGUMENT, "collectives is vendor, which adds up the gradients of strategy ddp: in "
-                                               "parallel-independent no gradient leaves its device");
-        for (int i = 0; i < all->count; i++) all->list[i].room = all->step_samples;
-        return AIOS_OK;
-    }
-    for (int i = 0; i < all->count; i++) weights[i] = 1;
-    if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->count, weights));
+    if (all->independent && s->balance != BALANCE_EVEN)
+        return FAIL(AIOS_INVALID_ARGUMENT, "balance deals the micro-batches of one step to devices, which strategy ddp has: in "
+                                           "parallel-independent a fast device takes more chunks by itself");
+    for (int i = 0; i < all->asked; i++) weights[i] = 1;
+    if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->asked, weights));
+    if (all->independent && s->collectives == COLLECTIVES_VENDOR)
+        return FAIL(AIOS_INVALID_ARGUMENT, "collectives is vendor, which adds up the gradients of strategy ddp: in "
+                                           "parallel-independent no gradient leaves its device");
     if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
         return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",
                     s->device_weights);
-    balance_deal(weights, all->count, s->accumulation * all->count, shares);
-    replicas_set_shares(all, shares);
-    for (int i = 0; i < all->count; i++) /* what measuring may give it: all but one for each of the others */
-        all->list[i].room = s->balance == BALANCE_MEASURED ? all->step_samples - (all->count - 1) * s->batch_size : all->list[i].count;
+    for (int i = 0; i < all->count; i++) all->list[i].weight = weights[all->list[i].selected];
     return AIOS_OK;
 }
 
-static aios_status make_share(struct replica *r)
+/* Memory for the samples that it may be dealt. */
+static aios_status make_room(struct replica *r)
 {
     struct replicas *all = r->all;
-    size_t count = (size_t)r->room * (size_t)all->sequence; /* below 2^53 */
+    int64_t most = r->count;
+    if (all->independent) most = all->step_samples;
+    if (!all->independent && all->settings->balance == BALANCE_MEASURED) /* all but one micro-batch for each of the others */
+        most = all->step_samples - (all->count - 1) * all->settings->batch_size;
+    r->held = -1;
+    if (r->tokens && r->room >= most) return AIOS_OK;
+    size_t count = (size_t)most * (size_t)all->sequence; /* below 2^53 */
+    aios_memory_free(all->context, r->tokens);
+    aios_memory_free(all->context, r->labels);
     r->tokens = aios_memory_array(all->context, count, sizeof *r->tokens);
     r->labels = aios_memory_array(all->context, count, sizeof *r->labels);
+    r->room = most;
     if (r->tokens && r->labels) return AIOS_OK;
     return aios_error_add_frame(AIOS_OUT_OF_MEMORY, "the samples of a step: batch-size %lld x gradient-accumulation-steps %lld x %d tokens",
                                 (long long)all->settings->batch_size, (long long)all->settings->accumulation, all->sequence);
+}
+
+static aios_status make_rooms(struct replicas *all)
+{
+    if (!all->independent) deal_shares(all);
+    for (int i = 0; i < all->count; i++) TRY_QUIET(make_room(&all->list[i]));
+    return AIOS_OK;
 }
 
 static aios_status make_group(struct replicas *all)
@@ -181,6 +228,19 @@ static aios_status make_group(struct replicas *all)
     return replicas_together(all, exchange_open);
 }
 
+static void leave_group(struct replicas *all)
+{
+    pool_destroy(all->crew);
+    all->crew = NULL;
+    for (int i = 0; i < all->count; i++) {
+        comm_leave(all->list[i].comm);
+        exchange_destroy(&all->list[i]);
+        all->list[i].comm = NULL;
+    }
+    comm_group_destroy(all->group);
+    all->group = NULL;
+}
+
 /* Where replicas hold parts of the model, those follow the memory of their devices. */
 static aios_status choose_memory_shares(struct replicas *all)
 {
@@ -195,41 +255,85 @@ static aios_status choose_memory_shares(struct replicas *all)
     return AIOS_OK;
 }
 
-int replicas_complete_without(const struct replicas *all, int lost)
+static void free_model(struct replica *r)
 {
-    const aios_parameters *p = all->list[lost].parameters;
-    return all->count > 1 && !all->independent && (p->stage == 0 || p->owned == 0);
-}
-
-aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
-{
-    const struct settings *s = all->settings;
-    all->batches = batches;
-    all->sequence = sequence;
-    all->step_samples = s->batch_size * s->accumulation * (all->independent ? 1 : all->count);
-    TRY_QUIET(choose_shares(all));
-    TRY_QUIET(choose_memory_shares(all));
-    for (int i = 0; i < all->count; i++) {
-        struct replica *r = &all->list[i];
-        TRY_QUIET(make_share(r));
-        TRY(make_plan(r, model), "a plan for batch-size %lld and %d tokens on %s", (long long)s->batch_size, sequence,
-            aios_device_spec(r->device));
-    }
-    if (all->count == 1 || all->independent) return AIOS_OK;
-    TRY_QUIET(make_group(all));
-    return parameters_stage(all->list[0].parameters); /* which is initialised or loaded next, and spread */
+    aios_optimizer_destroy(r->optimizer);
+    aios_plan_destroy(r->plan);
+    aios_parameters_destroy(r->parameters);
+    r->optimizer = NULL;
+    r->plan = NULL;
+    r->parameters = NULL;
 }
 
 static void close_one(struct replica *r)
 {
-    comm_leave(r->comm);
-    exchange_destroy(r);
-    aios_optimizer_destroy(r->optimizer);
-    aios_plan_destroy(r->plan);
-    aios_parameters_destroy(r->parameters);
+    free_model(r);
     aios_device_close(r->device);
     aios_memory_free(r->all->context, r->tokens);
     aios_memory_free(r->all->context, r->labels);
+}
+
+/* batch-size times accumulation for each device that was asked for, or that there is. */
+static void size_step(struct replicas *all)
+{
+    int devices = all->settings->keep_global_batch ? all->asked : all->count;
+    all->step_samples = all->settings->batch_size * all->settings->accumulation * (all->independent ? 1 : devices);
+}
+
+static void remove_lost(struct replicas *all)
+{
+    int left = 0;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        if (r->lost) {
+            close_one(r);
+            continue;
+        }
+        all->list[left] = *r;
+        all->list[left].rank = left;
+        left++;
+    }
+    all->count = left;
+    all->leader = 0;
+}
+
+/* The model on every device.  Parts of it are dealt to those that are there, so where one has no memory for it, or fails, the others
+ * begin anew without it. */
+static aios_status make_models(struct replicas *all, const aios_model *model)
+{
+    TRY_QUIET(choose_memory_shares(all));
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        aios_status status = make_plan(r, model);
+        if (status == AIOS_OK) continue;
+        (void)aios_error_add_frame(status, "a plan for batch-size %lld and %d tokens on %s", (long long)all->settings->batch_size,
+                                   all->sequence, aios_device_spec(r->device));
+        if (!is_dispensable(all, status, all->count - 1)) return status;
+        refuse(all, aios_device_spec(r->device));
+        r->lost = 1;
+        remove_lost(all);
+        for (int k = 0; k < all->count; k++) free_model(&all->list[k]);
+        return make_models(all, model);
+    }
+    return AIOS_OK;
+}
+
+aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence)
+{
+    all->model = model;
+    all->batches = batches;
+    all->sequence = sequence;
+    TRY_QUIET(choose_weights(all));
+    TRY_QUIET(make_models(all, model));
+    size_step(all);
+    return make_rooms(all);
+}
+
+aios_status replicas_join(struct replicas *all)
+{
+    if (all->count == 1 || all->independent) return AIOS_OK;
+    TRY_QUIET(make_group(all));
+    return parameters_stage(all->list[0].parameters); /* which is initialised or loaded next, and spread */
 }
 
 void replicas_close_joined(struct replicas *all)
@@ -241,11 +345,81 @@ void replicas_close_joined(struct replicas *all)
 void replicas_close(struct replicas *all)
 {
     if (!all->context) return;
-    pool_destroy(all->crew);
+    leave_group(all);
     for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
-    comm_group_destroy(all->group);
     aios_memory_free(all->context, all->list);
+    aios_memory_free(all->context, all->refused);
     *all = (struct replicas){.context = NULL};
+}
+
+/* ---- without those that are lost ---------------------------------------------------------------------------------- */
+
+int replicas_find_lost(struct replicas *all)
+{
+    int lost = 0;
+    for (int i = 0; i < all->count; i++) {
+        struct replica *r = &all->list[i];
+        r->lost = aios_device_health(r->device) != AIOS_OK;
+        if (r->lost) aios_error_save(&r->error);
+        lost += r->lost;
+    }
+    return lost;
+}
+
+/* Parts for those that are left.  What was held in parts is not whole without the lost: it is made anew. */
+static aios_status share_anew(struct replicas *all)
+{
+    int in_parts = all->settings->zero_stage != 0;
+    for (int i = 0; i < all->count; i++) {
+        struct sharding sharding;
+        if (in_parts)
+            free_model(&all->list[i]);
+        else
+            TRY_QUIET(parameters_share_anew(all->list[i].parameters, exchange_sharding(&all->list[i], &sharding)));
+    }
+    return in_parts ? make_models(all, all->model) : AIOS_OK;
+}
+
+/* What a step that was left in the middle has summed. */
+static aios_status forget_sums(struct replica *r)
+{
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    return aios_plan_losses(r->plan, &sums, 1);
+}
+
+static aios_status shrink(struct replicas *all)
+{
+    leave_group(all);
+    remove_lost(all);
+    TRY_QUIET(share_anew(all));
+    size_step(all);
+    return make_rooms(all);
+}
+
+aios_status replicas_drop_lost(struct replicas *all)
+{
+    TRY_QUIET(shrink(all));
+    TRY_QUIET(replicas_join(all));
+    return replicas_together(all, forget_sums);
+}
+
+aios_status replicas_leave_out(struct replicas *all)
+{
+    for (int i = 0; i < all->count; i++) {
+        const struct replica *r = &all->list[i];
+        if (!r->lost) continue;
+        (void)aios_error_restore(&r->error);
+        refuse(all, aios_device_spec(r->device));
+    }
+    return shrink(all);
+}
+
+aios_status replicas_separate(struct replicas *all)
+{
+    leave_group(all);
+    all->independent = 1;
+    size_step(all);
+    return make_rooms(all);
 }
 
 /* ---- a replica's flat buffers and the host ------------------------------------------------------------------------ */

@@ -23,7 +23,7 @@
 
 struct replica {
     struct replicas *all;
-    int rank;
+    int rank, selected; /* selected: its place among the devices that were asked for */
     aios_device *device;
     aios_parameters *parameters;
     aios_plan *plan;
@@ -31,6 +31,7 @@ struct replica {
     communicator *comm; /* NULL where there is one replica, as the next */
     struct exchange *exchange;
     int32_t *tokens, *labels; /* of its share of a step */
+    double weight;            /* of its share, where no speed is known */
     int64_t first, count;     /* its share: samples from the step's first on */
     int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
     int64_t trained_tokens;   /* labels of the last step that were its share */
@@ -43,9 +44,15 @@ struct replica {
     aios_step_result result;  /* of the last step */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
     struct pause pause;
+    int lost;           /* 1: its device failed (replicas_find_lost) */
     int orphan;         /* 1: its thread hangs in a driver, and may come back */
     aios_status status; /* of the last call, with its record */
     aios_error_record error;
+};
+
+/* A device that was asked for and could not be used. */
+struct refusal {
+    char device[32], message[512];
 };
 
 struct step_job {
@@ -64,11 +71,17 @@ struct step_outcome {
 
 struct replicas {
     aios_context *context;
+    const aios_model *model;
     const struct batches *batches;
     const struct settings *settings;
     int32_t sequence;
-    int count, leader; /* leader: which is evaluated and saved */
-    int independent;   /* 1: each trains on its own (independent.h) */
+    double checksums[REPLICAS_MOST]; /* of the weights, when they were last compared */
+    int root;                        /* whose weights all get when they are spread */
+    int count, leader;               /* leader: which is evaluated and saved */
+    int independent;                 /* 1: each trains on its own (independent.h) */
+    int asked;                       /* devices that were selected */
+    struct refusal *refused;
+    int refused_count;
     int64_t step_samples;
     struct replica *list;
     comm_group *group;
@@ -87,8 +100,11 @@ enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
 
 /* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
 aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings);
-/* Memory, plans, optimizers for the model.  batches and settings are borrowed until close. */
+/* Memory, plans, optimizers for the model.  They are borrowed until close.  Unless the run is strict, devices that fail in
+ * either are left out where others are left (refused). */
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
+/* They meet, if they work on one gradient: before the first replicas_spread. */
+aios_status replicas_join(struct replicas *all);
 void replicas_close(struct replicas *all); /* what was zeroed is fine */
 /* What no orphan uses; the rest is left to them. */
 void replicas_close_joined(struct replicas *all);
@@ -97,20 +113,30 @@ static inline struct replica *replicas_leader(const struct replicas *all)
     return all->list + all->leader;
 }
 
+/* Looks whose devices failed: their `lost` is 1, `error` why.  Returns how many. */
+int replicas_find_lost(struct replicas *all);
+/* Goes on without those that are lost, with one at least; they meet anew.  A step has as many samples as before, or in proportion fewer
+ * (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has, but where they are held in
+ * parts: then they are undefined. */
+aios_status replicas_drop_lost(struct replicas *all);
+/* The same before the run begins: they are refused, and the others do not meet yet. */
+aios_status replicas_leave_out(struct replicas *all);
+/* From one gradient of all to each on its own (independent.h); not where a model is held in parts. */
+aios_status replicas_separate(struct replicas *all);
 /* Cuts the step's samples into the replicas' shares, in their order: so many micro-batches of batch-size each. */
 void replicas_set_shares(struct replicas *all, const int64_t *micro_batches);
 /* Every replica on its own thread, the first on this one.  Whatever failed first is in every record. */
 aios_status replicas_together(struct replicas *all, aios_status (*run)(struct replica *));
-/* The leader's weights, moments and optimizer's state to all others. */
+/* The root's weights, moments and optimizer's state to all others; the next root is replica 0.  Errors: as verify. */
 aios_status replicas_spread(struct replicas *all);
-/* Errors: DEVICE_ERROR names the first replica whose weights are not the leader's. */
+/* Errors: CORRUPT names the first replica whose weights are not those that most replicas have; one of these is the next root. */
 aios_status replicas_verify(struct replicas *all);
+/* After verify: all take the root's weights, or, where weights have owners, theirs. */
+aios_status replicas_mend(struct replicas *all);
 /* Everything that is saved, to the leader. */
 aios_status replicas_gather(struct replicas *all);
 /* At zero-stage 3: all weights to the leader's memory, as an evaluation wants them. */
 aios_status replicas_make_whole(struct replicas *all);
-/* 1: the others hold everything that replica `lost` held. */
-int replicas_complete_without(const struct replicas *all, int lost);
 /* One optimizer step.  Errors: the first failure of any replica, which names it. */
 aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome);
 /* One optimizer step of one replica on `count` samples, its thread calling; job->stop is asked between micro-batches.  next_count samples

@@ -46,6 +46,18 @@ void report_warning(aios_trainer *t, const char *format, ...)
     aios_log(t->context, AIOS_LOG_WARNING, "%s", message);
 }
 
+void report_drop(aios_trainer *t, const char *device, const char *message, int left)
+{
+    struct fields f;
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_text(&f, "device", device);
+    fields_text(&f, "message", message);
+    fields_int(&f, "devices_left", left);
+    report_event(t, "device_dropped", &f);
+    report_warning(t, "%s is dropped, %s: %s", device, left ? "the others go on" : "and no device is left", message);
+}
+
 static void put_devices(const aios_trainer *t, struct fields *f)
 {
     char names[REPLICAS_MOST * 16];

@@ -1,7 +1,11 @@
 #include "resume.h"
 
+#include "checkpoint.h"
+#include "checkpoint_folder.h"
+
 #include "base/options.h"
 #include "kernels/step.h"
+#include "optim/optimizer.h"
 
 #include <math.h>
 #include <string.h>
@@ -165,7 +169,8 @@ done:
     return status;
 }
 
-aios_status resume_loss_scale(aios_trainer *t, const json_t *state)
+/* A scaler that was not there, or another one, begins anew. */
+static aios_status take_loss_scale(aios_trainer *t, const json_t *state)
 {
     const char *then, *now;
     float numbers[STATE_SIZE];
@@ -176,4 +181,48 @@ aios_status resume_loss_scale(aios_trainer *t, const json_t *state)
     numbers[STATE_LOSS_SCALE] = t->settings.precision == AIOS_PRECISION_16_MIXED ? (float)t->settings.loss_scale : 1.0f;
     numbers[STATE_GOOD_STEPS] = 0;
     return aios_optimizer_write_state(leader(t)->optimizer, numbers, STATE_SIZE);
+}
+
+/* ---- the state of the run ---------------------------------------------------------------------------------------- */
+
+aios_status resume_load(aios_trainer *t, const char *checkpoint, const json_t *state)
+{
+    aios_step_result result = {.struct_size = sizeof result};
+    if (checkpoint) {
+        TRY_QUIET(checkpoint_load(t, checkpoint, state));
+        TRY_QUIET(take_loss_scale(t, state));
+        t->saved_step = t->position.step;
+    } else if (*t->settings.model) {
+        TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, t->settings.model));
+    } else {
+        TRY_QUIET(aios_parameters_initialize(leader(t)->parameters, (uint64_t)t->settings.seed));
+    }
+    TRY_QUIET(aios_optimizer_result(leader(t)->optimizer, &result));
+    t->loss_scale = result.loss_scale;
+    t->skipped = result.skipped;
+    t->judged_step = t->followed_step = t->position.step;
+    return AIOS_OK;
+}
+
+aios_status resume_rewind(aios_trainer *t)
+{
+    char *checkpoint = NULL;
+    json_t *state = NULL;
+    uint64_t step;
+    double elapsed = t->position.elapsed;
+    aios_status status = checkpoint_find_newest(t->context, t->folder.checkpoints, 1, &checkpoint, &step);
+    if (status == AIOS_NOT_FOUND) status = AIOS_OK;
+    if (status == AIOS_OK && checkpoint) status = checkpoint_read_state(t->context, checkpoint, &state);
+    t->position = (struct position){.loss = NAN, .eval_loss = NAN};
+    t->saved_step = t->evaluated_step = -1;
+    json_decref(t->contributions);
+    t->contributions = NULL;
+    if (status == AIOS_OK) status = optimizer_reset(leader(t)->optimizer);
+    if (status == AIOS_OK) status = resume_load(t, checkpoint, state);
+    t->position.elapsed = elapsed; /* what this process trained is trained again */
+    if (t->first_step > t->position.step) t->first_step = t->position.step;
+    t->reported_tokens = t->position.tokens;
+    json_decref(state);
+    aios_memory_free(t->context, checkpoint);
+    return status;
 }

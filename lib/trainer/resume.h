@@ -1,4 +1,4 @@
-/* resume.h (internal): the options of a run that goes on from a checkpoint. */
+/* resume.h (internal): options and state of a run that goes on from a checkpoint. */
 #ifndef AIOS_TRAINER_RESUME_H
 #define AIOS_TRAINER_RESUME_H
 
@@ -13,7 +13,10 @@ aios_status resume_options(aios_trainer *t, const aios_options *given, const jso
 void resume_report_changes(aios_trainer *t, const json_t *state);
 /* What the caller says about the model must be what the checkpoint has.  Errors: INVALID_ARGUMENT with both values. */
 aios_status resume_check_model(const aios_trainer *t, const aios_options *given);
-/* The loss scale belongs to a precision: another one begins with its own. */
-aios_status resume_loss_scale(aios_trainer *t, const json_t *state);
+/* The state of the run to the leader: from a checkpoint, or that of the beginning where it is NULL.  A loss scale belongs to a precision:
+ * another one begins with its own. */
+aios_status resume_load(aios_trainer *t, const char *checkpoint, const json_t *state);
+/* The same from the newest checkpoint that there is, in the middle of a run. */
+aios_status resume_rewind(aios_trainer *t);
 
 #endif

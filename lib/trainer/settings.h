@@ -16,13 +16,14 @@ struct settings {
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
     int64_t max_tokens, top_k;
-    int64_t keep_cpu, zero_stage, overlap;
+    int64_t keep_cpu, keep_global_batch, resync, zero_stage, overlap;
     int64_t precision, optimizer, lr_schedule, balance, verify_interval; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_…, BALANCE_… */
     int64_t strategy, strict, iterate, stop_after_epoch;                 /* STRATEGY_… */
     int64_t collectives;                                                 /* COLLECTIVES_… */
     int64_t chunk_samples, block_samples, start_block, start_chunk, merge, merge_interval, merge_chunks; /* MERGE_… */
     double outer_lr, outer_momentum, max_memory, max_utilisation, max_temperature, max_power; /* GiB, percent, Celsius, watts; 0: no cap */
-    double eval_fraction, max_minutes, lr, lr_min_ratio, weight_decay, beta1, beta2, adam_eps, grad_clip, loss_scale, step_deadline, bucket_mb;
+    double eval_fraction, max_minutes, lr, lr_min_ratio, weight_decay, beta1, beta2, adam_eps, grad_clip, loss_scale, step_deadline,
+        bucket_mb;
     double temperature, top_p;
 };
 

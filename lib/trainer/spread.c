@@ -3,35 +3,56 @@
 
 #include "graph/parameters.h"
 
+#include <string.h>
+
 static aios_status spread_one(struct replica *r)
 {
     float state[64];
     double numbers[COMM_NUMBERS_MOST] = {0};
     uint32_t count = aios_optimizer_state_count();
+    int root = r->all->root;
     TRY_QUIET(exchange_spread(r));
     TRY_QUIET(aios_optimizer_read_state(r->optimizer, state, count));
-    for (uint32_t i = 0; i < count && r->rank == 0; i++) numbers[i] = (double)state[i];
+    for (uint32_t i = 0; i < count && r->rank == root; i++) numbers[i] = (double)state[i];
     TRY_QUIET(comm_sum_numbers(r->comm, numbers, (int)count)); /* the others' are 0 */
     for (uint32_t i = 0; i < count; i++) state[i] = (float)numbers[i];
     return aios_optimizer_write_state(r->optimizer, state, count);
 }
 
-static aios_status verify_one(struct replica *r)
+/* The first of those that most agree with. */
+static int most_common(const double *values, int count)
+{
+    int best = 0, votes = 0;
+    for (int i = 0; i < count; i++) {
+        int same = 0;
+        for (int k = 0; k < count; k++) same += values[k] == values[i];
+        if (same > votes) best = i;
+        if (same > votes) votes = same;
+    }
+    return best;
+}
+
+static aios_status compare_one(struct replica *r)
 {
     double crcs[REPLICAS_MOST] = {0};
     TRY_QUIET(exchange_checksum(r, &crcs[r->rank]));
-    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count));
-    for (int i = 1; i < r->all->count; i++)
-        if (crcs[i] != crcs[0])
-            return FAIL(AIOS_DEVICE_ERROR, "the weights of replica %d (%s) are no longer those of replica 0 (%s): checksums %08x and %08x",
-                        i, aios_device_spec(r->all->list[i].device), aios_device_spec(r->all->list[0].device), (unsigned)crcs[i],
-                        (unsigned)crcs[0]);
+    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count)); /* the others' are 0 */
+    if (r->rank == 0) memcpy(r->all->checksums, crcs, sizeof crcs);
     return AIOS_OK;
 }
 
 aios_status replicas_verify(struct replicas *all)
 {
-    return all->group ? replicas_together(all, verify_one) : AIOS_OK;
+    const double *sums = all->checksums;
+    if (!all->group) return AIOS_OK;
+    TRY_QUIET(replicas_together(all, compare_one));
+    all->root = most_common(sums, all->count);
+    for (int i = 0; i < all->count; i++)
+        if (sums[i] != sums[all->root])
+            return FAIL(AIOS_CORRUPT, "the weights of replica %d (%s) are not those of replica %d (%s) any more: checksums %08x and %08x",
+                        i, aios_device_spec(all->list[i].device), all->root, aios_device_spec(all->list[all->root].device),
+                        (unsigned)sums[i], (unsigned)sums[all->root]);
+    return AIOS_OK;
 }
 
 /* Through host memory: replicas that train on their own have no communicators. */
@@ -60,7 +81,16 @@ aios_status replicas_spread(struct replicas *all)
     if (all->count == 1) return AIOS_OK;
     if (all->independent) return spread_by_host(all);
     TRY_QUIET(replicas_together(all, spread_one));
-    return replicas_together(all, verify_one);
+    all->root = 0;
+    return replicas_verify(all);
+}
+
+aios_status replicas_mend(struct replicas *all)
+{
+    if (all->list[0].parameters->stage == 0) return replicas_spread(all);
+    TRY_QUIET(replicas_together(all, exchange_weights)); /* each part from its owner */
+    all->root = 0;
+    return replicas_verify(all);
 }
 
 aios_status replicas_gather(struct replicas *all)

@@ -172,7 +172,7 @@ static aios_status compute_one(struct replica *r)
     return AIOS_OK;
 }
 
-/* The step is made, by each on its own. */
+/* The step is made, by each on its own: where one fails, the others have it. */
 static aios_status update_one(struct replica *r)
 {
     struct replicas *all = r->all;
@@ -239,10 +239,14 @@ aios_status replicas_step(struct replicas *all, const struct step_job *job, stru
     all->rebalanced = all->completed = 0;
     atomic_store(&all->abandon, 0);
     TRY_QUIET(replicas_together(all, compute_one));
-    all->completed = !all->outcome.abandoned;
-    TRY_QUIET(replicas_together(all, update_one));
-    all->outcome.result = replicas_leader(all)->result;
     *outcome = all->outcome;
+    aios_status status = replicas_together(all, update_one);
+    for (int i = all->count - 1; i >= 0; i--) { /* where one failed, the others have made the step */
+        if (all->list[i].status != AIOS_OK) continue;
+        outcome->result = all->list[i].result;
+        all->completed = !outcome->abandoned;
+    }
+    TRY_QUIET(status);
     TRY_QUIET(replicas_together(all, finish_one));
     /* The first step pays for what is made at first use. */
     if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->count > 1) rebalance(all);

@@ -134,29 +134,53 @@ static aios_status open_model(aios_trainer *t, const aios_options *given, aios_m
     return AIOS_OK;
 }
 
-static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state)
+static aios_status make_velocity(aios_trainer *t)
 {
-    aios_step_result result = {.struct_size = sizeof result};
-    if (t->replicas.independent && t->settings.merge == MERGE_NESTEROV) {
-        t->velocity = aios_memory_zalloc(t->context, leader(t)->parameters->padded * sizeof *t->velocity);
-        if (!t->velocity) return AIOS_OUT_OF_MEMORY;
+    if (!t->replicas.independent || t->settings.merge != MERGE_NESTEROV || t->velocity) return AIOS_OK;
+    t->velocity = aios_memory_zalloc(t->context, leader(t)->parameters->padded * sizeof *t->velocity);
+    return t->velocity ? AIOS_OK : AIOS_OUT_OF_MEMORY;
+}
+
+/* *met: what fails is not the state that is loaded. */
+static aios_status load_weights(aios_trainer *t, const char *checkpoint, const json_t *state, int *met)
+{
+    *met = 1;
+    TRY_QUIET(replicas_join(&t->replicas));
+    *met = 0;
+    TRY_QUIET(make_velocity(t));
+    TRY_QUIET(resume_load(t, checkpoint, state));
+    *met = 1;
+    return replicas_spread(&t->replicas);
+}
+
+/* Where the devices can't begin together: without those that fail, and where none does, each on its own. */
+static aios_status begin_together(aios_trainer *t, const char *checkpoint, const json_t *state)
+{
+    int met;
+    aios_error_record record;
+    struct replicas *all = &t->replicas;
+    while (load_weights(t, checkpoint, state, &met) != AIOS_OK) {
+        aios_error_save(&record);
+        int lost = replicas_find_lost(all), can_separate = met && all->group && !t->settings.zero_stage;
+        if (t->settings.strict || lost == all->count || (lost == 0 && !can_separate)) return aios_error_restore(&record);
+        (void)aios_error_restore(&record);
+        (void)snprintf(t->fallback, sizeof t->fallback, "%s", aios_error_message());
+        TRY_QUIET(lost ? replicas_leave_out(all) : replicas_separate(all));
     }
-    if (checkpoint) {
-        TRY_QUIET(checkpoint_load(t, checkpoint, state));
-        TRY_QUIET(resume_loss_scale(t, state));
-        t->resumed_step = t->saved_step = t->position.step;
-    } else if (*t->settings.model) {
-        TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, t->settings.model));
-    } else {
-        TRY_QUIET(aios_parameters_initialize(leader(t)->parameters, (uint64_t)t->settings.seed));
-    }
-    TRY_QUIET(replicas_spread(&t->replicas));
-    if (t->replicas.independent) TRY_QUIET(independent_open(t, t->position.chunks, t->position.next_sample));
-    TRY_QUIET(aios_optimizer_result(leader(t)->optimizer, &result));
-    t->loss_scale = result.loss_scale;
-    t->skipped = result.skipped;
-    if (!t->replicas.independent) t->first_epoch = (uint64_t)(t->position.next_sample / batches_train_count(&t->batches));
+    if (checkpoint) t->resumed_step = t->position.step;
+    if (all->independent) TRY_QUIET(independent_open(t, t->position.chunks, t->position.next_sample));
+    if (!all->independent) t->first_epoch = (uint64_t)(t->position.next_sample / batches_train_count(&t->batches));
     return AIOS_OK;
+}
+
+/* What is otherwise than it was asked for. */
+static void report_fallbacks(aios_trainer *t)
+{
+    const struct replicas *all = &t->replicas;
+    for (int i = 0; i < all->refused_count; i++) report_drop(t, all->refused[i].device, all->refused[i].message, all->count);
+    if (*t->fallback && all->independent)
+        report_warning(t, "the devices can't work on one gradient, each trains on chunks of its own (parallel-independent): %s",
+                       t->fallback);
 }
 
 /* A device that takes smaller micro-batches than asked for says so once. */
@@ -194,13 +218,14 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
     TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
+    TRY_QUIET(begin_together(t, *checkpoint, *state));
     if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
-    TRY_QUIET(load_weights(t, *checkpoint, *state));
     set_schedule(t);
     /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
     TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
+    report_fallbacks(t);
     report_batches(t);
     return AIOS_OK;
 }

@@ -4,6 +4,7 @@
  *   worker.c      the loop: steps, report, evaluation, checkpoint, stop
  *   independent.c the loop where devices train on their own (independent.h)
  *   replica.c     the model on each device, and a step on all of them
+ *   recover.c     how it goes on where a device is lost
  *   report.c      events, log, metrics
  *   checkpoint.c  the state of a run to and from a checkpoint's folder
  *   resume.c      the options of a run that goes on */
@@ -57,6 +58,7 @@ struct aios_trainer {
     struct position position;
     double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;
     int64_t evaluated_step, saved_step; /* -1: none */
+    int64_t judged_step, followed_step; /* whose gradient was judged and logged; after which all that was due is done */
     int64_t resumed_step;               /* -1: a new run */
     int64_t first_step;                 /* of this call of run */
     double run_began, busy;             /* os_now(); seconds of this call spent in steps */
@@ -64,6 +66,8 @@ struct aios_trainer {
     int64_t reported_tokens;
     char *started; /* time of day, as text */
     int log_broken;
+
+    char fallback[512]; /* why the devices train on their own though they were to work on one gradient; empty: they do what was asked */
 
     aios_chunk_tracker *tracker; /* of independent devices, as all of these */
     uint64_t first_epoch;        /* that was not complete when it was opened */
@@ -92,6 +96,7 @@ void report_start(aios_trainer *t);
 void report_run(aios_trainer *t);                                  /* run.json of a run that goes on */
 void report_step(aios_trainer *t, const struct step_place *place); /* place NULL: on all devices */
 void report_balance(aios_trainer *t);
+void report_drop(aios_trainer *t, const char *device, const char *message, int left);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);
 void report_end(aios_trainer *t, const char *outcome, const char *message);

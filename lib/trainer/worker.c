@@ -3,6 +3,7 @@
 #include "checkpoint.h"
 #include "graph/parameters.h"
 #include "independent.h"
+#include "recover.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -72,24 +73,29 @@ static int wants_immediate_stop(void *user)
     return poll_stop(user) == AIOS_STOP_IMMEDIATE;
 }
 
-/* outcome->abandoned: an immediate stop left the step out; nothing of it remains. */
-static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
+static void count_step(aios_trainer *t, const struct step_outcome *outcome)
 {
     struct position *p = &t->position;
-    int64_t next = p->next_sample + t->replicas.step_samples;
-    double began = os_now();
-    t->rate = schedule_rate(&t->schedule, p->step);
-    struct step_job job = {p->next_sample, p->step + 1 < t->settings.steps || t->settings.iterate ? next : -1, t->rate,
-                           wants_immediate_stop, t};
-    TRY_QUIET(replicas_step(&t->replicas, &job, outcome));
-    if (outcome->abandoned) return AIOS_OK;
     p->step++;
     p->tokens += outcome->weight;
-    p->next_sample = next;
+    p->next_sample += t->replicas.step_samples;
     for (int i = 0; i < t->replicas.count; i++) t->replicas.list[i].trained += t->replicas.list[i].trained_tokens;
     p->loss = outcome->loss;
+}
+
+/* outcome->abandoned: an immediate stop left the step out; nothing of it remains.  A step that fails counts where those that are left have
+ * made it. */
+static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
+{
+    int64_t first = t->position.next_sample, step = t->position.step;
+    double began = os_now();
+    t->rate = schedule_rate(&t->schedule, step);
+    struct step_job job = {first, step + 1 < t->settings.steps || t->settings.iterate ? first + t->replicas.step_samples : -1, t->rate,
+                           wants_immediate_stop, t};
+    aios_status status = replicas_step(&t->replicas, &job, outcome);
+    if (t->replicas.completed) count_step(t, outcome);
     t->busy += os_now() - began;
-    return AIOS_OK;
+    return status;
 }
 
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
@@ -135,18 +141,32 @@ static int is_due(int64_t interval, int64_t step)
     return interval > 0 && step % interval == 0;
 }
 
+/* The replicas' weights are compared; a difference ends the run, or is mended by the weights that most of them have. */
+static aios_status verify(aios_trainer *t)
+{
+    aios_status status = replicas_verify(&t->replicas);
+    if (status != AIOS_CORRUPT || !t->settings.resync) return status;
+    report_warning(t, "after step %lld %s: they are mended", (long long)t->position.step, aios_error_message());
+    return replicas_mend(&t->replicas);
+}
+
+/* What is due after a step; called again where it failed and the run goes on. */
 static aios_status after_step(aios_trainer *t, const aios_step_result *result)
 {
     const struct settings *s = &t->settings;
     int64_t step = t->position.step;
-    aios_status verdict = judge_gradient(t, result);
-    if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t, NULL);
-    if (verdict != AIOS_OK) return verdict;
-    if (t->replicas.rebalanced) report_balance(t);
-    if (is_due(s->verify_interval, step)) TRY(replicas_verify(&t->replicas), "after step %lld", (long long)step);
+    if (t->judged_step != step) {
+        t->judged_step = step;
+        aios_status verdict = judge_gradient(t, result);
+        if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t, NULL);
+        TRY_QUIET(verdict);
+        if (t->replicas.rebalanced) report_balance(t);
+    }
+    if (is_due(s->verify_interval, step)) TRY(verify(t), "after step %lld", (long long)step);
     if (is_due(s->eval_interval, step)) TRY_QUIET(worker_evaluate(t));
     report_metrics(t, 0);
-    if (is_due(s->checkpoint_interval, step)) TRY_QUIET(checkpoint_save(t));
+    if (is_due(s->checkpoint_interval, step) && t->saved_step != step) TRY_QUIET(checkpoint_save(t));
+    t->followed_step = step;
     return AIOS_OK;
 }
 
@@ -156,17 +176,21 @@ static int epoch_is_over(const aios_trainer *t)
     return t->settings.stop_after_epoch && t->position.next_sample / batches_train_count(&t->batches) > (int64_t)t->first_epoch;
 }
 
+static int is_over(const aios_trainer *t)
+{
+    return (t->position.step >= t->settings.steps && !t->settings.iterate) || epoch_is_over(t);
+}
+
 /* *stopped: the AIOS_STOP_… that was obeyed, 0 where all steps are done. */
 static aios_status loop(aios_trainer *t, int *stopped)
 {
-    struct step_outcome outcome;
+    struct step_outcome outcome = {.weight = 0};
     *stopped = 0;
-    while ((t->position.step < t->settings.steps || t->settings.iterate) && !epoch_is_over(t)) {
-        if ((*stopped = poll_stop(t))) return AIOS_OK;
+    for (;;) {
+        if (t->followed_step != t->position.step) TRY_QUIET(after_step(t, &outcome.result));
+        if (is_over(t) || (*stopped = poll_stop(t))) return AIOS_OK;
         TRY(train_step(t, &outcome), "step %lld", (long long)t->position.step + 1);
-        if (!outcome.abandoned) TRY_QUIET(after_step(t, &outcome.result));
     }
-    return AIOS_OK;
 }
 
 /* The last evaluation and checkpoint. */
@@ -175,6 +199,17 @@ static aios_status wind_up(aios_trainer *t, int stopped)
     if (!stopped) TRY_QUIET(worker_evaluate(t));
     if (t->saved_step != t->position.step) TRY_QUIET(checkpoint_save(t));
     return AIOS_OK;
+}
+
+/* All devices together. */
+static aios_status run_steps(aios_trainer *t, int *stopped)
+{
+    for (;;) {
+        aios_status status = loop(t, stopped);
+        if (status == AIOS_OK) status = wind_up(t, *stopped);
+        if (status == AIOS_OK) return AIOS_OK;
+        TRY_QUIET(recover(t, status));
+    }
 }
 
 static void begin(aios_trainer *t)
@@ -207,8 +242,7 @@ aios_status worker_run(aios_trainer *t)
 {
     int stopped = 0;
     begin(t);
-    aios_status status = t->replicas.independent ? independent_run(t, &stopped) : loop(t, &stopped);
-    if (status == AIOS_OK && !t->replicas.independent) status = wind_up(t, stopped);
+    aios_status status = t->replicas.independent ? independent_run(t, &stopped) : run_steps(t, &stopped);
     end(t, status, stopped);
     if (status != AIOS_OK || !stopped) return status;
     atomic_store(&t->stop, 0);

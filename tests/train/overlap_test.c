@@ -66,7 +66,7 @@ static void who_begins_does_not_wait(void **state)
     (void)state;
     struct ranks x;
     uint64_t ticket[RANKS];
-    exchange_job job = {EXCHANGE_ALL_REDUCE, NULL, COUNT / EXCHANGE_JOBS_MOST, NULL};
+    exchange_job job = {EXCHANGE_ALL_REDUCE, NULL, COUNT / EXCHANGE_JOBS_MOST, NULL, 0};
     ranks_open(&x);
     for (int r = 0; r < RANKS; r++)
         for (int i = 0; i < EXCHANGE_JOBS_MOST; i++) {
@@ -88,7 +88,7 @@ static void a_failure_ends_all_jobs(void **state)
     struct ranks x;
     uint64_t ticket;
     ranks_open(&x);
-    exchange_job sum = {EXCHANGE_ALL_REDUCE, x.values[0], COUNT, NULL};
+    exchange_job sum = {EXCHANGE_ALL_REDUCE, x.values[0], COUNT, NULL, 0};
     for (int i = 0; i < 3; i++) assert_ok(exchange_begin(x.queue[0], &sum, &ticket));
     comm_abort(x.comm[1], AIOS_DEVICE_LOST, "rank 1 (cpu:0): it is gone");
     assert_int_equal(exchange_end(x.queue[0], 1), AIOS_DEVICE_LOST);

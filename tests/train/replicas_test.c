@@ -1,8 +1,7 @@
 /* Several devices train one model: the numbers are those of one device with the whole batch, and each replica has the same bits. */
-#include "run.h"
+#include "lose.h"
 
 #include "graph/parameters.h"
-#include "trainer/trainer.h"
 
 #define STEPS 12
 
@@ -249,8 +248,95 @@ static void a_replica_that_went_astray_is_named(void **state)
     assert_ok(replicas_verify(&r.trainer->replicas));
     uint32_t *bits = (uint32_t *)(void *)&r.trainer->replicas.list[2].parameters->master[77];
     *bits ^= 1; /* the smallest difference there can be */
-    assert_int_equal(replicas_verify(&r.trainer->replicas), AIOS_DEVICE_ERROR);
+    assert_int_equal(replicas_verify(&r.trainer->replicas), AIOS_CORRUPT);
     assert_non_null(strstr(aios_error_message(), "replica 2 (cpu:2)"));
+    run_close(&r);
+}
+
+/* After step 5: the weights of replica `astray`, below 0 none, are no longer the others'. */
+static int astray;
+static void go_astray(struct run *r, const char *name, const char *json)
+{
+    if (strcmp(name, "step") == 0 && field_of(json, "step") == 5 && astray >= 0)
+        r->trainer->replicas.list[astray].parameters->master[77] += 1;
+}
+
+static void replicas_that_went_astray_take_the_weights_of_most(void **state)
+{
+    (void)state;
+    struct run whole, r;
+    train(&whole, "cpu:0,cpu:1,cpu:2", "4", "1");
+    for (astray = 0; astray < 3; astray += 2) {
+        prepare(&r, "cpu:0,cpu:1,cpu:2", "4", "1");
+        run_set(&r, "verify-interval", "5");
+        run_set(&r, "on-divergence", "resync");
+        r.hook = go_astray;
+        assert_ok(run_train(&r));
+        assert_int_equal(r.warnings, 1);
+        assert_non_null(strstr(r.warning, astray ? "replica 2 (cpu:2)" : "replica 0 (cpu:0)"));
+        assert_same_losses(&whole, &r, 0);
+        run_close(&r);
+
+        prepare(&r, "cpu:0,cpu:1,cpu:2", "4", "1");
+        run_set(&r, "verify-interval", "5");
+        r.hook = go_astray;
+        assert_int_equal(run_train(&r), AIOS_CORRUPT);
+        run_close(&r);
+    }
+    run_close(&whole);
+}
+
+/* After step 5 the device of replica `lost` fails whatever it is asked. */
+static int lost;
+static void lose_device(struct run *r, const char *name, const char *json)
+{
+    if (strcmp(name, "step") == 0 && field_of(json, "step") == 5) lose(r, lost);
+}
+
+static void others_take_over_the_work_of_a_lost_device(void **state)
+{
+    (void)state;
+    struct run whole, r;
+    train(&whole, "cpu:0,cpu:1,cpu:2", "2", "2");
+    for (lost = 0; lost < 3; lost++) {
+        prepare(&r, "cpu:0,cpu:1,cpu:2", "2", "2");
+        run_set(&r, "eval-fraction", "0.1");
+        run_set(&r, "eval-interval", "6");
+        r.hook = lose_device;
+        assert_ok(run_train(&r));
+        assert_int_equal(r.trainer->replicas.count, 2);
+        assert_int_equal(r.trainer->position.next_sample, 12 * STEPS);
+        assert_int_equal(r.evals, 2);
+        assert_int_equal(r.warnings, 1);
+        assert_non_null(strstr(r.warning, "fell off the bus"));
+        run_close(&r);
+
+        prepare(&r, "cpu:0,cpu:1,cpu:2", "2", "2");
+        r.hook = lose_device;
+        assert_ok(run_train(&r));
+        assert_same_losses(&whole, &r, 1e-6);
+        run_close(&r);
+    }
+    run_close(&whole);
+}
+
+static void a_loss_ends_a_strict_run_and_may_make_steps_smaller(void **state)
+{
+    (void)state;
+    struct run r;
+    lost = 1;
+    prepare(&r, "cpu:0,cpu:1,cpu:2", "2", "2");
+    run_set(&r, "strict", "on");
+    r.hook = lose_device;
+    assert_int_equal(run_train(&r), AIOS_DEVICE_LOST);
+    assert_int_equal(r.trainer->position.step, 5);
+    run_close(&r);
+    prepare(&r, "cpu:0,cpu:1,cpu:2", "2", "2");
+    run_set(&r, "keep-global-batch", "off");
+    r.hook = lose_device;
+    assert_ok(run_train(&r));
+    assert_int_equal(r.trainer->position.next_sample, 5 * 12 + 7 * 8);
+    assert_non_null(strstr(r.warning, "a step has 8 samples from now on, before it had 12"));
     run_close(&r);
 }
 
@@ -288,6 +374,9 @@ int main(void)
         cmocka_unit_test(an_immediate_stop_leaves_the_step_out_on_all),
         cmocka_unit_test(devices_that_make_no_sense_are_refused),
         cmocka_unit_test(a_replica_that_went_astray_is_named),
+        cmocka_unit_test(replicas_that_went_astray_take_the_weights_of_most),
+        cmocka_unit_test(others_take_over_the_work_of_a_lost_device),
+        cmocka_unit_test(a_loss_ends_a_strict_run_and_may_make_steps_smaller),
         cmocka_unit_test(a_device_that_fails_is_named_by_all),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);

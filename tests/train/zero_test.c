@@ -1,10 +1,9 @@
 /* ZeRO: a model of which every device holds a part learns what it learns where each holds all of it; checkpoints don't know of stages;
  * memory falls by what the stages promise. */
-#include "run.h"
+#include "lose.h"
 
 #include "graph/parameters.h"
 #include "trainer/checkpoint.h"
-#include "trainer/trainer.h"
 
 #define STEPS 8
 
@@ -261,18 +260,36 @@ static void what_can_not_be_sharded_is_refused(void **state)
     run_close(&r);
 }
 
-static void who_is_lost_takes_its_part_along(void **state)
+/* After step 5, once. */
+static int loses;
+static void lose_device(struct run *r, const char *name, const char *json)
+{
+    if (strcmp(name, "step") == 0 && field_of(json, "step") == 5 && loses-- == 1) lose(r, 1);
+}
+
+/* Whose part is gone: the others go back to the last checkpoint, or to the beginning, and come to the same. */
+static void others_begin_anew_where_a_part_is_lost(void **state)
 {
     (void)state;
-    static const struct layout layout = {"cpu:0,cpu:1,cpu:2", "1", "1", ""};
-    for (int stage = 0; stage <= 3; stage++) {
-        struct run r;
-        prepare(&r, &layout, stages[stage]);
-        run_set(&r, "steps", "1");
-        assert_ok(run_train(&r));
-        for (int i = 0; i < 3; i++) assert_int_equal(replicas_complete_without(&r.trainer->replicas, i), stage == 0);
-        run_close(&r);
-    }
+    static const struct layout layout = {"cpu:0,cpu:1,cpu:2", "1", "2", ""};
+    struct run whole, r;
+    prepare(&whole, &layout, "none");
+    assert_ok(run_train(&whole));
+    for (int stage = 1; stage <= 3; stage++)
+        for (int saved = 0; saved < 2; saved++) {
+            prepare(&r, &layout, stages[stage]);
+            if (saved) run_set(&r, "checkpoint-interval", "4");
+            loses = 1;
+            r.hook = lose_device;
+            assert_ok(run_train(&r));
+            assert_int_equal(r.trainer->replicas.count, 2);
+            assert_int_equal(r.steps_seen, saved ? 9 : 13);
+            assert_non_null(strstr(r.warning, saved ? "goes on from step 4, not 5" : "goes on from step 0, not 5"));
+            assert_int_equal(r.trainer->position.next_sample, 6 * STEPS);
+            assert_same_losses(&whole, &r, 1e-6);
+            run_close(&r);
+        }
+    run_close(&whole);
 }
 
 int main(void)
@@ -288,7 +305,7 @@ int main(void)
         cmocka_unit_test(evaluations_see_all_weights),
         cmocka_unit_test(an_immediate_stop_leaves_the_step_out_on_all),
         cmocka_unit_test(what_can_not_be_sharded_is_refused),
-        cmocka_unit_test(who_is_lost_takes_its_part_along),
+        cmocka_unit_test(others_begin_anew_where_a_part_is_lost),
     };
     return cmocka_run_group_tests_name("zero", tests, NULL, NULL);
 }

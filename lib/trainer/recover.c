@@ -1,0 +1,82 @@
+#include "recover.h"
+
+#include "checkpoint.h"
+#include "exchange.h"
+#include "resume.h"
+
+#include <stdio.h>
+
+/* Each that is lost, with its own failure: the step's may be that of whoever waited for it. */
+static void report_lost(aios_trainer *t, int left)
+{
+    for (int i = 0; i < t->replicas.count; i++) {
+        const struct replica *r = &t->replicas.list[i];
+        if (!r->lost) continue;
+        (void)aios_error_restore(&r->error);
+        report_drop(t, aios_device_spec(r->device), aios_error_message(), left);
+    }
+}
+
+static void report_shares(aios_trainer *t, int64_t samples_before)
+{
+    int64_t samples = t->replicas.step_samples;
+    report_balance(t);
+    if (samples != samples_before)
+        report_warning(t, "a step has %lld samples from now on, before it had %lld (keep-global-batch is off)", (long long)samples,
+                       (long long)samples_before);
+}
+
+/* The state of the newest checkpoint, or of the beginning, in the leader. */
+static aios_status rewind_run(aios_trainer *t)
+{
+    struct fields f;
+    int64_t from = t->position.step;
+    TRY_QUIET(resume_rewind(t));
+    TRY_QUIET(run_folder_open_log(&t->folder, t->position.step));
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_int(&f, "from_step", from);
+    report_event(t, "rewind", &f);
+    report_warning(t, "the devices that are left have not all of the state: the run goes on from step %lld, not %lld",
+                   (long long)t->position.step, (long long)from);
+    return AIOS_OK;
+}
+
+static aios_status move_evaluator(aios_trainer *t)
+{
+    if (!t->batches.held_out || parameters_weight_is_sharded(leader(t)->parameters)) return AIOS_OK;
+    TRY_QUIET(aios_device_set_current(leader(t)->device));
+    return evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
+}
+
+static aios_status go_on(aios_trainer *t)
+{
+    struct replicas *all = &t->replicas;
+    int64_t samples = all->step_samples;
+    int whole = exchange_is_whole(all);
+    evaluator_close(&t->evaluator); /* its plan may be on a device that goes */
+    t->evaluator = (struct evaluator){.context = NULL};
+    TRY_QUIET(checkpoint_keep_contributions(t));
+    TRY_QUIET(replicas_drop_lost(all));
+    if (!whole) TRY_QUIET(rewind_run(t));
+    TRY_QUIET(replicas_spread(all)); /* the loss may have come between two replicas' ends of the step */
+    TRY_QUIET(move_evaluator(t));
+    report_shares(t, samples);
+    report_run(t);
+    return AIOS_OK;
+}
+
+aios_status recover(aios_trainer *t, aios_status status)
+{
+    aios_error_record record;
+    struct replicas *all = &t->replicas;
+    aios_error_save(&record);
+    for (;;) {
+        int lost = replicas_find_lost(all);
+        if (lost) report_lost(t, all->count - lost);
+        if (lost == 0 || lost == all->count || t->settings.strict || all->independent) return aios_error_restore(&record);
+        status = go_on(t);
+        if (status == AIOS_OK) return AIOS_OK;
+        aios_error_save(&record); /* another one may have been lost on the way */
+    }
+}
