@@ -248,10 +248,13 @@ static aios_status choose_memory_shares(struct replicas *all)
     if (s->zero_stage && all->independent)
         return FAIL(AIOS_INVALID_ARGUMENT, "zero-stage shards one model over devices that step together, which strategy ddp has: in "
                                            "parallel-independent every device holds all of it");
+    int known = 1;
     for (int i = 0; i < all->count; i++) {
         double memory = (double)aios_device_get_info(all->list[i].device)->memory_total, cap = s->max_memory * 1073741824.0;
         all->memory_shares[i] = cap > 0 && cap < memory ? cap : memory;
+        known &= memory > 0;
     }
+    for (int i = 0; i < all->count && !known; i++) all->memory_shares[i] = 1; /* a device can't tell */
     return AIOS_OK;
 }
 
