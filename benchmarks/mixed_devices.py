@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""How near devices that train on chunks of their own come to the sum of what each does alone.
+"""How near devices that train together come to the sum of what each does alone.
 
-    benchmarks/mixed_devices.py [--bin build/release/bin] [--seconds 20] [--rounds 3] [--merge-interval 500] DEVICE=SPEED…
+    benchmarks/mixed_devices.py [--bin build/release/bin] [--strategy parallel-independent|ddp] [--seconds 20] [--rounds 3]
+                                [--merge-interval 500] [--accumulation 16] DEVICE=SPEED…
 
 Each DEVICE (cuda:0, hip:0, xpu:0, …) is a simulated one (aios-sim) of that speed: it spends 1 - SPEED of its time asleep, so that
 with small speeds even two cores are enough for all of them, and what is measured is the coordination: claims, waiting for
-each other, merges.  In each round every device trains alone, then all together, for so many seconds; medians are printed, since a shared
-machine's speed drifts."""
+each other, merges; with ddp measured shares, the exchange of gradients, and waiting for the last (a step has so many
+micro-batches for each device, or all of them where one is alone).  In each round every device trains alone, then all together, for so
+many seconds; the first quarter does not count, medians are printed, since a shared machine's speed drifts."""
 import argparse
 import collections
 import json
@@ -19,25 +21,46 @@ import sys
 import tempfile
 
 
-def train(arguments, folder, devices):
+def command(arguments, folder, devices):
     counts = collections.Counter(device.split(":")[0] for device in arguments.speeds)
     flags = [flag for device, speed in arguments.speeds.items() for flag in ("--speed", f"{device}={speed}")]
+    together = len(devices.split(","))
+    strategy = {"parallel-independent": ["--dataset-chunk-size", "100", "--merge-interval", str(arguments.merge_interval), "--log-interval", "1000"],
+                "ddp": ["--gradient-accumulation-steps", str(arguments.accumulation * len(arguments.speeds) // together), "--log-interval", "1",
+                        "--balance", "measured" if together > 1 else "even"]}
+    return [os.path.join(arguments.bin, "aios-sim"), "--devices", ",".join(f"{backend}:{count}" for backend, count in counts.items()),
+            *flags, "--", os.path.join(arguments.bin, "aios"), "train", "--dataset-file", os.path.join(folder, "text.txt"), "--cache-dir",
+            os.path.join(folder, "cache"), "--tokenizer", "bytes", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16",
+            "--batch-size", "2", "--eval-fraction", "0", "--devices", devices, "--strategy", arguments.strategy, "--steps", "1000000",
+            "--max-minutes", str(arguments.seconds / 60), *strategy[arguments.strategy]]
+
+
+def rate(steps):
+    """Tokens per second after the first quarter, whose steps find out the speeds."""
+    began = next(step for step in steps if step["elapsed"] >= steps[-1]["elapsed"] / 4)
+    return (steps[-1]["tokens"] - began["tokens"]) / (steps[-1]["elapsed"] - began["elapsed"])
+
+
+def train(arguments, folder, devices):
+    """Tokens per second of all, and each device's share of the tokens."""
     run = os.path.join(folder, "run")
     shutil.rmtree(run, ignore_errors=True)
-    subprocess.run([os.path.join(arguments.bin, "aios-sim"), "--devices", ",".join(f"{backend}:{count}" for backend, count in counts.items()),
-                    *flags, "--", os.path.join(arguments.bin, "aios"), "train", "--dataset-file", os.path.join(folder, "text.txt"), "--cache-dir",
-                    os.path.join(folder, "cache"), "--tokenizer", "bytes", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16",
-                    "--batch-size", "2", "--eval-fraction", "0", "--devices", devices, "--strategy", "parallel-independent", "--steps", "1000000",
-                    "--dataset-chunk-size", "100", "--merge-interval", str(arguments.merge_interval), "--max-minutes", str(arguments.seconds / 60),
-                    "--log-interval", "1000", "--save-dir", run], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([*command(arguments, folder, devices), "--save-dir", run], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as log:
         events = [json.loads(line) for line in log]
-    return next(event for event in events if event["event"] == "devices")
+    if arguments.strategy == "parallel-independent":
+        found = next(event for event in events if event["event"] == "devices")
+        return found["tokens_per_second"], {device["device"]: device["share"] for device in found["devices"]}
+    dealt = [event["micro_batches"] for event in events if event["event"] == "balance"] or [[1] * len(devices.split(","))]
+    return (rate([event for event in events if event["event"] == "step"]),
+            {device: count / sum(dealt[-1]) for device, count in zip(devices.split(","), dealt[-1])})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", default="build/release/bin")
+    parser.add_argument("--strategy", choices=("parallel-independent", "ddp"), default="parallel-independent")
+    parser.add_argument("--accumulation", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--merge-interval", type=int, default=500)
@@ -50,11 +73,11 @@ def main():
         alone, together, shares = collections.defaultdict(list), [], collections.defaultdict(list)
         for _ in range(arguments.rounds):
             for device in arguments.speeds:
-                alone[device].append(train(arguments, folder, device)["tokens_per_second"])
-            run = train(arguments, folder, ",".join(arguments.speeds))
-            together.append(run["tokens_per_second"])
-            for device in run["devices"]:
-                shares[device["device"]].append(device["share"])
+                alone[device].append(train(arguments, folder, device)[0])
+            speed, dealt = train(arguments, folder, ",".join(arguments.speeds))
+            together.append(speed)
+            for device, share in dealt.items():
+                shares[device].append(share)
     parts = {device: statistics.median(values) for device, values in alone.items()}
     total = statistics.median(together)
     for device, speed in parts.items():

@@ -13,6 +13,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* The child ends without the checks of a normal end. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#define PROCESS_LEAKS() __lsan_do_recoverable_leak_check()
+#else
+#define PROCESS_LEAKS() 0
+#endif
+
 /* One rank: what its function returned, and with what words; or how the process ended. */
 struct process {
     pid_t id;
@@ -42,7 +50,7 @@ static inline void process_start(struct process *p, int rank, aios_status (*run)
     told.status = run(rank, user);
     told.seconds = os_now() - began;
     (void)snprintf(told.message, sizeof told.message, "%s", told.status == AIOS_OK ? "" : aios_error_message());
-    _exit(write(ends[1], &told, sizeof told) == (ssize_t)sizeof told ? 0 : 1);
+    _exit(write(ends[1], &told, sizeof told) == (ssize_t)sizeof told && !PROCESS_LEAKS() ? 0 : 1);
 }
 
 static inline void process_end(struct process *p)

@@ -68,6 +68,21 @@ static const char eval_examples[] = "How well does a checkpoint predict a text t
                                     "The whole text, as JSON:\n"
                                     "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --json\n";
 
+static const struct flag estimate_flags[] = {
+    {"memory", "SIZE", "", "of each device, as in 24GiB; without: what is free"},
+};
+
+static const char estimate_examples[] =
+    "What will GPT-2 take of two GPUs, and how large may a micro-batch be?\n"
+    "  aios estimate --model gpt2 --devices cuda:0,cuda:1 --strategy ddp --batch-size 8 --max-seq-len 1024\n"
+    "The same with its moments, gradients and weights in parts, on GPUs of 24 GiB that need not be in this machine:\n"
+    "  aios estimate --model gpt2 --devices cuda:0,cuda:1 --strategy ddp --zero-stage zero3 --memory 24GiB\n";
+
+static const char estimate_notes[] =
+    "Takes the options of aios train and nothing of any device.  exchange: buckets of what devices hold in parts;\n"
+    "evaluation: on the first device, where eval-file or eval-fraction holds something out; host: memory that the\n"
+    "driver pins.  What drivers and vendors' libraries take for themselves comes on top.\n";
+
 static const char generate_examples[] =
     "Continue a text:\n"
     "  aios generate --model runs/notes/checkpoints/step-00002000 --prompt 'Once upon a time'\n"
@@ -138,6 +153,8 @@ static const char merge_examples[] = "One model out of two runs from the same be
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
+    {"estimate", "tell what memory a run will take of each device", "", 0, AIOS_SCOPE_TRAIN, 0, estimate_flags, COUNT_OF(estimate_flags),
+     estimate_examples, estimate_notes, run_estimate},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
     {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL,
      run_data},

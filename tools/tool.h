@@ -87,6 +87,7 @@ int run_completion(struct tool *tool);
 int run_data(struct tool *tool);
 int run_devices(struct tool *tool);
 int run_doctor(struct tool *tool);
+int run_estimate(struct tool *tool);
 int run_eval(struct tool *tool);
 int run_generate(struct tool *tool);
 int run_help(struct tool *tool);

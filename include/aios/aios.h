@@ -8,6 +8,7 @@
 #include <aios/context.h>
 #include <aios/dataset.h>
 #include <aios/device.h>
+#include <aios/estimate.h>
 #include <aios/graph.h>
 #include <aios/hardware.h>
 #include <aios/hrm.h>

@@ -3,6 +3,7 @@
 
 #include "comm_parts.h"
 #include "gpu/collectives.h"
+#include "mixed.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -88,13 +89,53 @@ static void tell(const struct choice *x)
     }
 }
 
+/* ---- making ------------------------------------------------------------------------------------------------------ */
+
+/* Ranks that are together: those of one kind, one behind the other, by its vendor's collectives; else each by itself. */
+struct layout {
+    int groups, sizes[COMM_RANKS_MOST], by_vendor[COMM_RANKS_MOST], vendors;
+};
+
+static const struct kind *kind_of(const struct choice *x, int rank)
+{
+    int k = 0;
+    while (strcmp(x->list[k].backend, backend_of(x->devices[rank])) != 0) k++;
+    return &x->list[k];
+}
+
+static int is_run(const struct choice *x, int first, int count)
+{
+    for (int i = first; i < first + count; i++)
+        if (i >= x->count || strcmp(backend_of(x->devices[i]), backend_of(x->devices[first])) != 0) return 0;
+    return 1;
+}
+
+static void lay_out(const struct choice *x, int least, struct layout *layout)
+{
+    *layout = (struct layout){.groups = 0};
+    for (int at = 0; at < x->count;) {
+        const struct kind *kind = kind_of(x, at);
+        int together = kind->status == AIOS_OK && kind->count >= least && is_run(x, at, kind->count);
+        layout->sizes[layout->groups] = together ? kind->count : 1;
+        layout->by_vendor[layout->groups] = together;
+        layout->vendors += together;
+        at += layout->sizes[layout->groups++];
+    }
+}
+
 static aios_status make(const struct choice *x, const comm_options *options, int collectives, comm_group **group)
 {
+    struct layout layout = {.groups = 0};
+    int demanded = collectives == COLLECTIVES_VENDOR;
     comm_group *host;
+    if (collectives != COLLECTIVES_HOST) lay_out(x, demanded ? 1 : 2, &layout);
+    if (demanded && !layout.vendors)
+        return FAIL(AIOS_UNSUPPORTED, "option collectives is vendor, and the devices of one backend are not named one behind the other");
+    if (layout.vendors && layout.groups > 1)
+        return comm_mixed_create(x->context, options, layout.sizes, layout.by_vendor, layout.groups, demanded, group);
     TRY_QUIET(comm_group_create(x->context, options, &host));
     *group = host;
-    if (collectives == COLLECTIVES_HOST || x->kinds != 1 || x->list[0].status != AIOS_OK) return AIOS_OK;
-    return comm_vendor_create(x->context, host, options->deadline, collectives == COLLECTIVES_VENDOR, group);
+    return layout.vendors ? comm_vendor_create(x->context, host, options->deadline, demanded, group) : AIOS_OK;
 }
 
 aios_status comm_group_choose(aios_context *context, const comm_options *options, aios_device *const *devices, int collectives,

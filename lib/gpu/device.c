@@ -229,6 +229,33 @@ done:
     return status;
 }
 
+aios_status device_adopt(aios_context *context, const aios_backend *backend, const aios_gpu_device *table, void *handle,
+                         const aios_device_info *info, aios_device **device)
+{
+    *device = NULL;
+    aios_device *made = aios_new(context, aios_device);
+    if (!made) {
+        table->close(handle);
+        return AIOS_OUT_OF_MEMORY;
+    }
+    made->references = 1;
+    made->context = aios_context_retain(context);
+    made->backend = backend;
+    made->table = table;
+    made->handle = handle;
+    made->info = *info;
+    os_mutex_init(&made->mutex);
+    os_mutex_init(&made->loading);
+    (void)snprintf(made->spec, sizeof made->spec, "%s:%d", info->backend, (int)info->index);
+    memory_source source = {made, source_alloc, source_free, source_info, info->alignment, 0};
+    aios_status status = memory_pool_create(context, &source, &made->pool);
+    if (status == AIOS_OK)
+        *device = made;
+    else
+        destroy(made);
+    return status;
+}
+
 aios_device *aios_device_retain(aios_device *device)
 {
     if (device) atomic_fetch_add_explicit(&device->references, 1, memory_order_relaxed);

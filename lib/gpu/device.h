@@ -45,6 +45,10 @@ struct aios_event {
 /* Opens the backend's index-th device. */
 aios_status device_open(aios_context *context, const aios_backend *backend, int32_t index, aios_device **device);
 
+/* A device around an open handle with a table of its own, which the device closes, in failure too.  Its memory is not the host's. */
+aios_status device_adopt(aios_context *context, const aios_backend *backend, const aios_gpu_device *table, void *handle,
+                         const aios_device_info *info, aios_device **device);
+
 /* No call into its driver may take longer than that from now on, if the context's device_deadline is not shorter; 0: that alone holds.
  * Before the device is used by more than one thread. */
 void device_limit_calls(aios_device *device, double seconds);

@@ -118,19 +118,36 @@ static aios_status alloc_buffers(aios_parameters *p)
     return AIOS_OK;
 }
 
+#define GROUPS_PIECE ((uint64_t)1 << 16) /* blocks whose groups go to the device at a time */
+
+/* The groups of the blocks [first, first + count). */
+static void fill_groups(const aios_parameters *p, uint64_t first, uint64_t count, int32_t *groups)
+{
+    memset(groups, 0, count * sizeof *groups);
+    for (size_t i = 0; i < p->count; i++) {
+        const struct parameter *x = &p->list[i];
+        uint64_t from = x->offset / BLOCK, end = (x->offset + x->count + BLOCK - 1) / BLOCK;
+        if (x->is_table) continue;
+        if (from < first) from = first;
+        if (end > first + count) end = first + count;
+        for (uint64_t b = from; b < end; b++) groups[b - first] = x->group;
+    }
+}
+
 static aios_status write_groups(aios_parameters *p)
 {
     aios_status status = AIOS_OK;
-    uint64_t blocks = p->padded / BLOCK;
+    uint64_t blocks = p->padded / BLOCK, most = blocks < GROUPS_PIECE ? blocks : GROUPS_PIECE;
     if (blocks == 0) return AIOS_OK;
-    int32_t *groups = aios_memory_array(p->context, blocks, sizeof *groups);
+    int32_t *groups = aios_memory_array(p->context, most, sizeof *groups);
     float one = 1.0f;
     if (!groups) return AIOS_OUT_OF_MEMORY;
-    for (size_t i = 0; i < p->count; i++)
-        for (uint64_t b = p->list[i].offset / BLOCK; !p->list[i].is_table && b < (p->list[i].offset + p->list[i].count + BLOCK - 1) / BLOCK;
-             b++)
-            groups[b] = p->list[i].group;
-    ATTEMPT_QUIET(aios_stream_copy(p->stream, p->group, groups, blocks * 4, AIOS_COPY_HOST_TO_DEVICE));
+    for (uint64_t first = 0; first < blocks; first += most) {
+        uint64_t count = blocks - first < most ? blocks - first : most;
+        fill_groups(p, first, count, groups);
+        ATTEMPT_QUIET(aios_stream_copy(p->stream, p->group + first, groups, count * 4, AIOS_COPY_HOST_TO_DEVICE));
+        ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
+    }
     ATTEMPT_QUIET(aios_stream_copy(p->stream, p->scale, &one, 4, AIOS_COPY_HOST_TO_DEVICE));
     ATTEMPT_QUIET(aios_stream_synchronize(p->stream));
 done:

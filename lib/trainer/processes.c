@@ -56,7 +56,11 @@ void processes_close(struct processes *p, aios_status error)
 
 aios_status processes_reform(struct processes *p)
 {
-    return p->world ? comm_world_reform(p->world, GRACE_SECONDS, NULL, NULL) : AIOS_OK;
+    if (!p->world) return AIOS_OK;
+    TRY(comm_world_reform(p->world, GRACE_SECONDS, NULL, NULL), "the processes that are left don't find each other any more (process 0, or "
+                                                                "aios that started them, is gone): the run goes on from its "
+                                                                "newest checkpoint with option resume");
+    return AIOS_OK;
 }
 
 /* ---- agreement --------------------------------------------------------------------------------------------------- */

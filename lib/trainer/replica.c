@@ -124,7 +124,7 @@ static void describe(const struct replica *r, struct peer *peer)
     const struct settings *s = r->all->settings;
     const aios_device_info *info = aios_device_get_info(r->device);
     double memory = (double)info->memory_total, cap = s->max_memory * 1073741824.0;
-    *peer = (struct peer){cap > 0 && cap < memory ? cap : memory, r->weight, r->speed, r->selected, "", "", ""};
+    *peer = (struct peer){cap > 0 && memory > cap ? cap : memory, r->weight, r->speed, r->selected, "", "", ""};
     (void)snprintf(peer->spec, sizeof peer->spec, "%s", aios_device_spec(r->device));
     (void)snprintf(peer->name, sizeof peer->name, "%s", info->name);
     (void)snprintf(peer->vendor, sizeof peer->vendor, "%s", info->vendor);
@@ -368,7 +368,9 @@ static aios_status choose_memory_shares(struct replicas *all)
     if (s->zero_stage && all->independent)
         return FAIL(AIOS_INVALID_ARGUMENT, "zero-stage shards one model over devices that step together, which strategy ddp has: in "
                                            "parallel-independent every device holds all of it");
-    for (int i = 0; i < all->ranks; i++) all->memory_shares[i] = all->peers[i].memory;
+    int known = 1;
+    for (int i = 0; i < all->ranks; i++) known &= all->peers[i].memory > 0;
+    for (int i = 0; i < all->ranks; i++) all->memory_shares[i] = known ? all->peers[i].memory : 1; /* 1: a device can't tell */
     return AIOS_OK;
 }
 

@@ -1,5 +1,7 @@
 #include "setup.h"
 
+#include "base/json.h"
+
 #include <string.h>
 
 const char *setup_precision_name(int64_t precision)
@@ -54,6 +56,42 @@ aios_status setup_check_vocabulary(const aios_model *model, const aios_tokenizer
     if (ids <= rows) return AIOS_OK;
     return FAIL(AIOS_INVALID_ARGUMENT, "tokenizer %s has %d ids and the model a vocabulary of %d: it must have at least as many",
                 aios_tokenizer_name(tokenizer), ids, rows);
+}
+
+aios_status setup_new_model(aios_context *context, const struct settings *s, const aios_tokenizer *tokenizer, aios_model **model)
+{
+    int64_t end = aios_tokenizer_end_of_text(tokenizer);
+    char *text = NULL;
+    json_t *config = json_pack("{ss s[s] sf si sf sf sb sI sI sn sI sI sf sb si}", "activation_function", "gelu_new", "architectures",
+                               "GPT2LMHeadModel", "attn_pdrop", 0.0, "bos_token_id", (int)end, "embd_pdrop", 0.0, "layer_norm_epsilon",
+                               1e-5, "scale_attn_weights", 1, "n_embd", (json_int_t)s->n_embd, "n_head", (json_int_t)s->n_head, "n_inner",
+                               "n_layer", (json_int_t)s->n_layer, "n_positions", (json_int_t)s->max_seq_len, "resid_pdrop", 0.0,
+                               "tie_word_embeddings", 1, "vocab_size", aios_tokenizer_vocabulary_size(tokenizer));
+    if (!config || json_object_set_new(config, "model_type", json_string(s->model_type)) ||
+        json_object_set_new(config, "initializer_range", json_real(0.02)) ||
+        json_object_set_new(config, "eos_token_id", json_integer(end))) {
+        json_decref(config);
+        return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a model's configuration");
+    }
+    if (end < 0) {
+        (void)json_object_del(config, "bos_token_id");
+        (void)json_object_del(config, "eos_token_id");
+    }
+    aios_status status = json_to_text(context, config, JSON_TEXT_CONFIG, &text, NULL);
+    if (status == AIOS_OK) status = aios_model_create(context, text, model);
+    aios_memory_free(context, text);
+    json_decref(config);
+    return status == AIOS_OK ? status : aios_error_add_frame(status, "making a new model");
+}
+
+aios_status setup_sequence(const aios_model *model, const struct settings *s, const aios_options *given, int32_t *sequence)
+{
+    int64_t wanted = s->max_seq_len, most = aios_model_context_length(model);
+    if (wanted > most && aios_options_is_set(given, "max-seq-len"))
+        return FAIL(AIOS_OUT_OF_RANGE, "max-seq-len is %lld: model %s has %lld positions", (long long)wanted, aios_model_name(model),
+                    (long long)most);
+    *sequence = (int32_t)(wanted < most ? wanted : most);
+    return AIOS_OK;
 }
 
 aios_status setup_graph(aios_context *context, const aios_model *model, int32_t mode, int64_t batch, int64_t sequence, aios_graph **graph)

@@ -17,6 +17,10 @@ aios_status setup_device(aios_context *context, const char *spec, int64_t precis
 aios_status setup_tokenizer(aios_context *context, const char *option, const char *folder, aios_tokenizer **tokenizer);
 /* Every id of the tokenizer must be one of the model's.  Errors: INVALID_ARGUMENT with both numbers. */
 aios_status setup_check_vocabulary(const aios_model *model, const aios_tokenizer *tokenizer);
+/* A new model of the options' sizes, with random weights to come, for what the tokenizer writes. */
+aios_status setup_new_model(aios_context *context, const struct settings *settings, const aios_tokenizer *tokenizer, aios_model **model);
+/* Tokens of a sample: max-seq-len, or the model's positions where those are fewer and nothing was said (given: what the caller set). */
+aios_status setup_sequence(const aios_model *model, const struct settings *settings, const aios_options *given, int32_t *sequence);
 /* A recorded and finished graph. */
 aios_status setup_graph(aios_context *context, const aios_model *model, int32_t mode, int64_t batch, int64_t sequence, aios_graph **graph);
 /* A plan of the model in one mode over parameters that are there. */

@@ -4,6 +4,7 @@
 #include "resume.h"
 #include "setup.h"
 #include "worker.h"
+#include "zero_config.h"
 
 #include "base/options.h"
 #include "checkpoint_folder.h"
@@ -80,33 +81,6 @@ static aios_status take_checkpoint_options(aios_trainer *t, const aios_options *
 
 /* ---- model, data, memory ----------------------------------------------------------------------------------------- */
 
-static aios_status make_model(aios_trainer *t)
-{
-    const struct settings *s = &t->settings;
-    int64_t end = aios_tokenizer_end_of_text(t->tokenizer);
-    char *text = NULL;
-    json_t *config = json_pack("{ss s[s] sf si sf sf sb sI sI sn sI sI sf sb si}", "activation_function", "gelu_new", "architectures",
-                               "GPT2LMHeadModel", "attn_pdrop", 0.0, "bos_token_id", (int)end, "embd_pdrop", 0.0, "layer_norm_epsilon",
-                               1e-5, "scale_attn_weights", 1, "n_embd", (json_int_t)s->n_embd, "n_head", (json_int_t)s->n_head, "n_inner",
-                               "n_layer", (json_int_t)s->n_layer, "n_positions", (json_int_t)s->max_seq_len, "resid_pdrop", 0.0,
-                               "tie_word_embeddings", 1, "vocab_size", aios_tokenizer_vocabulary_size(t->tokenizer));
-    if (!config || json_object_set_new(config, "model_type", json_string(s->model_type)) ||
-        json_object_set_new(config, "initializer_range", json_real(0.02)) ||
-        json_object_set_new(config, "eos_token_id", json_integer(end))) {
-        json_decref(config);
-        return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a model's configuration");
-    }
-    if (end < 0) {
-        (void)json_object_del(config, "bos_token_id");
-        (void)json_object_del(config, "eos_token_id");
-    }
-    aios_status status = json_to_text(t->context, config, JSON_TEXT_CONFIG, &text, NULL);
-    if (status == AIOS_OK) status = aios_model_create(t->context, text, &t->model);
-    aios_memory_free(t->context, text);
-    json_decref(config);
-    return status == AIOS_OK ? status : aios_error_add_frame(status, "making a new model");
-}
-
 /* Where tokenizer and weights come from: the checkpoint, the folder of option model, or nowhere. */
 static const char *source_folder(const aios_trainer *t, const char *checkpoint)
 {
@@ -123,15 +97,10 @@ static aios_status open_model(aios_trainer *t, const aios_options *given, aios_m
     else if (folder)
         TRY_QUIET(aios_model_open(t->context, folder, &t->model));
     else
-        TRY_QUIET(make_model(t));
+        TRY_QUIET(setup_new_model(t->context, &t->settings, t->tokenizer, &t->model));
     if (checkpoint) TRY(resume_check_model(t, given), "going on from %s", checkpoint);
     TRY_QUIET(setup_check_vocabulary(t->model, t->tokenizer));
-    int64_t wanted = t->settings.max_seq_len, most = aios_model_context_length(t->model);
-    if (wanted > most && aios_options_is_set(given, "max-seq-len"))
-        return FAIL(AIOS_OUT_OF_RANGE, "max-seq-len is %lld: model %s has %lld positions", (long long)wanted, aios_model_name(t->model),
-                    (long long)most);
-    t->sequence = (int32_t)(wanted < most ? wanted : most);
-    return AIOS_OK;
+    return setup_sequence(t->model, &t->settings, given, &t->sequence);
 }
 
 static aios_status make_velocity(aios_trainer *t)
@@ -298,8 +267,11 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
     *trainer = NULL;
     char *checkpoint = NULL;
     json_t *state = NULL;
+    aios_options *given; /* with what a configuration file says */
+    TRY_QUIET(zero_config_options(context, options, &given));
     aios_trainer *t = make(context);
-    aios_status status = t && t->started ? open_run(t, options, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
+    aios_status status = t && t->started ? open_run(t, given, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
+    aios_options_destroy(given);
     json_decref(state);
     aios_memory_free(context, checkpoint);
     if (status != AIOS_OK) {

@@ -7,6 +7,7 @@
 #include <aios/context.h>
 #include <aios/dataset.h>
 #include <aios/device.h>
+#include <aios/estimate.h>
 #include <aios/graph.h>
 #include <aios/hardware.h>
 #include <aios/hrm.h>
@@ -348,6 +349,22 @@ FIELD(aios_backend_entry, name, 12);
 FIELD(aios_backend_entry, version, 28);
 FIELD(aios_backend_entry, path, 60);
 FIELD(aios_backend_entry, reason, 316);
+
+SIZE(aios_device_estimate, 248);
+FIELD(aios_device_estimate, struct_size, 0);
+FIELD(aios_device_estimate, assumed, 4);
+FIELD(aios_device_estimate, spec, 8);
+FIELD(aios_device_estimate, name, 40);
+FIELD(aios_device_estimate, parameters, 168);
+FIELD(aios_device_estimate, gradients, 176);
+FIELD(aios_device_estimate, optimizer, 184);
+FIELD(aios_device_estimate, activations, 192);
+FIELD(aios_device_estimate, workspace, 200);
+FIELD(aios_device_estimate, exchange, 208);
+FIELD(aios_device_estimate, evaluation, 216);
+FIELD(aios_device_estimate, total, 224);
+FIELD(aios_device_estimate, host, 232);
+FIELD(aios_device_estimate, memory, 240);
 
 SIZE(aios_attention_options, 32);
 FIELD(aios_attention_options, struct_size, 0);

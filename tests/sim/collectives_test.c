@@ -1,10 +1,11 @@
-/* Ranks on simulated devices of one vendor, by the stand-in for its collectives: collectives_test VENDOR. */
+/* Ranks on simulated devices of one vendor, by the stand-in for its collectives: collectives_test VENDOR.  With "mixed": on devices of two
+ * vendors and the CPU. */
 #include "comm/vendor.h"
 #include "process.h"
 
 #include <pthread.h>
 
-#define RANKS_MOST 3
+#define RANKS_MOST 4
 #define COUNT      4099
 
 struct rank {
@@ -82,7 +83,8 @@ static aios_status each_collective(const struct rank *r, communicator *c, aios_s
 
 static aios_status all_collectives(const struct rank *r, communicator *c, aios_stream *stream)
 {
-    static const uint64_t parts[][RANKS_MOST + 1] = {{0, 1000, 2000, 3000}, {0, 7, 1024, COUNT}, {0, 0, 5, 5}, {0, 0, 0, 0}};
+    static const uint64_t parts[][RANKS_MOST + 1] = {
+        {0, 1000, 2000, 3000, 4000}, {0, 7, 1024, 4000, COUNT}, {0, 0, 5, 5, 6}, {0, 0, 0, 0, 0}};
     double numbers[] = {1, r->number};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) TRY_QUIET(each_collective(r, c, stream, parts[i]));
     TRY_QUIET(comm_barrier(c));
@@ -133,22 +135,44 @@ struct plan {
     aios_context *context;
     int ranks, demanded, times, on_one_device;
     double deadline;
-    int absent; /* this rank never comes; -1: none */
+    int absent;               /* this rank never comes; -1: none */
+    const char *const *specs; /* of devices whose group is chosen; NULL: the vendor's */
 };
 
 static struct rank ranks[RANKS_MOST];
 
-static void run_ranks(const struct plan *plan)
+static void open_devices(const struct plan *plan)
+{
+    for (int i = 0; i < plan->ranks; i++) {
+        ranks[i] = (struct rank){.number = i, .ranks = plan->ranks, .times = plan->times};
+        if (plan->specs)
+            OK(aios_device_open(plan->context, plan->specs[i], &ranks[i].device));
+        else
+            ranks[i].device = plan->on_one_device && i ? aios_device_retain(ranks[0].device) : open_device(plan->context, i);
+    }
+}
+
+static comm_group *make_group(const struct plan *plan)
 {
     const comm_options options = {.ranks = plan->ranks, .deadline = plan->deadline};
+    aios_device *devices[RANKS_MOST];
     comm_group *host, *group;
-    pthread_t threads[RANKS_MOST];
-    OK(comm_group_create(plan->context, &options, &host));
-    OK(comm_vendor_create(plan->context, host, plan->deadline, plan->demanded, &group));
-    for (int i = 0; i < plan->ranks; i++) {
-        ranks[i] = (struct rank){.number = i, .ranks = plan->ranks, .times = plan->times, .group = group};
-        ranks[i].device = plan->on_one_device && i ? aios_device_retain(ranks[0].device) : open_device(plan->context, i);
+    for (int i = 0; i < plan->ranks; i++) devices[i] = ranks[i].device;
+    if (plan->specs) {
+        OK(comm_group_choose(plan->context, &options, devices, COLLECTIVES_VENDOR, &group));
+    } else {
+        OK(comm_group_create(plan->context, &options, &host));
+        OK(comm_vendor_create(plan->context, host, plan->deadline, plan->demanded, &group));
     }
+    return group;
+}
+
+static void run_ranks(const struct plan *plan)
+{
+    pthread_t threads[RANKS_MOST];
+    open_devices(plan);
+    comm_group *group = make_group(plan);
+    for (int i = 0; i < plan->ranks; i++) ranks[i].group = group;
     for (int i = 0; i < plan->ranks; i++)
         if (i != plan->absent) CHECK(pthread_create(&threads[i], NULL, run_rank, &ranks[i]) == 0);
     for (int i = 0; i < plan->ranks; i++)
@@ -181,7 +205,7 @@ static void expect_all_say(const struct plan *plan, aios_status status, const ch
 
 static void each_collective_is_right(void)
 {
-    for (int n = 1; n <= RANKS_MOST; n++) {
+    for (int n = 1; n <= 3; n++) {
         struct plan plan = {.context = make_context(), .ranks = n, .demanded = DEMANDED, .deadline = 60, .absent = -1};
         body = all_collectives;
         run_ranks(&plan);
@@ -264,15 +288,87 @@ static void ranks_that_want_different_things_are_told(void)
     expect_all_say(&plan, AIOS_WRONG_STATE, "not all other ranks do", "");
 }
 
+/* ---- several vendors ---------------------------------------------------------------------------------------------- */
+
+static const char *const mixed[] = {"cuda:0", "cuda:1", "hip:0", "cpu:0"};
+
+static void vendors_and_the_cpu_add_up_together(void)
+{
+    static const char *const one_and_cpu[] = {"cuda:0", "cpu:0"};
+    struct plan plan = {.context = make_context(), .ranks = 4, .deadline = 60, .absent = -1, .specs = mixed};
+    body = all_collectives;
+    run_ranks(&plan);
+    expect_all_well(&plan);
+    plan = (struct plan){.context = make_context(), .ranks = 2, .deadline = 60, .absent = -1, .specs = one_and_cpu};
+    run_ranks(&plan);
+    expect_all_well(&plan);
+    CHECK(!logged[0]);
+}
+
+static void expect_mixed_failure(aios_context *context, double deadline, int absent, aios_status status, const char *words)
+{
+    struct plan plan = {.context = context, .ranks = 4, .deadline = deadline, .absent = absent, .times = 8, .specs = mixed};
+    body = many_reductions;
+    run_ranks(&plan);
+    expect_all_say(&plan, status, words, "");
+}
+
+static void a_failure_at_one_vendor_ends_all(void)
+{
+    expect_mixed_failure(make_context(), 20, -1, AIOS_UNAVAILABLE, "(cuda:1): ncclAllReduce");
+}
+
+static void a_hanging_device_of_one_vendor_ends_all(void)
+{
+    expect_mixed_failure(make_hasty_context(), 20, -1, AIOS_DEVICE_LOST, "(cuda:1)");
+}
+
+static void a_rank_that_never_comes_is_told_to_all_vendors(void)
+{
+    expect_mixed_failure(make_context(), 0.3, 1, AIOS_TIMEOUT, "3 of 4 ranks came");
+}
+
+static void what_is_demanded_and_missing_is_named(void)
+{
+    const comm_options options = {.ranks = 2, .deadline = 20};
+    aios_context *context = make_context();
+    aios_device *devices[2] = {open_device(context, 0), NULL};
+    comm_group *group;
+    (void)setenv("AIOS_NCCL", "/nonexistent", 1);
+    OK(aios_device_open(context, "cuda:1", &devices[1]));
+    FAILS(comm_group_choose(context, &options, devices, COLLECTIVES_VENDOR, &group), AIOS_UNAVAILABLE);
+    SAID("option collectives is vendor");
+    SAID("/nonexistent, which AIOS_NCCL names");
+    OK(comm_group_choose(context, &options, devices, COLLECTIVES_AUTO, &group));
+    comm_group_destroy(group);
+    CHECK(strstr(logged, "go through host memory: no NCCL"));
+    for (int i = 0; i < 2; i++) aios_device_close(devices[i]);
+    aios_context_release(context);
+}
+
+static int test_mixed(void)
+{
+    int good = 1;
+    backend_name = "cuda";
+#define TEST(simulated, test) good &= run_test(#test, simulated, test)
+    TEST("2,hip:1", vendors_and_the_cpu_add_up_together);
+    TEST("2,hip:1;fault=ncclAllReduce@1:3", a_failure_at_one_vendor_ends_all);
+    TEST("2,hip:1;fault=ncclAllReduce@1:3:hang", a_hanging_device_of_one_vendor_ends_all);
+    TEST("2,hip:1;fault=work@1:9:lost", a_hanging_device_of_one_vendor_ends_all);
+    TEST("2,hip:1", a_rank_that_never_comes_is_told_to_all_vendors);
+    TEST("2", what_is_demanded_and_missing_is_named);
+    return good ? 0 : 1;
+}
+
 int main(int count, char **arguments)
 {
     if (count != 2) {
-        (void)fprintf(stderr, "collectives_test VENDOR: cuda or hip\n");
+        (void)fprintf(stderr, "collectives_test VENDOR: cuda, hip or mixed\n");
         return 2;
     }
+    if (strcmp(arguments[1], "mixed") == 0) return test_mixed();
     backend_name = arguments[1];
     int good = 1;
-#define TEST(simulated, test) good &= run_test(#test, simulated, test)
     TEST("3", each_collective_is_right);
     TEST("2;fault=ncclCommInitRankConfig@1", a_rank_that_cannot_be_made_leaves_it_to_the_host);
     TEST("2;fault=ncclCommGetAsyncError@1", making_that_fails_later_leaves_it_to_the_host);

@@ -23,7 +23,7 @@ import zipfile
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "generate", "data", "hrm", "merge", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "estimate", "generate", "data", "hrm", "merge", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 
@@ -287,6 +287,32 @@ class Reports(ToolTest):
         self.assertIs(options["shuffle"]["default"], True)
         for option in options.values():
             self.assertTrue(set(option["commands"]) <= {"train", "eval", "generate", "data", "hrm"} and option["commands"], option)
+
+
+class Estimate(ToolTest):
+    def test_parts_sum_up_and_the_largest_batch_fits(self):
+        command = ["estimate", "--devices", "cpu:0", "--n-layer", "2", "--max-seq-len", "64"]
+        report = json.loads(self.done(*command, "--memory", "200MiB", "--json"))
+        device = report["devices"][0]
+        parts = ("parameters", "gradients", "optimizer", "activations", "workspace", "exchange", "evaluation")
+        self.assertEqual(sum(device[part] for part in parts), device["total"])
+        self.assertEqual((device["device"], device["memory"], report["max_seq_len"]), ("cpu:0", 200 << 20, 64))
+        largest = report["largest_batch_size"]
+        for batch, fits in ((largest, True), (largest + 1, False)):
+            device = json.loads(self.done(*command, "--batch-size", str(batch), "--json"))["devices"][0]
+            self.assertEqual(device["total"] <= 200 << 20, fits)
+        text = self.done(*command, "--memory", "200MiB")
+        self.assertRegex(text, r"(?m)^optimizer +\d+\.\d MiB$")
+        self.assertIn(f"largest batch-size that fits: {largest}\n", text)
+
+    def test_devices_that_are_not_here_are_assumed(self):
+        command = ["estimate", "--devices", "cuda:4,cuda:5", "--zero-stage", "zero3"]
+        devices = json.loads(self.done(*command, "--eval-fraction", "0", "--json"))["devices"]
+        self.assertAlmostEqual(devices[0]["optimizer"] / devices[1]["optimizer"], 1, delta=0.01)
+        text = self.done(*command)
+        self.assertIn("cuda:5 is not on this machine", text)
+        self.assertIn("--memory", text)
+        self.refused(2, ["--memory", "24GiB"], "estimate", "--devices", "cpu:0", "--memory", "much")
 
 
 class Resolve(ToolTest):

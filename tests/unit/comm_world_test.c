@@ -1,71 +1,6 @@
 /* What lib/comm promises between processes: the same sums as in one, and failures that reach everybody. */
-#include "comm/engine.h"
-#include "comm/world.h"
-
 #include "comm_check.h"
-#include "processes.h"
-
-#define RANKS_MOST 4
-
-struct setting {
-    int ranks, port, stage;
-    double deadline;
-    aios_status (*run)(comm_world *world, communicator *c, struct setting *s);
-    aios_context *context;
-    aios_stream *stream;
-    uint64_t chunk;
-};
-
-/* A rank: opens the world, joins, runs. */
-static aios_status run_rank(int rank, void *user)
-{
-    struct setting *s = user;
-    char name[16];
-    aios_device *device = NULL;
-    comm_world *world = NULL;
-    comm_group *group = NULL;
-    communicator *c = NULL;
-    (void)snprintf(name, sizeof name, "cpu:%d", rank);
-    comm_world_options options = {
-        .rank = rank, .ranks = s->ranks, .name = name, .port = s->port, .deadline = s->deadline, .host_store = rank == 0};
-    comm_options group_options = {.always_stage = s->stage, .chunk_bytes = s->chunk};
-    s->context = test_context();
-    aios_status status = aios_device_open(s->context, "cpu", &device);
-    if (status == AIOS_OK) status = aios_stream_create(device, &s->stream);
-    if (status == AIOS_OK) status = comm_world_open(s->context, &options, &world);
-    if (status == AIOS_OK) status = comm_world_group(world, &group_options, &group);
-    if (status == AIOS_OK) status = comm_join(group, comm_world_rank(world), name, s->stream, &c);
-    if (status == AIOS_OK) status = s->run(world, c, s);
-    aios_error_record record;
-    aios_error_save(&record);
-    comm_leave(c);
-    comm_group_destroy(group);
-    comm_world_close(world);
-    aios_stream_destroy(s->stream);
-    aios_device_close(device);
-    aios_context_destroy(s->context);
-    return status == AIOS_OK ? AIOS_OK : aios_error_restore(&record);
-}
-
-static void start_ranks(struct process *all, struct setting *s)
-{
-    s->port = process_free_port();
-    if (s->deadline == 0) s->deadline = 60;
-    for (int r = 0; r < s->ranks; r++) process_start(&all[r], r, run_rank, s);
-}
-
-static void end_ranks(struct process *all, const struct setting *s)
-{
-    for (int r = 0; r < s->ranks; r++) process_end(&all[r]);
-}
-
-static void expect_all_fine(const struct process *all, const struct setting *s)
-{
-    for (int r = 0; r < s->ranks; r++) {
-        if (!all[r].exited) fail_msg("rank %d of %d ended on the way", r, s->ranks);
-        if (all[r].status != AIOS_OK) fail_msg("rank %d of %d: %s", r, s->ranks, all[r].message);
-    }
-}
+#include "comm_ranks.h"
 
 /* ---- sums ---------------------------------------------------------------------------------------------------------- */
 
@@ -82,9 +17,9 @@ static void sums_have_the_bits_of_one_process(void **state)
         for (int stage = 0; stage < 2; stage++) {
             struct process all[RANKS_MOST];
             struct setting s = {.ranks = ranks, .stage = stage, .run = all_collectives, .chunk = 32768};
-            start_ranks(all, &s);
-            end_ranks(all, &s);
-            expect_all_fine(all, &s);
+            ranks_start(all, &s);
+            ranks_end(all, &s);
+            ranks_expect_fine(all, &s);
         }
 }
 
@@ -118,24 +53,16 @@ static aios_status freeze(comm_world *world, communicator *c, struct setting *s)
     return sum_until(world, c, s, 20, SIGSTOP);
 }
 
-static void expect_told(const struct process *p, aios_status status, const char *words, double most)
-{
-    if (!p->exited) fail_msg("a rank ended on the way");
-    if (p->status != status || !strstr(p->message, words))
-        fail_msg("status %d, \"%s\": not %d, \"%s\"", p->status, p->message, status, words);
-    if (p->seconds > most) fail_msg("it took %.1f s to know: \"%s\"", p->seconds, p->message);
-}
-
 static void a_rank_that_is_killed_is_named_at_once(void **state)
 {
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = die};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
+    ranks_start(all, &s);
+    ranks_end(all, &s);
     assert_int_equal(all[1].exited, 0);
-    expect_told(&all[0], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
-    expect_told(&all[2], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
+    ranks_expect(&all[0], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
+    ranks_expect(&all[2], AIOS_DEVICE_LOST, "rank 1 (cpu:1) ended", 10);
 }
 
 static void a_rank_that_is_stopped_is_named_after_the_deadline(void **state)
@@ -143,13 +70,13 @@ static void a_rank_that_is_stopped_is_named_after_the_deadline(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = freeze, .deadline = 2};
-    start_ranks(all, &s);
+    ranks_start(all, &s);
     process_end(&all[0]);
     process_end(&all[2]);
     (void)kill(all[1].id, SIGKILL);
     process_end(&all[1]);
-    expect_told(&all[0], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
-    expect_told(&all[2], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
+    ranks_expect(&all[0], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
+    ranks_expect(&all[2], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 10);
 }
 
 static aios_status stay_away(comm_world *world, communicator *c, struct setting *s)
@@ -165,12 +92,12 @@ static void a_rank_that_does_not_come_is_named_after_the_deadline(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = stay_away, .deadline = 1};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
+    ranks_start(all, &s);
+    ranks_end(all, &s);
     for (int r = 0; r < 3; r += 2) {
-        expect_told(&all[r], AIOS_TIMEOUT, "rank 1 (cpu:1) did not come to its barrier within 1 s", 10);
+        ranks_expect(&all[r], AIOS_TIMEOUT, "rank 1 (cpu:1) did not come to its barrier within 1 s", 10);
     }
-    expect_told(&all[1], AIOS_OK, "", 10);
+    ranks_expect(&all[1], AIOS_OK, "", 10);
 }
 
 static aios_status leave_early(comm_world *world, communicator *c, struct setting *s)
@@ -185,9 +112,9 @@ static void a_rank_that_leaves_is_waited_for_by_nobody(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = leave_early};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
-    for (int r = 0; r < 3; r += 2) expect_told(&all[r], AIOS_WRONG_STATE, "rank 1 (cpu:1) left the group", 10);
+    ranks_start(all, &s);
+    ranks_end(all, &s);
+    for (int r = 0; r < 3; r += 2) ranks_expect(&all[r], AIOS_WRONG_STATE, "rank 1 (cpu:1) left the group", 10);
 }
 
 static aios_status abort_others(comm_world *world, communicator *c, struct setting *s)
@@ -203,12 +130,9 @@ static void an_abort_ends_waiting_for_all(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = abort_others};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
-    for (int r = 0; r < 3; r++) {
-        expect_told(&all[r], AIOS_NOT_FINITE, "injected", 10);
-        assert_string_equal(all[r].message, "injected");
-    }
+    ranks_start(all, &s);
+    ranks_end(all, &s);
+    for (int r = 0; r < 3; r++) ranks_expect(&all[r], AIOS_NOT_FINITE, "injected", 10);
 }
 
 static aios_status want_different(comm_world *world, communicator *c, struct setting *s)
@@ -224,27 +148,12 @@ static void ranks_that_want_different_things_are_told(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = want_different};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
-    for (int r = 0; r < 3; r++) expect_told(&all[r], AIOS_WRONG_STATE, "of 7 elements", 10);
+    ranks_start(all, &s);
+    ranks_end(all, &s);
+    for (int r = 0; r < 3; r++) ranks_expect(&all[r], AIOS_WRONG_STATE, "of 7 elements", 10);
 }
 
 /* ---- going on ------------------------------------------------------------------------------------------------------- */
-
-static aios_status sum_with(comm_world *world, struct setting *s, int ranks)
-{
-    comm_options options = {0};
-    comm_group *group = NULL;
-    communicator *c = NULL;
-    double one = 1;
-    aios_status status = comm_world_group(world, &options, &group);
-    if (status == AIOS_OK) status = comm_join(group, comm_world_rank(world), "again", s->stream, &c);
-    if (status == AIOS_OK) status = comm_sum_numbers(c, &one, 1);
-    if (status == AIOS_OK && one != ranks) status = FAIL(AIOS_INTERNAL, "the sum of %d ones is %g", ranks, one);
-    comm_leave(c);
-    comm_group_destroy(group);
-    return status;
-}
 
 static aios_status die_and_go_on(comm_world *world, communicator *c, struct setting *s)
 {
@@ -258,7 +167,7 @@ static aios_status die_and_go_on(comm_world *world, communicator *c, struct sett
                     comm_world_generation(world));
     if (comm_world_rank(world) != (old ? 1 : 0) || comm_world_first_rank(world, 1) != 2 || strcmp(comm_world_name(world, 1), "cpu:2") != 0)
         return FAIL(AIOS_INTERNAL, "rank %d was %d", comm_world_rank(world), old);
-    return sum_with(world, s, 2);
+    return ranks_sum_again(world, s, 2);
 }
 
 static void survivors_go_on_without_the_dead(void **state)
@@ -266,10 +175,10 @@ static void survivors_go_on_without_the_dead(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = die_and_go_on};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
-    expect_told(&all[0], AIOS_OK, "", 10);
-    expect_told(&all[2], AIOS_OK, "", 10);
+    ranks_start(all, &s);
+    ranks_end(all, &s);
+    ranks_expect(&all[0], AIOS_OK, "", 10);
+    ranks_expect(&all[2], AIOS_OK, "", 10);
 }
 
 static aios_status freeze_and_go_on(comm_world *world, communicator *c, struct setting *s)
@@ -281,7 +190,7 @@ static aios_status freeze_and_go_on(comm_world *world, communicator *c, struct s
         return status == AIOS_WRONG_STATE ? AIOS_OK : FAIL(AIOS_INTERNAL, "status %d", status);
     }
     TRY_QUIET(comm_world_reform(world, 1, NULL, NULL));
-    TRY_QUIET(sum_with(world, s, 2));
+    TRY_QUIET(ranks_sum_again(world, s, 2));
     os_sleep(2); /* rank 1 is told */
     return AIOS_OK;
 }
@@ -291,11 +200,11 @@ static void a_rank_that_wakes_up_late_is_told_that_the_others_went_on(void **sta
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = freeze_and_go_on, .deadline = 2};
-    start_ranks(all, &s);
+    ranks_start(all, &s);
     os_sleep(3.5);
     (void)kill(all[1].id, SIGCONT);
-    end_ranks(all, &s);
-    expect_all_fine(all, &s);
+    ranks_end(all, &s);
+    ranks_expect_fine(all, &s);
 }
 
 static aios_status send_texts(comm_world *world, communicator *c, struct setting *s)
@@ -322,19 +231,9 @@ static void few_bytes_reach_all(void **state)
     (void)state;
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 3, .run = send_texts};
-    start_ranks(all, &s);
-    end_ranks(all, &s);
-    expect_all_fine(all, &s);
-}
-
-static int begin(void **state)
-{
-    const engine_table *engine;
-    (void)state;
-    (void)setenv("AIOS_BACKEND_PATH", TEST_ENGINE_FOLDER, 1);
-    if (engine_load(&engine) == AIOS_OK) return 0;
-    print_message("skipped: %s\n", aios_error_message());
-    exit(77);
+    ranks_start(all, &s);
+    ranks_end(all, &s);
+    ranks_expect_fine(all, &s);
 }
 
 int main(void)
@@ -351,5 +250,5 @@ int main(void)
         cmocka_unit_test(a_rank_that_wakes_up_late_is_told_that_the_others_went_on),
         cmocka_unit_test(few_bytes_reach_all),
     };
-    return cmocka_run_group_tests(tests, begin, NULL);
+    return cmocka_run_group_tests(tests, ranks_begin, NULL);
 }

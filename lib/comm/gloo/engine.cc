@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -72,10 +73,12 @@ class NoSignals {
     sigset_t before_;
 };
 
+// The system resets a connection that is closed with bytes unread.
 int tell(engine_error *error, const char *text)
 {
     std::snprintf(error->text, sizeof error->text, "%s", text);
-    return std::strstr(text, "Connection closed by peer") ? ENGINE_CLOSED : ENGINE_FAILED;
+    const bool closed = std::strstr(text, "Connection closed by peer") || std::strstr(text, std::strerror(ECONNRESET));
+    return closed ? ENGINE_CLOSED : ENGINE_FAILED;
 }
 
 template <typename Call> int guard(engine_error *error, Call call)
