@@ -476,9 +476,11 @@ void replicas_close(struct replicas *all)
 
 void replicas_break(struct replicas *all, aios_status status, const aios_error_record *record)
 {
+    char message[512];
     if (!all->list[0].comm) return;
     (void)aios_error_restore(record);
-    comm_abort(all->list[0].comm, status, aios_error_message());
+    (void)snprintf(message, sizeof message, "%s", aios_error_message());
+    comm_abort(all->list[0].comm, status, message);
 }
 
 int replicas_find_lost(struct replicas *all)
@@ -590,13 +592,13 @@ static void run_one(void *user, int index, int count)
     r->status = aios_device_set_current(r->device);
     if (r->status == AIOS_OK) r->status = x->run(r);
     if (r->status == AIOS_OK) return;
+    aios_error_save(&r->error); /* before anything else fails */
     if (r->comm) {
         char message[512];
         (void)snprintf(message, sizeof message, "rank %d (%s): %s", r->rank, aios_device_spec(r->device), aios_error_message());
         comm_abort(r->comm, r->status, message); /* nothing where the group is broken already */
         exchange_settle(r);
     }
-    aios_error_save(&r->error);
 }
 
 aios_status replicas_together(struct replicas *all, aios_status (*run)(struct replica *))
