@@ -57,9 +57,11 @@ void processes_close(struct processes *p, aios_status error)
 aios_status processes_reform(struct processes *p)
 {
     if (!p->world) return AIOS_OK;
+    p->lost = 1;
     TRY(comm_world_reform(p->world, GRACE_SECONDS, NULL, NULL), "the processes that are left don't find each other any more (process 0, or "
                                                                 "aios that started them, is gone): the run goes on from its "
                                                                 "newest checkpoint with option resume");
+    p->lost = 0;
     return AIOS_OK;
 }
 

@@ -11,6 +11,7 @@ struct processes {
     aios_context *context;
     struct launch launch;
     comm_world *world; /* NULL: one process */
+    int lost;          /* 1: the others can't be found any more */
 };
 
 /* Finds the others, where option launcher lets the environment speak. */

@@ -95,8 +95,8 @@ static aios_status go_on(aios_trainer *t)
 /* Is it something that others can do without the one that has it?  In one process health says so; another process only tells. */
 static int is_loss(const aios_trainer *t, aios_status status, int lost)
 {
-    if (lost) return 1;
-    return t->processes.world &&
+    if (lost && !t->processes.lost) return 1;
+    return t->processes.world && !t->processes.lost &&
            (status == AIOS_DEVICE_LOST || status == AIOS_DEVICE_ERROR || status == AIOS_TIMEOUT || status == AIOS_WRONG_STATE);
 }
 
