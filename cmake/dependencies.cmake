@@ -9,3 +9,12 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.37)
 
 add_library(aios_dependencies INTERFACE)
 target_link_libraries(aios_dependencies INTERFACE PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::SQLITE ZLIB::ZLIB Threads::Threads ${CMAKE_DL_LIBS} m)
+
+# Gloo moves bytes between processes.  Only lib/comm/gloo needs it, and a C++ compiler; all else is C.
+include(CheckLanguage)
+check_language(CXX)
+find_path(GLOO_INCLUDE_DIR gloo/transport/tcp/device.h)
+find_library(GLOO_LIBRARY gloo)
+if(CMAKE_CXX_COMPILER)
+  enable_language(CXX)
+endif()
