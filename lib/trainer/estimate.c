@@ -8,6 +8,7 @@
 #include "gpu/rehearsal.h"
 #include "graph/plan.h"
 #include "setup.h"
+#include "zero_config.h"
 
 #include <string.h>
 
@@ -297,7 +298,7 @@ static aios_status choose_model(aios_estimate *e, const aios_options *given, aio
 
 static aios_status estimate(aios_estimate *e, const aios_options *given, aios_model *model, uint64_t memory)
 {
-    TRY_QUIET(aios_options_copy(e->context, given, AIOS_SCOPE_TRAIN, &e->options));
+    TRY_QUIET(zero_config_options(e->context, given, &e->options));
     TRY_QUIET(settings_read(e->options, AIOS_SCOPE_TRAIN, &e->settings));
     TRY_QUIET(choose_model(e, given, model));
     TRY_QUIET(choose_devices(e));

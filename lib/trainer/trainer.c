@@ -4,6 +4,7 @@
 #include "resume.h"
 #include "setup.h"
 #include "worker.h"
+#include "zero_config.h"
 
 #include "base/options.h"
 #include "checkpoint_folder.h"
@@ -221,8 +222,11 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
     *trainer = NULL;
     char *checkpoint = NULL;
     json_t *state = NULL;
+    aios_options *given; /* with what a configuration file says */
+    TRY_QUIET(zero_config_options(context, options, &given));
     aios_trainer *t = make(context);
-    aios_status status = t && t->started ? open_run(t, options, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
+    aios_status status = t && t->started ? open_run(t, given, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
+    aios_options_destroy(given);
     json_decref(state);
     aios_memory_free(context, checkpoint);
     if (status != AIOS_OK) {
