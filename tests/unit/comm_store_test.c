@@ -198,7 +198,7 @@ static void whoever_is_missing_is_named(void **state)
     (void)state;
     comm_world *world;
     comm_world_options options = options_of(1, 3, process_free_port());
-    options.deadline = 0.5;
+    options.deadline = 1;
     assert_fails(comm_world_open(context, &options, &world), AIOS_TIMEOUT, "no store of this job at 127.0.0.1");
     options.host_store = 1;
     assert_fails(comm_world_open(context, &options, &world), AIOS_TIMEOUT, "1 of 3 ranks came in time; missing: 0, 2");
