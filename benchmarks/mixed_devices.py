@@ -2,13 +2,14 @@
 """How near devices that train together come to the sum of what each does alone.
 
     benchmarks/mixed_devices.py [--bin build/release/bin] [--strategy parallel-independent|ddp] [--seconds 20] [--rounds 3]
-                                [--merge-interval 500] [--accumulation 16] DEVICE=SPEED…
+                                [--merge-interval 500] [--accumulation 16] DEVICE=SPEED… [-- FLAGS…]
 
 Each DEVICE (cuda:0, hip:0, xpu:0, …) is a simulated one (aios-sim) of that speed: it spends 1 - SPEED of its time asleep, so that
 with small speeds even two cores are enough for all of them, and what is measured is the coordination: claims, waiting for
 each other, merges; with ddp measured shares, the exchange of gradients, and waiting for the last (a step has so many
-micro-batches for each device, or all of them where one is alone).  In each round every device trains alone, then all together, for so
-many seconds; the first quarter does not count, medians are printed, since a shared machine's speed drifts."""
+micro-batches for each device, or all of them where one is alone).  cpu:0=1 cpu:1=1 are real ones: the processors, split in two.
+FLAGS of aios train may make the model another one.  In each round every device trains alone, then all together, for so many seconds;
+the first quarter does not count, medians are printed, since a shared machine's speed drifts."""
 import argparse
 import collections
 import json
@@ -21,18 +22,24 @@ import sys
 import tempfile
 
 
+def simulation(arguments):
+    gpus = {device: speed for device, speed in arguments.speeds.items() if not device.startswith("cpu")}
+    counts = collections.Counter(device.split(":")[0] for device in gpus)
+    flags = [flag for device, speed in gpus.items() for flag in ("--speed", f"{device}={speed}")]
+    if not gpus:
+        return []
+    return [os.path.join(arguments.bin, "aios-sim"), "--devices", ",".join(f"{backend}:{count}" for backend, count in counts.items()), *flags, "--"]
+
+
 def command(arguments, folder, devices):
-    counts = collections.Counter(device.split(":")[0] for device in arguments.speeds)
-    flags = [flag for device, speed in arguments.speeds.items() for flag in ("--speed", f"{device}={speed}")]
     together = len(devices.split(","))
     strategy = {"parallel-independent": ["--dataset-chunk-size", "100", "--merge-interval", str(arguments.merge_interval), "--log-interval", "1000"],
                 "ddp": ["--gradient-accumulation-steps", str(arguments.accumulation * len(arguments.speeds) // together), "--log-interval", "1",
                         "--balance", "measured" if together > 1 else "even"]}
-    return [os.path.join(arguments.bin, "aios-sim"), "--devices", ",".join(f"{backend}:{count}" for backend, count in counts.items()),
-            *flags, "--", os.path.join(arguments.bin, "aios"), "train", "--dataset-file", os.path.join(folder, "text.txt"), "--cache-dir",
+    return [*simulation(arguments), os.path.join(arguments.bin, "aios"), "train", "--dataset-file", os.path.join(folder, "text.txt"), "--cache-dir",
             os.path.join(folder, "cache"), "--tokenizer", "bytes", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16",
-            "--batch-size", "2", "--eval-fraction", "0", "--devices", devices, "--strategy", arguments.strategy, "--steps", "1000000",
-            "--max-minutes", str(arguments.seconds / 60), *strategy[arguments.strategy]]
+            "--batch-size", "2", "--eval-fraction", "0", "--devices", devices, "--keep-cpu", "--strategy", arguments.strategy, "--steps", "1000000",
+            "--max-minutes", str(arguments.seconds / 60), *strategy[arguments.strategy], *arguments.flags]
 
 
 def rate(steps):
@@ -45,7 +52,9 @@ def train(arguments, folder, devices):
     """Tokens per second of all, and each device's share of the tokens."""
     run = os.path.join(folder, "run")
     shutil.rmtree(run, ignore_errors=True)
-    subprocess.run([*command(arguments, folder, devices), "--save-dir", run], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    processors = sum(device.startswith("cpu") for device in arguments.speeds)
+    environment = {**os.environ, **({"AIOS_CPU_DEVICES": str(processors)} if processors else {})}
+    subprocess.run([*command(arguments, folder, devices), "--save-dir", run], env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as log:
         events = [json.loads(line) for line in log]
     if arguments.strategy == "parallel-independent":
@@ -65,7 +74,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--merge-interval", type=int, default=500)
     parser.add_argument("device", nargs="+")
-    arguments = parser.parse_args()
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    arguments = parser.parse_args(words[:cut])
+    arguments.flags = words[cut + 1:]
     arguments.speeds = dict(device.split("=") for device in arguments.device)
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "text.txt"), "w", encoding="utf-8") as text:

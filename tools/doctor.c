@@ -30,9 +30,10 @@ static const char *const features[] = {"sse4_2",   "avx",      "avx2",        "f
                                        "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni",
                                        "amx_tile", "amx_bf16", "amx_int8",    "asimd",       "bf16",        "sve"};
 
-static const char *const variables[] = {"AIOS_BACKEND_PATH",     "AIOS_DEVICE_DEADLINE", "AIOS_CPU_DEVICES",     "AIOS_CPU_THREADS",
-                                        "AIOS_CPU_ARCHITECTURE", "AIOS_CUDA_IDS",        "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
-                                        "HIP_VISIBLE_DEVICES",   "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",   "ZE_AFFINITY_MASK"};
+static const char *const variables[] = {"AIOS_BACKEND_PATH",     "AIOS_DEVICE_DEADLINE", "AIOS_CPU_DEVICES",  "AIOS_CPU_THREADS",
+                                        "AIOS_CPU_ARCHITECTURE", "AIOS_DDP_BACKEND",     "AIOS_NCCL",         "AIOS_RCCL",
+                                        "AIOS_CUDA_IDS",         "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES",
+                                        "ROCR_VISIBLE_DEVICES",  "GPU_DEVICE_ORDINAL",   "ZE_AFFINITY_MASK"};
 
 static int has_feature(const struct system_cpu *cpu, const char *feature)
 {

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct training {
@@ -116,9 +117,22 @@ static int finish(struct tool *tool, struct training *training, aios_status stat
     return status == AIOS_STOPPED && number ? TOOL_SIGNAL + number : TOOL_DONE;
 }
 
+/* The name that an earlier program knew option collectives by. */
+static aios_status hear_backend(struct tool *tool)
+{
+    static const char *const words[][2] = {{"nccl", "vendor"}, {"rccl", "vendor"}, {"gloo", "host"}};
+    const char *backend = getenv("AIOS_DDP_BACKEND");
+    if (!backend || !*backend || aios_options_is_set(tool->options, "collectives")) return AIOS_OK;
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (strcmp(backend, words[i][0]) == 0) return aios_options_set(tool->options, "collectives", words[i][1]);
+    return AIOS_INVALID_ARGUMENT;
+}
+
 int run_train(struct tool *tool)
 {
     struct training training = {.human = human_output(tool), .json = tool_json(tool)};
+    if (hear_backend(tool) != AIOS_OK)
+        return tool_fail(TOOL_USAGE, "AIOS_DDP_BACKEND is \"%s\": it must be nccl, rccl or gloo", getenv("AIOS_DDP_BACKEND"));
     progress_init(&training.progress, training.human);
     system_survive_closed_pipe();
     tool_listen(tool, on_event, around_log, &training);

@@ -155,3 +155,103 @@ done:
     aios_memory_free(context, x);
     return status;
 }
+
+/* ---- between processes ------------------------------------------------------------------------------------------- */
+
+/* What each process tells the others of its first device. */
+struct candidate {
+    int32_t devices, status;
+    char backend[16], identity[192], text[256]; /* identity: which device of all machines; text: as kind's */
+};
+
+static void describe(aios_device *device, int devices, struct candidate *own)
+{
+    const aios_device_info *info = aios_device_get_info(device);
+    os_process process;
+    char version[COLLECTIVES_VERSION_MAX];
+    memset(own, 0, sizeof *own);
+    own->devices = devices;
+    own->status = device_collectives_version(device, version);
+    (void)snprintf(own->text, sizeof own->text, "%s", own->status == AIOS_OK ? version : aios_error_message());
+    (void)snprintf(own->backend, sizeof own->backend, "%s", info->backend);
+    os_process_self(&process); /* a GPU that tells no UUID is one of this boot's */
+    (void)snprintf(own->identity, sizeof own->identity, "%s %s", info->uuid[0] ? "" : process.boot,
+                   info->uuid[0] ? info->uuid : info->pci_address);
+}
+
+static aios_status compare(const struct candidate *all, int ranks)
+{
+    for (int r = 0; r < ranks; r++) {
+        if (all[r].status != AIOS_OK) return FAIL(all[r].status, "rank %d (%s): %s", r, all[r].backend, all[r].text);
+        if (strcmp(all[r].backend, all[0].backend) != 0 || strcmp(all[r].text, all[0].text) != 0)
+            return FAIL(AIOS_UNSUPPORTED, "rank 0 (%s) has %s and rank %d (%s) %s", all[0].backend, all[0].text, r, all[r].backend,
+                        all[r].text);
+        for (int k = 0; k < r; k++)
+            if (strcmp(all[k].identity, all[r].identity) == 0)
+                return FAIL(AIOS_UNSUPPORTED, "ranks %d and %d are on one device: the vendor's collectives take one rank for each", k, r);
+    }
+    return AIOS_OK;
+}
+
+static aios_status gather(comm_world *world, aios_context *context, const struct candidate *own, struct candidate *all)
+{
+    int ranks = comm_world_ranks(world);
+    aios_status status = AIOS_OK;
+    comm_bytes *bytes = aios_memory_array(context, (size_t)ranks, sizeof *bytes);
+    if (!bytes) return AIOS_OUT_OF_MEMORY;
+    ATTEMPT_QUIET(comm_world_gather(world, own, sizeof *own, bytes));
+    for (int r = 0; r < ranks; r++) {
+        if (bytes[r].size == sizeof *all)
+            memcpy(&all[r], bytes[r].bytes, sizeof *all);
+        else
+            status = FAIL(AIOS_ABI_MISMATCH, "rank %d tells of its device in %zu bytes: another release of libaios?", r, bytes[r].size);
+        aios_memory_free(context, bytes[r].bytes);
+    }
+done:
+    aios_memory_free(context, bytes);
+    return status;
+}
+
+/* AIOS_OK: the vendor's it is; else why not. */
+static aios_status judge_processes(comm_world *world, aios_context *context, aios_device *device, int devices, int *demandable,
+                                   aios_status *verdict)
+{
+    int ranks = comm_world_ranks(world);
+    struct candidate own, *all = aios_memory_array(context, (size_t)ranks, sizeof *all);
+    if (!all) return AIOS_OUT_OF_MEMORY;
+    describe(device, devices, &own);
+    aios_status status = gather(world, context, &own, all);
+    *demandable = 1;
+    for (int r = 0; r < ranks && status == AIOS_OK; r++) *demandable &= all[r].devices == 1;
+    *verdict = status == AIOS_OK ? compare(all, ranks) : AIOS_OK;
+    aios_memory_free(context, all);
+    return status;
+}
+
+static void tell_processes(aios_context *context, aios_status verdict)
+{
+    if (verdict == AIOS_OK)
+        aios_log(context, AIOS_LOG_INFO, "collectives between the processes: their devices' vendor's");
+    else
+        aios_log(context, verdict == AIOS_UNAVAILABLE ? AIOS_LOG_WARNING : AIOS_LOG_INFO,
+                 "collectives between the processes go through host memory: %s", aios_error_message());
+}
+
+aios_status comm_world_choose(comm_world *world, aios_context *context, const comm_options *options, aios_device *device, int devices,
+                              int collectives, comm_group **group)
+{
+    int demandable = 0;
+    aios_status verdict = AIOS_UNSUPPORTED;
+    comm_group *host;
+    *group = NULL;
+    if (collectives != COLLECTIVES_HOST) {
+        TRY_QUIET(judge_processes(world, context, device, devices, &demandable, &verdict));
+        if (verdict != AIOS_OK && demandable && collectives == COLLECTIVES_VENDOR)
+            return aios_error_add_frame(verdict, "option collectives is vendor; auto takes the host");
+        if (comm_world_rank(world) == 0) tell_processes(context, verdict);
+    }
+    TRY_QUIET(comm_world_group(world, options, &host));
+    *group = host;
+    if (verdict != AIOS_OK) return AIOS_OK;
+    return comm_vendor_create(context, host, options->deadline, demandable && collectives == COLLECTIVES_VENDOR, group);
+}

@@ -64,6 +64,18 @@ aios_status comm_join(comm_group *group, int rank, const char *name, aios_stream
     return group->table->join(group, rank, name, stream, c);
 }
 
+aios_status comm_end_join(communicator *made, aios_status status, communicator **joined)
+{
+    aios_error_record record;
+    if (status == AIOS_OK) {
+        *joined = made;
+        return status;
+    }
+    aios_error_save(&record);
+    made->table->leave(made);
+    return aios_error_restore(&record);
+}
+
 void comm_leave(communicator *c)
 {
     if (c) c->table->leave(c);

@@ -40,6 +40,9 @@ struct communicator {
     const char *name; /* borrowed */
 };
 
+/* How a table's join ends: gives `made` out, or leaves it again where its making failed, whose record stays. */
+aios_status comm_end_join(communicator *made, aios_status status, communicator **joined);
+
 #define COMM_RANKS_MOST 256
 
 /* Breaks c's group with this thread's error record, led by rank and name; returns status. */

@@ -246,15 +246,7 @@ static aios_status join(comm_group *base, int rank, const char *name, aios_strea
     struct member *c = aios_new(base->context, struct member);
     if (!c) return AIOS_OUT_OF_MEMORY;
     *c = (struct member){.base = {&table, rank, base->ranks, name}, .group = g, .stream = stream};
-    aios_status status = join_both(c, name);
-    if (status != AIOS_OK) {
-        aios_error_record record;
-        aios_error_save(&record);
-        leave(&c->base);
-        return aios_error_restore(&record);
-    }
-    *joined = &c->base;
-    return AIOS_OK;
+    return comm_end_join(&c->base, join_both(c, name), joined);
 }
 
 static void destroy_group(comm_group *base)

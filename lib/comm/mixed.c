@@ -124,15 +124,7 @@ static aios_status join(comm_group *base, int rank, const char *name, aios_strea
     struct member *m = aios_new(base->context, struct member);
     if (!m) return AIOS_OUT_OF_MEMORY;
     *m = (struct member){.base = {&table, rank, base->ranks, name}, .group = (struct group *)(void *)base};
-    aios_status status = join_both(m, stream);
-    if (status != AIOS_OK) {
-        aios_error_record record;
-        aios_error_save(&record);
-        leave(&m->base);
-        return aios_error_restore(&record);
-    }
-    *joined = &m->base;
-    return AIOS_OK;
+    return comm_end_join(&m->base, join_both(m, stream), joined);
 }
 
 static void destroy_group(comm_group *base)

@@ -312,13 +312,7 @@ static aios_status join(comm_group *base, int rank, const char *name, aios_strea
     struct member *m = aios_new(base->context, struct member);
     if (!m) return AIOS_OUT_OF_MEMORY;
     *m = (struct member){.base = {&table, rank, base->ranks, name}, .group = group, .stream = stream};
-    aios_status status = comm_join(group->host, rank, name, stream, &m->host);
-    if (status != AIOS_OK) {
-        aios_memory_free(base->context, m);
-        return status;
-    }
-    *joined = &m->base;
-    return AIOS_OK;
+    return comm_end_join(&m->base, comm_join(group->host, rank, name, stream, &m->host), joined);
 }
 
 static void destroy_group(comm_group *base)

@@ -2,7 +2,7 @@
 #ifndef AIOS_COMM_VENDOR_H
 #define AIOS_COMM_VENDOR_H
 
-#include "comm.h"
+#include "world.h"
 
 /* Option collectives: AUTO takes the vendor's where they can be had and says in the log why not; HOST leaves them; VENDOR demands them. */
 enum { COLLECTIVES_AUTO = 0, COLLECTIVES_HOST = 1, COLLECTIVES_VENDOR = 2 };
@@ -18,5 +18,12 @@ aios_status comm_vendor_create(aios_context *context, comm_group *host, double d
  * Errors: UNAVAILABLE, UNSUPPORTED: the vendor's are demanded and can't be had, with what is missing; those of comm_group_create. */
 aios_status comm_group_choose(aios_context *context, const comm_options *options, aios_device *const *devices, int collectives,
                               comm_group **group);
+
+/* The group of the processes' first devices, device being this one's, which has so many in all: the vendor's where all devices are of one
+ * make, have the same release of its library, and are not the same; else comm_world_group.  Collective.  Where a process has several
+ * devices, VENDOR demands it among those alone.  Errors: those of comm_world_group and comm_world_gather; UNSUPPORTED, with what is
+ * missing. */
+aios_status comm_world_choose(comm_world *world, aios_context *context, const comm_options *options, aios_device *device, int devices,
+                              int collectives, comm_group **group);
 
 #endif

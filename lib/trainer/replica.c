@@ -270,7 +270,7 @@ static aios_status choose_weights(struct replicas *all)
     for (int i = 0; i < all->asked; i++) weights[i] = 1;
     if (s->balance == BALANCE_WEIGHTS) TRY_QUIET(balance_parse(s->device_weights, all->asked, weights));
     if (all->independent && s->collectives == COLLECTIVES_VENDOR)
-        return FAIL(AIOS_INVALID_ARGUMENT, "collectives is vendor, which adds up the gradients of strategy ddp: in "
+        return FAIL(AIOS_INVALID_ARGUMENT, "collectives is vendor (or AIOS_DDP_BACKEND says so), which is for strategy ddp: in "
                                            "parallel-independent no gradient leaves its device");
     if (s->balance != BALANCE_WEIGHTS && *s->device_weights)
         return FAIL(AIOS_INVALID_ARGUMENT, "device-weights is \"%s\", which balance weights alone reads: set balance too",

@@ -91,14 +91,18 @@ static aios_status agree(struct replica *r)
     return AIOS_OK;
 }
 
-/* The most micro-batches that a replica has. */
+/* The most micro-batches that a replica has: each writes its own number beside the others', as many at once as a sum takes. */
 static aios_status most_micro_batches(struct replica *r, int64_t *most)
 {
-    double counts[COMM_NUMBERS_MOST] = {0};
-    counts[r->rank] = (double)micro_batches(r);
-    TRY_QUIET(sum(r, counts, comm_ranks(r->comm)));
-    for (int i = 0; i < comm_ranks(r->comm); i++)
-        if (counts[i] > (double)*most) *most = (int64_t)counts[i];
+    int ranks = comm_ranks(r->comm), rank = comm_rank(r->comm);
+    for (int first = 0; first < ranks; first += COMM_NUMBERS_MOST) {
+        double counts[COMM_NUMBERS_MOST] = {0};
+        int here = ranks - first < COMM_NUMBERS_MOST ? ranks - first : COMM_NUMBERS_MOST;
+        if (rank >= first && rank < first + here) counts[rank - first] = (double)micro_batches(r);
+        TRY_QUIET(sum(r, counts, here));
+        for (int i = 0; i < here; i++)
+            if (counts[i] > (double)*most) *most = (int64_t)counts[i];
+    }
     return AIOS_OK;
 }
 

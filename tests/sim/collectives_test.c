@@ -346,6 +346,76 @@ static void what_is_demanded_and_missing_is_named(void)
     aios_context_release(context);
 }
 
+/* ---- processes --------------------------------------------------------------------------------------------------- */
+
+/* A thread that meets the others as processes do: over the network. */
+static aios_status run_as_process(struct rank *r, aios_context *context, aios_stream *stream)
+{
+    comm_world_options options = {.rank = r->number,
+                                  .ranks = r->ranks,
+                                  .name = aios_device_spec(r->device),
+                                  .port = 20000 + (int)getpid() % 20000,
+                                  .deadline = 20,
+                                  .host_store = r->number == 0};
+    comm_world *world = NULL;
+    comm_group *group = NULL;
+    communicator *c = NULL;
+    aios_status status = AIOS_OK;
+    ATTEMPT_QUIET(comm_world_open(context, &options, &world));
+    ATTEMPT_QUIET(comm_world_choose(world, context, &(comm_options){.deadline = 20}, r->device, 1, r->times, &group));
+    ATTEMPT_QUIET(comm_join(group, r->number, aios_device_spec(r->device), stream, &c));
+    ATTEMPT_QUIET(all_collectives(r, c, stream));
+done:
+    (void)snprintf(r->error, sizeof r->error, "%s", aios_error_message());
+    comm_leave(c);
+    comm_group_destroy(group);
+    comm_world_close(world);
+    return status;
+}
+
+static void *run_process(void *user)
+{
+    struct rank *r = user;
+    aios_context *context = make_context();
+    aios_stream *stream;
+    OK(aios_device_open(context, mixed[r->number], &r->device));
+    OK(aios_stream_create(r->device, &stream));
+    OK(aios_device_alloc(r->device, COUNT * sizeof(float), (void **)&r->buffer));
+    r->status = run_as_process(r, context, stream);
+    aios_device_free(r->device, r->buffer);
+    aios_stream_destroy(stream);
+    aios_device_close(r->device);
+    aios_context_release(context);
+    return NULL;
+}
+
+static void run_processes(int count, int collectives)
+{
+    pthread_t threads[RANKS_MOST];
+    for (int i = 0; i < count; i++) {
+        ranks[i] = (struct rank){.number = i, .ranks = count, .times = collectives};
+        CHECK(pthread_create(&threads[i], NULL, run_process, &ranks[i]) == 0);
+    }
+    for (int i = 0; i < count; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+static void processes_of_one_vendor_use_its_library(void)
+{
+    run_processes(2, COLLECTIVES_VENDOR);
+    for (int i = 0; i < 2; i++) CHECK_RANK(&ranks[i], ranks[i].status == AIOS_OK);
+    CHECK(!logged[0]);
+}
+
+static void processes_of_several_vendors_meet_on_the_host(void)
+{
+    run_processes(3, COLLECTIVES_AUTO);
+    for (int i = 0; i < 3; i++) CHECK_RANK(&ranks[i], ranks[i].status == AIOS_OK);
+    run_processes(3, COLLECTIVES_VENDOR);
+    for (int i = 0; i < 3; i++)
+        CHECK_RANK(&ranks[i],
+                   ranks[i].status == AIOS_UNSUPPORTED && strstr(ranks[i].error, "rank 0 (cuda) has NCCL 2.28.9 and rank 2 (hip) RCCL"));
+}
+
 static int test_mixed(void)
 {
     int good = 1;
@@ -357,6 +427,10 @@ static int test_mixed(void)
     TEST("2,hip:1;fault=work@1:9:lost", a_hanging_device_of_one_vendor_ends_all);
     TEST("2,hip:1", a_rank_that_never_comes_is_told_to_all_vendors);
     TEST("2", what_is_demanded_and_missing_is_named);
+    if (strcmp(getenv("AIOS_TEST_PROCESSES"), "1") == 0) { /* the engine between processes was built */
+        TEST("2", processes_of_one_vendor_use_its_library);
+        TEST("2,hip:1", processes_of_several_vendors_meet_on_the_host);
+    }
     return good ? 0 : 1;
 }
 

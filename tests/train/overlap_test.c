@@ -125,7 +125,7 @@ static aios_status watch_sum(communicator *c, float *buffer, uint64_t count)
     return watch.sum(c, buffer, count);
 }
 
-static void prepare(struct run *r, const char *overlap)
+static void prepare(struct run *r, const char *overlap, const char *accumulation)
 {
     run_open(r);
     write_random(r, "text.txt", 7, 3000);
@@ -133,6 +133,7 @@ static void prepare(struct run *r, const char *overlap)
     run_set(r, "strategy", "ddp");
     run_set(r, "keep-cpu", "on");
     run_set(r, "batch-size", "2");
+    run_set(r, "gradient-accumulation-steps", accumulation);
     run_set(r, "steps", "1");
     run_set(r, "bucket-mb", "0.02");
     run_set(r, "overlap", overlap);
@@ -146,7 +147,7 @@ static void backward_does_not_wait_for_the_first_bucket(void **state)
     comm_table tables[RANKS];
     struct step_job job = {4, -1, 1e-3, 0, NULL, NULL};
     struct step_outcome outcome;
-    prepare(&r, "on");
+    prepare(&r, "on", "1");
     assert_int_equal(r.trainer->replicas.count, RANKS);
     for (int i = 0; i < RANKS; i++) {
         struct replica *replica = &r.trainer->replicas.list[i];
@@ -170,12 +171,40 @@ static void backward_does_not_wait_for_the_first_bucket(void **state)
     run_close(&r);
 }
 
+static aios_status count_sum(communicator *c, float *buffer, uint64_t count)
+{
+    atomic_fetch_add(&watch.began, 1);
+    return watch.sum(c, buffer, count);
+}
+
+/* However many micro-batches there are, each bucket is exchanged once in a step. */
+static void accumulation_exchanges_once(void **state)
+{
+    (void)state;
+    struct run r;
+    comm_table tables[RANKS];
+    struct step_job job = {12, -1, 1e-3, NULL, NULL};
+    struct step_outcome outcome;
+    prepare(&r, "on", "3");
+    atomic_store(&watch.began, 0);
+    for (int i = 0; i < RANKS; i++) {
+        struct replica *replica = &r.trainer->replicas.list[i];
+        tables[i] = *replica->comm->table;
+        watch.sum = tables[i].all_reduce;
+        tables[i].all_reduce = count_sum;
+        replica->comm->table = &tables[i];
+    }
+    assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
+    assert_int_equal(atomic_load(&watch.began), RANKS * r.trainer->replicas.list[0].parameters->bucket_count);
+    run_close(&r);
+}
+
 static void overlap_changes_no_bit(void **state)
 {
     (void)state;
     struct run on, off;
-    prepare(&on, "on");
-    prepare(&off, "off");
+    prepare(&on, "on", "1");
+    prepare(&off, "off", "1");
     assert_true(on.losses[1] == off.losses[1]);
     run_close(&on);
     run_close(&off);
@@ -190,6 +219,7 @@ int main(int count, char **words)
         cmocka_unit_test(who_begins_does_not_wait),
         cmocka_unit_test(a_failure_ends_all_jobs),
         cmocka_unit_test(backward_does_not_wait_for_the_first_bucket),
+        cmocka_unit_test(accumulation_exchanges_once),
         cmocka_unit_test(overlap_changes_no_bit),
     };
     return cmocka_run_group_tests_name("overlap", tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * memory falls by what the stages promise. */
 #include "lose.h"
 
-#include "graph/parameters.h"
+#include "graph/plan.h"
 #include "trainer/checkpoint.h"
 
 #define STEPS 8
@@ -234,6 +234,9 @@ static void evaluations_see_all_weights(void **state)
         run_set(&r, "eval-interval", "4");
         assert_ok(run_train(&r));
         assert_int_equal(r.evals, 2);
+        float weights[32]; /* what was saved last can be read after a run */
+        assert_ok(aios_parameters_read(aios_trainer_parameters(r.trainer), "ln_f.weight", AIOS_VALUE, weights, 32));
+        assert_true(fabs((double)weights[0] - 1) < 0.1);
         loss[stage] = r.trainer->position.eval_loss;
         assert_true(fabs(loss[stage] - loss[0]) <= 1e-6 * loss[0]);
         assert_null(r.trainer->replicas.list[0].parameters->whole);
@@ -266,6 +269,56 @@ static void an_immediate_stop_leaves_the_step_out_on_all(void **state)
         assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
         assert_true(!outcome.abandoned && fabs(outcome.loss - whole.losses[2]) <= 1e-6 * outcome.loss);
         run_close(&whole);
+        run_close(&r);
+    }
+}
+
+/* Weights that every replica holds are compared, whatever else is in parts. */
+static void a_replica_that_went_astray_is_named(void **state)
+{
+    (void)state;
+    static const struct layout layout = {"cpu:0,cpu:1,cpu:2", "1", "1", ""};
+    static const char *const precisions[] = {"32", "bf16-mixed"};
+    for (int stage = 1; stage <= 2; stage++) {
+        struct run r;
+        prepare(&r, &layout, stages[stage]);
+        run_set(&r, "steps", "1");
+        run_set(&r, "precision", precisions[stage - 1]);
+        assert_ok(run_train(&r));
+        assert_ok(replicas_verify(&r.trainer->replicas));
+        uint16_t *bits = (uint16_t *)r.trainer->replicas.list[2].parameters->weight + 77; /* a CPU device's memory is the host's */
+        *bits ^= 1;
+        assert_int_equal(replicas_verify(&r.trainer->replicas), AIOS_CORRUPT);
+        assert_non_null(strstr(aios_error_message(), "cpu:2"));
+        run_close(&r);
+    }
+}
+
+static aios_status break_down(const aios_plan *plan, const struct instruction *instruction)
+{
+    (void)plan;
+    return FAIL(AIOS_INTERNAL, "%s broke down", instruction->label);
+}
+
+/* In the middle of backward, with sums of some buckets under way: nobody waits for the one that is gone, all say who it was. */
+static void a_failure_in_the_middle_is_told_by_all(void **state)
+{
+    (void)state;
+    static const struct layout layout = {"cpu:0,cpu:1,cpu:2", "1", "2", ""};
+    for (int stage = 0; stage <= 3; stage++) {
+        struct run r;
+        struct step_outcome outcome;
+        struct step_job job = {6, -1, 1e-3, NULL, NULL};
+        prepare(&r, &layout, stages[stage]);
+        run_set(&r, "steps", "1");
+        assert_ok(run_train(&r));
+        aios_plan *plan = r.trainer->replicas.list[1].plan;
+        const struct plan_point *middle = &plan->points[plan->point_count * 3 / 4];
+        plan->instructions[middle->instruction].run = break_down;
+        assert_int_equal(replicas_step(&r.trainer->replicas, &job, &outcome), AIOS_INTERNAL);
+        assert_non_null(strstr(aios_error_message(), "rank 1 (cpu:1)"));
+        assert_non_null(strstr(aios_error_message(), "broke down"));
+        for (int i = 0; i < 3; i++) assert_int_equal(r.trainer->replicas.list[i].status, AIOS_INTERNAL);
         run_close(&r);
     }
 }
@@ -327,6 +380,8 @@ int main(void)
         cmocka_unit_test(checkpoints_know_no_stage),
         cmocka_unit_test(evaluations_see_all_weights),
         cmocka_unit_test(an_immediate_stop_leaves_the_step_out_on_all),
+        cmocka_unit_test(a_replica_that_went_astray_is_named),
+        cmocka_unit_test(a_failure_in_the_middle_is_told_by_all),
         cmocka_unit_test(what_can_not_be_sharded_is_refused),
         cmocka_unit_test(others_begin_anew_where_a_part_is_lost),
     };

@@ -171,8 +171,8 @@ static void a_process_that_does_not_come_is_named(void **state)
 {
     (void)state;
     struct process all[PROCESSES];
-    run_all(all, stay_away, 1);
-    expect_all(all, AIOS_TIMEOUT, "rank 1 (process 1) did not come to its barrier within 1 s");
+    run_all(all, stay_away, 3);
+    expect_all(all, AIOS_TIMEOUT, "rank 1 (process 1) did not come to its barrier within 3 s");
 }
 
 static aios_status die(communicator *c, aios_stream *stream)

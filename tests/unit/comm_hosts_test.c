@@ -103,13 +103,13 @@ static void a_host_that_is_cut_off_is_named_and_the_others_go_on(void **state)
     (void)state;
     struct process all[HOSTS];
     struct host hosts[HOSTS];
-    struct setting s = {.ranks = HOSTS, .run = sum_and_go_on, .deadline = 2};
+    struct setting s = {.ranks = HOSTS, .run = sum_and_go_on, .deadline = 4};
     start_hosts(all, hosts, &s);
     os_sleep(1.5);
     assert_int_equal(shell("ip link set veth1 down"), 0);
     end_hosts(all, hosts);
-    ranks_expect(&all[0], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 15);
-    ranks_expect(&all[2], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 15);
+    ranks_expect(&all[0], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 30);
+    ranks_expect(&all[2], AIOS_TIMEOUT, "rank 1 (cpu:1) gave no sign of life for", 30);
     if (!strstr(all[1].message, "the store at 10.77.0.1, port 29500, does not answer") && !strstr(all[1].message, "did not come"))
         fail_msg("rank 1 says \"%s\"", all[1].message);
 }

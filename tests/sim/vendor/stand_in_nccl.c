@@ -1,11 +1,11 @@
 /* The stand-in for NCCL and for RCCL, which has the same interface: compiled into libnccl.so.2 with STAND_IN_CUDA defined and into
  * librccl.so.1 with STAND_IN_HIP.
  *
- * Communicators are those of ranks in threads of one process, and not blocking: what a call begins goes on in the background, here at the
- * second or third question after it (ncclCommGetAsyncError), and who doesn't ask is told so.  A collective is a piece of work on each
- * rank's stream that stands still until all ranks have it at the head of theirs; a rank that never comes, was aborted, or whose device is
- * gone, lets the others stand for ever, as on real devices, until they abort.  An aborted rank's buffers are NaN.  Sums are taken from
- * the last rank to the first: another order than that of the host's. */
+ * Communicators are those of ranks in threads of one process, refuse the id of another process, and are not blocking: what a call begins
+ * goes on in the background, here at the second or third question after it (ncclCommGetAsyncError), and who doesn't ask is told so.  A
+ * collective is a piece of work on each rank's stream that stands still until all ranks have it at the head of theirs; a rank that never
+ * comes, was aborted, or whose device is gone, lets the others stand for ever, as on real devices, until they abort.  An aborted rank's
+ * buffers are NaN.  Sums are taken from the last rank to the first: another order than that of the host's. */
 #include "stand_in.h"
 
 #include <math.h>
@@ -13,12 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RANKS_MOST 32
 #define PARTS_MOST 64
 
 /* ncclResult_t, ncclDataType_t */
-enum { SUCCESS = 0, DEVICE_ERROR = 1, INTERNAL_ERROR = 3, INVALID_ARGUMENT = 4, INVALID_USAGE = 5, IN_PROGRESS = 7 };
+enum { SUCCESS = 0, DEVICE_ERROR = 1, SYSTEM_ERROR = 2, INTERNAL_ERROR = 3, INVALID_ARGUMENT = 4, INVALID_USAGE = 5, IN_PROGRESS = 7 };
 enum { F32 = 7, SUM = 0 };
 enum kind { ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER, BROADCAST, REDUCE };
 
@@ -143,6 +144,8 @@ int ncclGetUniqueId(void *id)
     memset(id, 0x5a, sizeof(struct id));
     made++;
     memcpy(id, &made, sizeof made);
+    ((struct id *)id)->bytes[64] = (char)getpid();
+    ((struct id *)id)->bytes[65] = (char)(getpid() >> 8);
     (void)pthread_mutex_unlock(&mutex);
     return SUCCESS;
 }
@@ -196,6 +199,10 @@ int ncclCommInitRankConfig(void **communicator, int ranks, struct id id, int ran
         wanted->blocking != 0 || ranks < 1 || ranks > RANKS_MOST) {
         vendor_complain(device, "ncclCommInitRankConfig: a configuration that is none, a blocking communicator, or no device");
         return INVALID_ARGUMENT;
+    }
+    if (id.bytes[64] != (char)getpid() || id.bytes[65] != (char)(getpid() >> 8)) {
+        (void)snprintf(last_error, sizeof last_error, "the id is another process's, which this stand-in can't reach");
+        return SYSTEM_ERROR;
     }
     (void)pthread_mutex_lock(&mutex);
     int code = join(find_clique(&id, ranks), rank, device, (struct communicator **)communicator);
