@@ -16,6 +16,7 @@
 #define BATCH_MOST 65536 /* of option batch-size */
 
 struct aios_estimate {
+    struct processes alone; /* the one that there is */
     aios_context *context;
     aios_options *options;
     struct settings settings; /* borrows from options */
@@ -237,7 +238,9 @@ static aios_status rehearse_hrm(aios_estimate *e, int64_t batch, aios_device_est
 
 static aios_status prepare(aios_estimate *e, struct replicas *all, const struct settings *settings)
 {
-    *all = (struct replicas){.context = e->context, .settings = settings, .independent = e->independent, .asked = e->count};
+    *all = (struct replicas){
+        .context = e->context, .settings = settings, .independent = e->independent, .asked_here = e->count, .processes = &e->alone};
+    e->alone = (struct processes){.context = e->context, .launch = {.ranks = 1, .local_ranks = 1}};
     all->list = aios_memory_array(e->context, REPLICAS_MOST, sizeof *all->list);
     all->refused = aios_memory_array(e->context, REPLICAS_MOST, sizeof *all->refused);
     if (!all->list || !all->refused) return AIOS_OUT_OF_MEMORY;
