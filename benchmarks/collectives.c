@@ -189,6 +189,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: benchmark_collectives [--ranks 1..%d] [--megabytes N] [--json]\n", RANKS_MOST);
         return 2;
     }
+    (void)setenv("AIOS_BACKEND_PATH", BENCH_ENGINE_FOLDER, 0);
     double between = run_processes(ranks, (uint64_t)megabytes << 18, 0),
            between_staged = run_processes(ranks, (uint64_t)megabytes << 18, 1);
     aios_context *context;

@@ -81,7 +81,8 @@ static const char estimate_examples[] =
 static const char estimate_notes[] =
     "Takes the options of aios train and nothing of any device.  exchange: buckets of what devices hold in parts;\n"
     "evaluation: on the first device, where eval-file or eval-fraction holds something out; host: memory that the\n"
-    "driver pins.  What drivers and vendors' libraries take for themselves comes on top.\n";
+    "driver pins.  What drivers and vendors' libraries take for themselves comes on top.  With the folder of a\n"
+    "Hierarchical Reasoning Model as --model, --batch-size is its global-batch-size.\n";
 
 static const char generate_examples[] =
     "Continue a text:\n"

@@ -638,12 +638,23 @@ static void free_store(store *s)
     aios_memory_free(s->context, s);
 }
 
+/* A host's name may stand for 127.0.1.1 on the host itself: then every interface listens, for the others can't connect to that. */
+static int is_for_others(const char *address, os_socket listener)
+{
+    char own[64];
+    os_socket_address(listener, own);
+    return address && !os_address_is_loopback(address) && os_address_is_loopback(own);
+}
+
 static aios_status listen_first(store *s, const store_options *options)
 {
     aios_status status = AIOS_ALREADY_EXISTS;
     for (int i = 0; i < options->ports && status == AIOS_ALREADY_EXISTS; i++) {
         s->port = options->port ? options->port + i : 0;
         status = os_socket_listen(options->address, &s->port, &s->listener);
+        if (status != AIOS_OK || !is_for_others(options->address, s->listener)) continue;
+        os_socket_close(&s->listener);
+        status = os_socket_listen(NULL, &s->port, &s->listener);
     }
     return status;
 }

@@ -253,6 +253,8 @@ static void *watch(void *argument)
 void comm_world_abort(comm_world *w, aios_status status, const char *message)
 {
     struct request r;
+    aios_error_record record;
+    aios_error_save(&record); /* the caller's, which often is what is told */
     os_mutex_lock(&w->mutex);
     uint32_t generation = w->generation;
     os_mutex_unlock(&w->mutex);
@@ -265,6 +267,7 @@ void comm_world_abort(comm_world *w, aios_status status, const char *message)
     os_mutex_unlock(&w->writing);
     if (sent == AIOS_OK) (void)world_await_failure(w, ABORT_SECONDS);
     fail_generation(w, generation, status, message); /* where the store has no word for it */
+    (void)aios_error_restore(&record);
 }
 
 /* ---- joining a generation -------------------------------------------------------------------------------------------- */

@@ -41,7 +41,7 @@ const char *comm_world_name(const comm_world *world, int rank); /* of a rank of 
 
 /* What became of this generation: AIOS_OK, or its first failure with its record.  From any thread; doesn't wait. */
 aios_status comm_world_check(comm_world *world);
-/* Fails the generation for all ranks; the first failure stays.  From any thread. */
+/* Fails the generation for all ranks; the first failure stays.  From any thread, whose error record it keeps. */
 void comm_world_abort(comm_world *world, aios_status status, const char *message);
 
 /* The group of all ranks of this generation between the processes: comm_join(group, comm_world_rank(world), …) waits for the others.  The

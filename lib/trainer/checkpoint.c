@@ -154,25 +154,24 @@ done:
 /* What every device trained of these weights, this run's parts added to those before. */
 static json_t *contributions(const aios_trainer *t)
 {
+    const struct replicas *all = &t->replicas;
     json_t *list = t->contributions ? json_deep_copy(t->contributions) : json_array();
-    for (int i = 0; list && i < t->replicas.count; i++) {
-        const struct replica *r = &t->replicas.list[i];
-        const aios_device_info *info = aios_device_get_info(r->device);
-        const char *spec = aios_device_spec(r->device);
+    for (int i = 0; list && i < all->ranks; i++) {
+        const struct peer *peer = &all->peers[i];
         json_t *entry, *found = NULL;
         size_t k;
-        if (!r->trained) continue;
+        if (!all->trained[i]) continue;
         json_array_foreach (list, k, entry) {
             const char *device = json_string_value(json_object_get(entry, "device")),
                        *name = json_string_value(json_object_get(entry, "name"));
-            if (device && name && strcmp(device, spec) == 0 && strcmp(name, info->name) == 0) found = entry;
+            if (device && name && strcmp(device, peer->spec) == 0 && strcmp(name, peer->name) == 0) found = entry;
         }
         json_int_t before = found ? json_integer_value(json_object_get(found, "tokens")) : 0;
         if (found)
-            (void)json_object_set_new(found, "tokens", json_integer(before + r->trained));
+            (void)json_object_set_new(found, "tokens", json_integer(before + all->trained[i]));
         else
-            (void)json_array_append_new(list, json_pack("{ss ss ss sI}", "device", spec, "name", info->name, "vendor", info->vendor,
-                                                        "tokens", (json_int_t)r->trained));
+            (void)json_array_append_new(list, json_pack("{ss ss ss sI}", "device", peer->spec, "name", peer->name, "vendor", peer->vendor,
+                                                        "tokens", (json_int_t)all->trained[i]));
     }
     return list;
 }
@@ -183,7 +182,7 @@ aios_status checkpoint_keep_contributions(aios_trainer *t)
     if (!list) return FAIL(AIOS_OUT_OF_MEMORY, "no memory for the list of devices");
     json_decref(t->contributions);
     t->contributions = list;
-    for (int i = 0; i < t->replicas.count; i++) t->replicas.list[i].trained = 0;
+    memset(t->replicas.trained, 0, sizeof t->replicas.trained);
     return AIOS_OK;
 }
 
@@ -304,6 +303,7 @@ aios_status checkpoint_save(aios_trainer *t)
     if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
     ATTEMPT_QUIET(replicas_gather(&t->replicas));
+    if (t->folder.follows) goto done;
     if (t->tracker) ATTEMPT_QUIET(aios_chunk_tracker_seal(t->tracker, &t->position.chunks));
     ATTEMPT_QUIET(checkpoint_begin(t->context, t->folder.checkpoints, name, (uint64_t)t->position.step, &writer));
     ATTEMPT_QUIET(fill(t, writer));
@@ -313,13 +313,14 @@ aios_status checkpoint_save(aios_trainer *t)
     writer = NULL;
     if (status != AIOS_OK) goto done;
     if (t->tracker) ATTEMPT_QUIET(aios_chunk_tracker_commit(t->tracker, t->position.chunks));
-    t->saved_step = t->position.step;
     report_checkpoint(t, path, os_now() - began);
     ATTEMPT_QUIET(checkpoint_prune(t->context, t->folder.checkpoints, (uint32_t)t->settings.keep_checkpoints));
     if (t->tracker) ATTEMPT_QUIET(forget_chunks(t));
 done:
     checkpoint_abort(writer);
-    return status == AIOS_OK ? status : aios_error_add_frame(status, "saving checkpoint %s", path);
+    if (status != AIOS_OK) return aios_error_add_frame(status, "saving checkpoint %s", path);
+    t->saved_step = t->position.step;
+    return AIOS_OK;
 }
 
 /* The checkpoint's position only makes sense in the same samples. */

@@ -7,6 +7,7 @@
 #include "gpu/device_list.h"
 #include "gpu/rehearsal.h"
 #include "graph/plan.h"
+#include "hrm.h"
 #include "setup.h"
 #include "zero_config.h"
 
@@ -15,6 +16,7 @@
 #define BATCH_MOST 65536 /* of option batch-size */
 
 struct aios_estimate {
+    struct processes alone; /* the one that there is */
     aios_context *context;
     aios_options *options;
     struct settings settings; /* borrows from options */
@@ -158,15 +160,18 @@ done:
     return status;
 }
 
+static uint64_t flat_bytes(const aios_parameters *p, int32_t kind)
+{
+    return parameters_flat(p, kind) ? (parameters_is_sharded(p, kind) ? p->owned : p->padded) * sizeof(float) : 0;
+}
+
 static aios_status fill_in(aios_estimate *e, struct replica *r, aios_device_estimate *d)
 {
     const aios_parameters *p = r->parameters;
-    uint64_t flat[KINDS], copy = p->storage == AIOS_F32 ? 0 : storage_size(p->storage), held = used(r);
-    for (int32_t kind = 0; kind < KINDS; kind++)
-        flat[kind] = parameters_flat(p, kind) ? (parameters_is_sharded(p, kind) ? p->owned : p->padded) * sizeof(float) : 0;
-    d->parameters = flat[AIOS_VALUE] + (parameters_weight_is_sharded(p) ? p->owned : p->padded) * copy;
-    d->gradients = flat[AIOS_GRADIENT];
-    d->optimizer = flat[AIOS_MOMENT1] + flat[AIOS_MOMENT2];
+    uint64_t copy = p->storage == AIOS_F32 ? 0 : storage_size(p->storage), held = used(r);
+    d->parameters = flat_bytes(p, AIOS_VALUE) + (parameters_weight_is_sharded(p) ? p->owned : p->padded) * copy;
+    d->gradients = flat_bytes(p, AIOS_GRADIENT);
+    d->optimizer = flat_bytes(p, AIOS_MOMENT1) + flat_bytes(p, AIOS_MOMENT2);
     d->activations = r->plan->arena_size - r->plan->workspace;
     d->workspace = held - d->parameters - d->gradients - d->optimizer - d->activations;
     TRY_QUIET(rehearse_moments(e, r, &d->evaluation));
@@ -176,9 +181,66 @@ static aios_status fill_in(aios_estimate *e, struct replica *r, aios_device_esti
     return AIOS_OK;
 }
 
+/* HRM trains on one device: a model that learns and, where there is a test set, its copy that is measured (hrm_trainer.c). */
+static int is_hrm(const aios_estimate *e)
+{
+    return strcmp(aios_model_name(e->model), "hrm_actv1") == 0;
+}
+
+static uint64_t table_bytes(const aios_parameters *p)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p->count; i++) bytes += p->list[i].is_table ? p->list[i].count * sizeof(float) : 0;
+    return bytes;
+}
+
+static aios_status fill_in_hrm(aios_estimate *e, aios_device *device, int64_t batch, aios_device_estimate *d)
+{
+    struct hrm_engine learner = {.context = NULL}, judge = {.context = NULL};
+    aios_optimizer *optimizer = NULL;
+    aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
+    aios_status status = AIOS_OK;
+    uint64_t held = 0;
+    options.kind = AIOS_ADAM_ATAN2;
+    ATTEMPT_QUIET(hrm_engine_open(e->context, e->model, device, e->settings.precision, AIOS_MODEL_TRAIN, batch, &learner));
+    ATTEMPT_QUIET(aios_optimizer_create(learner.parameters, &options, &optimizer));
+    aios_device_memory_used(device, &held, NULL);
+    if (has_evaluation(e))
+        ATTEMPT_QUIET(hrm_engine_open(e->context, e->model, device, e->settings.precision, AIOS_MODEL_EVAL, batch, &judge));
+    const aios_parameters *p = learner.parameters;
+    aios_device_memory_used(device, NULL, &d->total);
+    e->parameters = aios_parameters_total(p);
+    d->parameters = flat_bytes(p, AIOS_VALUE) + table_bytes(p) + (p->storage == AIOS_F32 ? 0 : p->padded * storage_size(p->storage));
+    d->gradients = flat_bytes(p, AIOS_GRADIENT);
+    d->optimizer = flat_bytes(p, AIOS_MOMENT1) + flat_bytes(p, AIOS_MOMENT2);
+    d->activations = learner.plan->arena_size - learner.plan->workspace;
+    d->workspace = held - d->parameters - d->gradients - d->optimizer - d->activations;
+    d->exchange = 0;
+    d->evaluation = d->total - held;
+    d->host = rehearsal_pinned(device);
+done:
+    aios_optimizer_destroy(optimizer);
+    hrm_engine_close(&learner);
+    hrm_engine_close(&judge);
+    return status;
+}
+
+static aios_status rehearse_hrm(aios_estimate *e, int64_t batch, aios_device_estimate *d)
+{
+    aios_device *device;
+    if (e->count > 1 || e->settings.zero_stage)
+        return FAIL(AIOS_UNSUPPORTED, "%s trains on one device: name one, and no zero-stage", aios_model_name(e->model));
+    TRY_QUIET(rehearsal_open(e->context, &e->entries[0], &device));
+    aios_status status = fill_in_hrm(e, device, batch, d);
+    aios_device_close(device);
+    return status;
+}
+
 static aios_status prepare(aios_estimate *e, struct replicas *all, const struct settings *settings)
 {
-    *all = (struct replicas){.context = e->context, .settings = settings, .independent = e->independent, .asked = e->count};
+    *all = (struct replicas){
+        .context = e->context, .settings = settings, .independent = e->independent, .asked_here = e->count, .processes = &e->alone};
+    e->alone = (struct processes){.context = e->context, .launch = {.ranks = 1, .local_ranks = 1}};
     all->list = aios_memory_array(e->context, REPLICAS_MOST, sizeof *all->list);
     all->refused = aios_memory_array(e->context, REPLICAS_MOST, sizeof *all->refused);
     if (!all->list || !all->refused) return AIOS_OUT_OF_MEMORY;
@@ -206,6 +268,7 @@ static aios_status rehearse(aios_estimate *e, int64_t batch, int64_t stage, aios
 {
     struct replicas all;
     struct settings settings = e->settings;
+    if (is_hrm(e)) return rehearse_hrm(e, batch, devices);
     settings.batch_size = batch;
     settings.zero_stage = stage;
     settings.strict = 1; /* no device is left out */

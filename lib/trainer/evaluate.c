@@ -29,24 +29,34 @@ void evaluator_close(struct evaluator *evaluator)
     *evaluator = (struct evaluator){.context = NULL};
 }
 
-aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, evaluator_stop_fn stop, void *user,
-                          struct evaluator_sums *sums)
+static aios_status run_batch(struct evaluator *evaluator, const struct batches *batches, int64_t first, struct evaluator_sums *sums)
 {
-    int64_t samples = batches_eval_count(batches), count = evaluator->batch;
-    uint64_t size = (uint64_t)count * (uint64_t)evaluator->sequence * sizeof(int32_t);
+    uint64_t size = (uint64_t)evaluator->batch * (uint64_t)evaluator->sequence * sizeof(int32_t);
     aios_loss_sums part = {.struct_size = sizeof part};
+    TRY_QUIET(batches_read_eval(batches, first, evaluator->batch, evaluator->tokens, evaluator->labels, &sums->bytes));
+    TRY_QUIET(aios_plan_write(evaluator->plan, "tokens", evaluator->tokens, size));
+    TRY_QUIET(aios_plan_write(evaluator->plan, "labels", evaluator->labels, size));
+    TRY_QUIET(aios_plan_run(evaluator->plan));
+    TRY_QUIET(aios_plan_losses(evaluator->plan, &part, 1)); /* each time: a long f32 sum on the device would round */
+    sums->loss += part.loss;
+    sums->rows += part.rows;
+    sums->hits += part.hits;
+    return AIOS_OK;
+}
+
+aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, const struct evaluator_part *part, int64_t most,
+                          evaluator_stop_fn stop, void *user, struct evaluator_sums *sums)
+{
+    int64_t samples = batches_eval_count(batches), unit = part ? part->unit : evaluator->batch;
+    int index = part ? part->index : 0, count = part ? part->count : 1;
+    aios_loss_sums old = {.struct_size = sizeof old};
     *sums = (struct evaluator_sums){.loss = 0};
-    TRY_QUIET(aios_plan_losses(evaluator->plan, &part, 1));
-    for (int64_t done = 0, first = 0; first < samples && (most == 0 || done < most); done++, first += count) {
+    TRY_QUIET(aios_plan_losses(evaluator->plan, &old, 1));
+    for (int64_t u = 0; u * unit < samples && (most == 0 || u < most); u++) {
         if (stop && stop(user)) return FAIL(AIOS_STOPPED, "the evaluation was stopped");
-        TRY_QUIET(batches_read_eval(batches, first, count, evaluator->tokens, evaluator->labels, &sums->bytes));
-        TRY_QUIET(aios_plan_write(evaluator->plan, "tokens", evaluator->tokens, size));
-        TRY_QUIET(aios_plan_write(evaluator->plan, "labels", evaluator->labels, size));
-        TRY_QUIET(aios_plan_run(evaluator->plan));
-        TRY_QUIET(aios_plan_losses(evaluator->plan, &part, 1)); /* each time: a long f32 sum on the device would round */
-        sums->loss += part.loss;
-        sums->rows += part.rows;
-        sums->hits += part.hits;
+        if (u % count != index) continue;
+        for (int64_t at = u * unit; at < (u + 1) * unit && at < samples; at += evaluator->batch)
+            TRY_QUIET(run_batch(evaluator, batches, at, sums));
     }
     return AIOS_OK;
 }
@@ -96,7 +106,7 @@ static aios_status evaluate(struct evaluation *e, const aios_options *options, a
     TRY_QUIET(aios_parameters_create(e->device, e->graph, &parameters, &e->parameters));
     TRY_QUIET(aios_model_load_weights(e->model, e->parameters, s->model));
     TRY_QUIET(evaluator_open(&e->evaluator, e->context, e->model, e->parameters, s->batch_size, sequence));
-    TRY_QUIET(evaluator_run(&e->evaluator, &e->batches, s->eval_batches, NULL, NULL, &sums));
+    TRY_QUIET(evaluator_run(&e->evaluator, &e->batches, NULL, s->eval_batches, NULL, NULL, &sums));
     if (!(sums.rows > 0)) return FAIL(AIOS_INVALID_ARGUMENT, "%s has no token to predict: it needs at least two", s->dataset_file);
     double loss = sums.loss / sums.rows;
     aios_evaluation filled = {result->struct_size,

@@ -21,10 +21,17 @@ struct evaluator_sums {
     double loss, rows, hits; /* nats in all, labels, labels predicted right */
     int64_t bytes;           /* of text under the labels */
 };
+/* Of several that share an evaluation: micro-batch `index` and every count-th after it, of `unit` samples (a multiple of the evaluator's).
+ */
+struct evaluator_part {
+    int index, count;
+    int64_t unit;
+};
 /* 1: leave off. */
 typedef int (*evaluator_stop_fn)(void *user);
-/* The first `most` micro-batches of the evaluation samples (0: all).  stop may be NULL; it is asked before each.  Errors: STOPPED. */
-aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, int64_t most, evaluator_stop_fn stop, void *user,
-                          struct evaluator_sums *sums);
+/* The first `most` micro-batches of the evaluation samples (0: all).  part may be NULL: all.  stop may be NULL; it is
+ * asked before each.  Errors: STOPPED. */
+aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, const struct evaluator_part *part, int64_t most,
+                          evaluator_stop_fn stop, void *user, struct evaluator_sums *sums);
 
 #endif

@@ -15,10 +15,10 @@ const struct sharding *exchange_sharding(const struct replica *r, struct shardin
 {
     const struct replicas *all = r->all;
     const struct settings *s = all->settings;
-    if (all->independent || all->count == 1) return NULL;
+    if (all->independent || all->ranks == 1) return NULL;
     *sharding = (struct sharding){.stage = (int)s->zero_stage,
                                   .rank = r->rank,
-                                  .ranks = all->count,
+                                  .ranks = all->ranks,
                                   .bucket_bytes = (uint64_t)(s->bucket_mb * 1048576.0),
                                   .memory_shares = s->zero_stage ? all->memory_shares : NULL};
     return sharding;
@@ -90,7 +90,7 @@ aios_status exchange_open(struct replica *r)
     int differ;
     exchange_queue_use(r->exchange->queue, r->comm);
     TRY_QUIET(compare_kinds(r, &differ));
-    if (r->rank == 0) r->all->kinds_differ = differ;
+    if (r == r->all->list) r->all->kinds_differ = differ;
     return AIOS_OK;
 }
 

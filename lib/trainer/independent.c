@@ -248,7 +248,7 @@ static aios_status train_step(struct worker *w, int64_t step)
     int64_t left = (int64_t)(w->claim.end - w->claim.first - w->done), samples = left < most ? left : most;
     int64_t next = left - samples < most ? left - samples : most, first = epoch_first + (int64_t)(w->claim.first + w->done);
     double began = os_now(), rate = schedule_rate(&t->schedule, step);
-    struct step_job job = {first, first + samples, rate, leave_off, w};
+    struct step_job job = {first, first + samples, rate, 0, leave_off, w};
     struct step_outcome outcome;
     TRY(replica_step_alone(w->replica, &job, samples, next, &outcome), "step %lld on %s", (long long)step + 1, w->owner);
     crew_lock(crew);

@@ -206,7 +206,7 @@ static aios_status settle(struct crew *crew)
             TRY_QUIET(aios_chunk_tracker_release(t->tracker, w->claim.token, w->done, w->claim_steps, (uint64_t)t->position.step));
             w->has_claim = 0;
         }
-        w->replica->trained += w->gave ? w->fresh_tokens : 0;
+        t->replicas.trained[w->index] += w->gave ? w->fresh_tokens : 0;
         w->fresh_steps = w->fresh_tokens = 0;
     }
     TRY_QUIET(aios_chunk_tracker_share(t->tracker));

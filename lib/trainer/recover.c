@@ -26,12 +26,14 @@ static void report_shares(aios_trainer *t, int64_t samples_before)
                        (long long)samples_before);
 }
 
-/* The state of the newest checkpoint, or of the beginning, in the leader. */
+/* The state of the newest checkpoint, or of the beginning, in the first replica. */
 static aios_status rewind_run(aios_trainer *t)
 {
     struct fields f;
     int64_t from = t->position.step;
-    TRY_QUIET(resume_rewind(t));
+    aios_status status = t->folder.follows ? AIOS_OK : resume_rewind(t);
+    TRY_QUIET(processes_agree(&t->processes, status));
+    TRY_QUIET(resume_stand(t, 0));
     TRY_QUIET(run_folder_open_log(&t->folder, t->position.step));
     fields_begin(&f, t->context);
     fields_int(&f, "step", t->position.step);
@@ -40,6 +42,27 @@ static aios_status rewind_run(aios_trainer *t)
     report_warning(t, "the devices that are left have not all of the state: the run goes on from step %lld, not %lld",
                    (long long)t->position.step, (long long)from);
     return AIOS_OK;
+}
+
+/* A process may have made the step that another had not: the others follow it. */
+static aios_status catch_up(aios_trainer *t)
+{
+    int64_t steps[REPLICAS_MOST];
+    int root = 0, count = processes_count(&t->processes);
+    TRY_QUIET(processes_gather(&t->processes, &t->position.step, sizeof *steps, steps));
+    for (int i = 1; i < count; i++)
+        if (steps[i] > steps[root]) root = i;
+    t->replicas.root = 0;
+    for (int i = 0; i < root; i++) t->replicas.root += t->replicas.sizes[i];
+    return resume_stand(t, root);
+}
+
+/* Process 0 writes; it may be another one than before. */
+static aios_status keep_writing(aios_trainer *t)
+{
+    if (!t->folder.follows || processes_index(&t->processes) > 0) return AIOS_OK;
+    TRY_QUIET(run_folder_take_over(&t->folder));
+    return run_folder_open_log(&t->folder, t->position.step);
 }
 
 static aios_status move_evaluator(aios_trainer *t)
@@ -53,17 +76,28 @@ static aios_status go_on(aios_trainer *t)
 {
     struct replicas *all = &t->replicas;
     int64_t samples = all->step_samples;
-    int whole = exchange_is_whole(all);
+    int ranks = all->ranks;
     evaluator_close(&t->evaluator); /* its plan may be on a device that goes */
     t->evaluator = (struct evaluator){.context = NULL};
     TRY_QUIET(checkpoint_keep_contributions(t));
     TRY_QUIET(replicas_drop_lost(all));
-    if (!whole) TRY_QUIET(rewind_run(t));
+    TRY_QUIET(catch_up(t));
+    TRY_QUIET(keep_writing(t));
+    if (t->processes.world) report_reform(t, ranks);
+    if (!exchange_is_whole(all)) TRY_QUIET(rewind_run(t));
     TRY_QUIET(replicas_spread(all)); /* the loss may have come between two replicas' ends of the step */
     TRY_QUIET(move_evaluator(t));
     report_shares(t, samples);
     report_run(t);
     return AIOS_OK;
+}
+
+/* Is it something that others can do without the one that has it?  In one process health says so; another process only tells. */
+static int is_loss(const aios_trainer *t, aios_status status, int lost)
+{
+    if (lost && !t->processes.lost) return 1;
+    return t->processes.world && !t->processes.lost &&
+           (status == AIOS_DEVICE_LOST || status == AIOS_DEVICE_ERROR || status == AIOS_TIMEOUT || status == AIOS_WRONG_STATE);
 }
 
 aios_status recover(aios_trainer *t, aios_status status)
@@ -73,10 +107,14 @@ aios_status recover(aios_trainer *t, aios_status status)
     aios_error_save(&record);
     for (;;) {
         int lost = replicas_find_lost(all);
-        if (lost) report_lost(t, all->count - lost);
-        if (lost == 0 || lost == all->count || t->settings.strict || all->independent) return aios_error_restore(&record);
+        if (lost) report_lost(t, all->ranks - lost);
+        if (!is_loss(t, status, lost) || lost == all->count || t->settings.strict || all->independent) break;
+        replicas_break(all, status, &record); /* other processes may wait for what this one will not do */
         status = go_on(t);
         if (status == AIOS_OK) return AIOS_OK;
         aios_error_save(&record); /* another one may have been lost on the way */
     }
+    (void)aios_error_restore(&record);
+    processes_break(&t->processes, status);
+    return aios_error_restore(&record);
 }

@@ -14,6 +14,7 @@
 #include "batches.h"
 #include "caps.h"
 #include "comm/comm.h"
+#include "processes.h"
 #include "settings.h"
 #include <aios/model.h>
 
@@ -23,7 +24,8 @@
 
 struct replica {
     struct replicas *all;
-    int rank, selected; /* selected: its place among the devices that were asked for */
+    int rank;     /* in all processes */
+    int selected; /* its place among the devices that were asked for here */
     aios_device *device;
     aios_parameters *parameters;
     aios_plan *plan;
@@ -34,13 +36,11 @@ struct replica {
     double weight;            /* of its share, where no speed is known */
     int64_t first, count;     /* its share: samples from the step's first on */
     int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
-    int64_t trained_tokens;   /* labels of the last step that were its share */
     int64_t room;             /* samples that tokens and labels hold at the most */
     int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
-    int64_t trained;          /* labels of all steps that are in the weights */
     double began, seconds;    /* of the last step: os_now(), and what its micro-batches took */
     double squares;           /* of the gradient's elements, of all replicas */
-    int abandoned;            /* 1: the step was left out */
+    int stopping, abandoned;  /* AIOS_STOP_… of a step that did not begin; 1: the step was left out */
     aios_step_result result;  /* of the last step */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
     struct pause pause;
@@ -48,6 +48,13 @@ struct replica {
     int orphan;         /* 1: its thread hangs in a driver, and may come back */
     aios_status status; /* of the last call, with its record */
     aios_error_record error;
+};
+
+/* What all processes know of a replica. */
+struct peer {
+    double memory, weight, speed; /* bytes; of its share where no speed is known; micro-batches per second, 0: not yet */
+    int selected;                 /* its place among the devices that its process was asked for; then among those of all */
+    char spec[32], name[128], vendor[32];
 };
 
 /* A device that was asked for and could not be used. */
@@ -58,12 +65,14 @@ struct refusal {
 struct step_job {
     int64_t first_sample, next_sample; /* of this step and of the next, -1: there is none */
     double rate;
-    int (*stop)(void *user); /* asked by replica 0 between micro-batches: not 0 leaves the step out; NULL: never */
+    int stopping;            /* AIOS_STOP_… that is known before the step: any process's leaves it out in all */
+    int (*stop)(void *user); /* asked by a process's first replica between micro-batches: not 0 leaves the step out; NULL: never */
     void *user;
 };
 
 struct step_outcome {
     int abandoned;
+    int stopping;   /* AIOS_STOP_… of a step that did not begin */
     int64_t weight; /* labels */
     double loss;    /* nats per label */
     aios_step_result result;
@@ -79,7 +88,14 @@ struct replicas {
     int root;                        /* whose weights all get when they are spread */
     int count, leader;               /* leader: which is evaluated and saved */
     int independent;                 /* 1: each trains on its own (independent.h) */
-    int asked;                       /* devices that were selected */
+    int asked;                       /* devices that were selected, in all processes */
+    int asked_here;
+    int ranks, first_rank;            /* replicas of all processes; those before this one's */
+    int sizes[REPLICAS_MOST];         /* of each process's */
+    struct peer peers[REPLICAS_MOST]; /* by rank */
+    int64_t shares[REPLICAS_MOST];    /* micro-batches of a step */
+    int64_t trained[REPLICAS_MOST];   /* labels of all steps that are in the weights */
+    struct processes *processes;
     struct refusal *refused;
     int refused_count;
     int64_t step_samples;
@@ -88,8 +104,12 @@ struct replicas {
     thread_pool *crew;
     int kinds_differ;                    /* 1: devices may round differently, so each part's weights are its owner's */
     double memory_shares[REPLICAS_MOST]; /* of a model that they hold in parts */
+    double step_labels[REPLICAS_MOST];   /* of the last step, by rank */
+    double seconds[REPLICAS_MOST];       /* that its micro-batches took, where shares follow speed */
+    double *summed;                      /* of replicas_sum */
+    int summed_count;
     struct step_job job;
-    struct step_outcome outcome; /* written by replica 0 */
+    struct step_outcome outcome; /* written by the first replica */
     atomic_int abandon;
     int64_t steps;  /* done since they were prepared */
     int rebalanced; /* 1: the last step changed the shares of the next */
@@ -98,8 +118,9 @@ struct replicas {
 
 enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
 
-/* Opens the devices that settings name.  The first is the leader: it evaluates and is saved. */
-aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings);
+/* Opens the devices that settings name, of several processes on one host each its part.  The first is the leader: it evaluates and is
+ * saved. processes is borrowed until close. */
+aios_status replicas_open(struct replicas *all, aios_context *context, const struct settings *settings, struct processes *processes);
 /* Memory, plans, optimizers for the model.  They are borrowed until close.  Unless the run is strict, devices that fail in
  * either are left out where others are left (refused). */
 aios_status replicas_prepare(struct replicas *all, const aios_model *model, const struct batches *batches, int32_t sequence);
@@ -113,6 +134,8 @@ static inline struct replica *replicas_leader(const struct replicas *all)
     return all->list + all->leader;
 }
 
+/* The group is broken with that status and the words of the record, so that nobody waits for this process. */
+void replicas_break(struct replicas *all, aios_status status, const aios_error_record *record);
 /* Looks whose devices failed: their `lost` is 1, `error` why.  Returns how many. */
 int replicas_find_lost(struct replicas *all);
 /* Goes on without those that are lost, with one at least; they meet anew.  A step has as many samples as before, or in proportion fewer
@@ -123,8 +146,10 @@ aios_status replicas_drop_lost(struct replicas *all);
 aios_status replicas_leave_out(struct replicas *all);
 /* From one gradient of all to each on its own (independent.h); not where a model is held in parts. */
 aios_status replicas_separate(struct replicas *all);
-/* Cuts the step's samples into the replicas' shares, in their order: so many micro-batches of batch-size each. */
+/* Cuts the step's samples into the shares of all ranks, in their order: so many micro-batches of batch-size each. */
 void replicas_set_shares(struct replicas *all, const int64_t *micro_batches);
+/* values become the sums over all processes. */
+aios_status replicas_sum(struct replicas *all, double *values, int count);
 /* Every replica on its own thread, the first on this one.  Whatever failed first is in every record. */
 aios_status replicas_together(struct replicas *all, aios_status (*run)(struct replica *));
 /* The root's weights, moments and optimizer's state to all others; the next root is replica 0.  Errors: as verify. */
@@ -147,7 +172,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
 float *replica_buffer(const struct replica *r, int buffer);
 aios_status replica_read(struct replica *r, int buffer, float *values);
 aios_status replica_write(struct replica *r, int buffer, const float *values);
-/* "cpu:0" or "cuda:0,hip:0" */
+/* "cpu:0" or "cuda:0,hip:0": of all processes */
 aios_status replicas_name(const struct replicas *all, char *text, size_t size);
 
 #endif

@@ -58,6 +58,20 @@ void report_drop(aios_trainer *t, const char *device, const char *message, int l
     report_warning(t, "%s is dropped, %s: %s", device, left ? "the others go on" : "and no device is left", message);
 }
 
+void report_reform(aios_trainer *t, int before)
+{
+    struct fields f;
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_int(&f, "processes", processes_count(&t->processes));
+    fields_int(&f, "devices", t->replicas.ranks);
+    fields_int(&f, "devices_before", before);
+    report_event(t, "reform", &f);
+    if (t->replicas.ranks < before && processes_index(&t->processes) == 0)
+        report_warning(t, "%d of %d devices are left, in %d processes: the run goes on from step %lld", t->replicas.ranks, before,
+                       processes_count(&t->processes), (long long)t->position.step);
+}
+
 static void put_devices(const aios_trainer *t, struct fields *f)
 {
     char names[REPLICAS_MOST * 16];
@@ -71,9 +85,8 @@ void report_balance(aios_trainer *t)
     struct fields f;
     char shares[REPLICAS_MOST * 24] = "[";
     size_t used = 1;
-    for (int i = 0; i < t->replicas.count; i++)
-        used += (size_t)snprintf(shares + used, sizeof shares - used, "%s%lld", i ? ", " : "",
-                                 (long long)(t->replicas.list[i].count / t->settings.batch_size));
+    for (int i = 0; i < t->replicas.ranks; i++)
+        used += (size_t)snprintf(shares + used, sizeof shares - used, "%s%lld", i ? ", " : "", (long long)t->replicas.shares[i]);
     (void)snprintf(shares + used, sizeof shares - used, "]");
     fields_begin(&f, t->context);
     fields_int(&f, "step", t->position.step);
@@ -90,7 +103,7 @@ void report_start(aios_trainer *t)
     fields_text(&f, "model", aios_model_name(t->model));
     fields_int(&f, "parameters", (int64_t)aios_parameters_total(leader(t)->parameters));
     put_devices(t, &f);
-    fields_text(&f, "strategy", t->replicas.independent ? "parallel-independent" : t->replicas.count > 1 ? "ddp" : "single");
+    fields_text(&f, "strategy", t->replicas.independent ? "parallel-independent" : t->replicas.ranks > 1 ? "ddp" : "single");
     fields_text(&f, "precision", setup_precision_name(t->settings.precision));
     fields_int(&f, "steps", t->settings.steps);
     fields_int(&f, "step", t->position.step);

@@ -13,6 +13,9 @@
 /* What belongs to one call of the program, not to the run. */
 static const char *const own[] = {"resume", "save-dir", "stop-file", "max-minutes"};
 
+/* What a process may have for itself. */
+static const char *const local[] = {"device", "devices", "cache-dir", "save-dir", "log-file", "stop-file", "max-memory"};
+
 /* What the numbers of a run depend on. */
 static const char *const exact[] = {"batch-size",
                                     "gradient-accumulation-steps",
@@ -202,6 +205,51 @@ aios_status resume_load(aios_trainer *t, const char *checkpoint, const json_t *s
     t->skipped = result.skipped;
     t->judged_step = t->followed_step = t->position.step;
     return AIOS_OK;
+}
+
+/* What processes tell each other of where the run stands. */
+struct stand {
+    struct position position;
+    double loss_scale, skipped;
+    int64_t judged_step, followed_step, evaluated_step, saved_step;
+};
+
+aios_status resume_stand(aios_trainer *t, int root)
+{
+    struct stand mine = {t->position, t->loss_scale, t->skipped, t->judged_step, t->followed_step, t->evaluated_step, t->saved_step},
+                 all[REPLICAS_MOST];
+    if (processes_count(&t->processes) == 1) return AIOS_OK;
+    TRY_QUIET(processes_gather(&t->processes, &mine, sizeof mine, all));
+    double elapsed = t->position.elapsed;
+    t->position = all[root].position;
+    t->position.elapsed = elapsed;
+    t->loss_scale = all[root].loss_scale;
+    t->skipped = all[root].skipped;
+    t->judged_step = all[root].judged_step;
+    t->followed_step = all[root].followed_step;
+    t->evaluated_step = all[root].evaluated_step;
+    t->saved_step = all[root].saved_step;
+    return AIOS_OK;
+}
+
+aios_status resume_load_first(aios_trainer *t, const char *checkpoint, const json_t *state)
+{
+    aios_status status = processes_index(&t->processes) == 0 ? resume_load(t, checkpoint, state) : AIOS_OK;
+    TRY_QUIET(processes_agree(&t->processes, status));
+    return resume_stand(t, 0);
+}
+
+aios_status resume_options_text(aios_trainer *t, char **text)
+{
+    json_t *options;
+    const char *all = options_write_all(t->options);
+    *text = NULL;
+    if (!all) return AIOS_OUT_OF_MEMORY;
+    TRY_QUIET(json_parse(all, strlen(all), "options", NULL, &options));
+    for (size_t i = 0; i < COUNT_OF(local); i++) (void)json_object_del(options, local[i]);
+    aios_status status = json_to_text(t->context, options, JSON_TEXT_COMPACT, text, NULL);
+    json_decref(options);
+    return status;
 }
 
 aios_status resume_rewind(aios_trainer *t)

@@ -16,6 +16,12 @@ aios_status resume_check_model(const aios_trainer *t, const aios_options *given)
 /* The state of the run to the leader: from a checkpoint, or that of the beginning where it is NULL.  A loss scale belongs to a precision:
  * another one begins with its own. */
 aios_status resume_load(aios_trainer *t, const char *checkpoint, const json_t *state);
+/* Of several processes the first does, and the others learn where the run stands. */
+aios_status resume_load_first(aios_trainer *t, const char *checkpoint, const json_t *state);
+/* Where the run stands in process `root`, for all. */
+aios_status resume_stand(aios_trainer *t, int root);
+/* The options that must be the same in all processes, as text to be freed with aios_memory_free. */
+aios_status resume_options_text(aios_trainer *t, char **text);
 /* The same from the newest checkpoint that there is, in the middle of a run. */
 aios_status resume_rewind(aios_trainer *t);
 

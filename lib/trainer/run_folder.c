@@ -58,29 +58,47 @@ static aios_status take_lock(struct run_folder *folder)
     return AIOS_OK;
 }
 
-static aios_status open_folder(struct run_folder *folder, const char *path, const char *log_path)
+static aios_status make_folder(struct run_folder *folder, const char *path)
+{
+    if (!*path) return make_own(folder);
+    folder->path = aios_memory_strdup(folder->context, path);
+    if (!folder->path) return AIOS_OUT_OF_MEMORY;
+    folder->made = os_path_kind(path) == OS_NOTHING;
+    TRY(os_folder_create(path), "making the folder of the run");
+    return AIOS_OK;
+}
+
+static aios_status name_files(struct run_folder *folder, const char *log_path)
 {
     aios_context *context = folder->context;
-    if (*path) {
-        folder->path = aios_memory_strdup(context, path);
-        if (!folder->path) return AIOS_OUT_OF_MEMORY;
-        folder->made = os_path_kind(path) == OS_NOTHING;
-        TRY(os_folder_create(path), "making the folder of the run");
-    } else {
-        TRY_QUIET(make_own(folder));
-    }
     folder->checkpoints = join(context, folder->path, "checkpoints");
     folder->log_path = *log_path ? aios_memory_strdup(context, log_path) : join(context, folder->path, "metrics.jsonl");
     if (!folder->checkpoints || !folder->log_path) return AIOS_OUT_OF_MEMORY;
-    return take_lock(folder);
+    return AIOS_OK;
 }
 
 aios_status run_folder_open(struct run_folder *folder, aios_context *context, const char *path, const char *log_path)
 {
     *folder = (struct run_folder){.context = context, .lock = OS_FILE_CLOSED, .log = OS_FILE_CLOSED, .metrics_written = -1e9};
-    aios_status status = open_folder(folder, path, log_path);
+    aios_status status = make_folder(folder, path);
+    if (status == AIOS_OK) status = name_files(folder, log_path);
+    if (status == AIOS_OK) status = take_lock(folder);
     if (status != AIOS_OK) run_folder_close(folder);
     return status;
+}
+
+aios_status run_folder_follow(struct run_folder *folder, aios_context *context, const char *path, const char *log_path)
+{
+    *folder = (struct run_folder){.context = context, .lock = OS_FILE_CLOSED, .log = OS_FILE_CLOSED, .metrics_written = -1e9, .follows = 1};
+    folder->path = aios_memory_strdup(context, path);
+    return folder->path ? name_files(folder, log_path) : AIOS_OUT_OF_MEMORY;
+}
+
+aios_status run_folder_take_over(struct run_folder *folder)
+{
+    TRY_QUIET(take_lock(folder));
+    folder->follows = 0;
+    return AIOS_OK;
 }
 
 void run_folder_close(struct run_folder *folder)
@@ -150,6 +168,7 @@ static aios_status cut_log(struct run_folder *folder, int64_t step)
 
 aios_status run_folder_open_log(struct run_folder *folder, int64_t step)
 {
+    if (folder->follows) return AIOS_OK;
     os_file_close(&folder->log);
     TRY(os_file_append(folder->log_path, &folder->log), "opening the log of the run");
     if (step >= 0) TRY(cut_log(folder, step), "cutting the log %s after step %lld", folder->log_path, (long long)step);
@@ -159,6 +178,7 @@ aios_status run_folder_open_log(struct run_folder *folder, int64_t step)
 aios_status run_folder_log(struct run_folder *folder, const char *name, const char *json)
 {
     text_buffer line;
+    if (folder->follows) return AIOS_OK;
     text_init(&line, folder->context);
     (void)text_format(&line, "{\"event\": \"%s\"%s", name, json[1] == '}' ? "" : ", ");
     (void)text_add(&line, json + 1);
@@ -171,6 +191,7 @@ aios_status run_folder_log(struct run_folder *folder, const char *name, const ch
 
 aios_status run_folder_sync_log(struct run_folder *folder)
 {
+    if (folder->follows) return AIOS_OK;
     TRY(os_file_sync(folder->log), "writing %s", folder->log_path);
     return AIOS_OK;
 }
@@ -179,6 +200,7 @@ aios_status run_folder_sync_log(struct run_folder *folder)
 
 aios_status run_folder_put(struct run_folder *folder, const char *name, const char *text)
 {
+    if (folder->follows) return AIOS_OK;
     char *path = join(folder->context, folder->path, name);
     text_buffer whole;
     text_init(&whole, folder->context);
@@ -194,6 +216,7 @@ aios_status run_folder_put(struct run_folder *folder, const char *name, const ch
 aios_status run_folder_put_metrics(struct run_folder *folder, const char *json, int now)
 {
     double time = os_now();
+    if (folder->follows) return AIOS_OK;
     if (!now && time - folder->metrics_written < METRICS_SECONDS) return AIOS_OK;
     folder->metrics_written = time;
     return run_folder_put(folder, "metrics.json", json);

@@ -15,11 +15,16 @@ struct run_folder {
     os_file lock, log;
     double metrics_written; /* os_now() of the last metrics.json */
     int made;               /* 1: the folder was not there before */
+    int follows;            /* 1: another process writes; what is written here is dropped */
 };
 
 /* Makes the folder where missing and takes its lock.  path "": runs/ and the time of day.  log_path "": metrics.jsonl in it.
  * Errors: TIMEOUT where another run holds it, IO. */
 aios_status run_folder_open(struct run_folder *folder, aios_context *context, const char *path, const char *log_path);
+/* The folder that another process of the run holds: its names alone. */
+aios_status run_folder_follow(struct run_folder *folder, aios_context *context, const char *path, const char *log_path);
+/* From follower to writer, where the writer is no more.  Errors: as open. */
+aios_status run_folder_take_over(struct run_folder *folder);
 void run_folder_close(struct run_folder *folder); /* what was zeroed or never opened is fine */
 /* Closes it and removes a folder that was made and holds nothing yet.  Keeps the thread's error record. */
 void run_folder_discard(struct run_folder *folder);

@@ -16,7 +16,7 @@ struct settings {
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
     int64_t max_tokens, top_k;
-    int64_t keep_cpu, keep_global_batch, resync, zero_stage, overlap;
+    int64_t launcher, keep_cpu, keep_global_batch, resync, zero_stage, overlap;
     int64_t precision, optimizer, lr_schedule, balance, verify_interval; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_…, BALANCE_… */
     int64_t strategy, strict, iterate, stop_after_epoch;                 /* STRATEGY_… */
     int64_t collectives;                                                 /* COLLECTIVES_… */

@@ -36,8 +36,8 @@ static aios_status compare_one(struct replica *r)
 {
     double crcs[REPLICAS_MOST] = {0};
     TRY_QUIET(exchange_checksum(r, &crcs[r->rank]));
-    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->count)); /* the others' are 0 */
-    if (r->rank == 0) memcpy(r->all->checksums, crcs, sizeof crcs);
+    TRY_QUIET(comm_sum_numbers(r->comm, crcs, r->all->ranks)); /* the others' are 0 */
+    if (r == r->all->list) memcpy(r->all->checksums, crcs, sizeof crcs);
     return AIOS_OK;
 }
 
@@ -46,12 +46,11 @@ aios_status replicas_verify(struct replicas *all)
     const double *sums = all->checksums;
     if (!all->group) return AIOS_OK;
     TRY_QUIET(replicas_together(all, compare_one));
-    all->root = most_common(sums, all->count);
-    for (int i = 0; i < all->count; i++)
+    all->root = most_common(sums, all->ranks);
+    for (int i = 0; i < all->ranks; i++)
         if (sums[i] != sums[all->root])
             return FAIL(AIOS_CORRUPT, "the weights of replica %d (%s) are not those of replica %d (%s) any more: checksums %08x and %08x",
-                        i, aios_device_spec(all->list[i].device), all->root, aios_device_spec(all->list[all->root].device),
-                        (unsigned)sums[i], (unsigned)sums[all->root]);
+                        i, all->peers[i].spec, all->root, all->peers[all->root].spec, (unsigned)sums[i], (unsigned)sums[all->root]);
     return AIOS_OK;
 }
 
@@ -78,7 +77,7 @@ done:
 
 aios_status replicas_spread(struct replicas *all)
 {
-    if (all->count == 1) return AIOS_OK;
+    if (all->ranks == 1) return AIOS_OK;
     if (all->independent) return spread_by_host(all);
     TRY_QUIET(replicas_together(all, spread_one));
     all->root = 0;
@@ -91,6 +90,21 @@ aios_status replicas_mend(struct replicas *all)
     TRY_QUIET(replicas_together(all, exchange_weights)); /* each part from its owner */
     all->root = 0;
     return replicas_verify(all);
+}
+
+static aios_status sum_one(struct replica *r)
+{
+    struct replicas *all = r->all;
+    double zeros[COMM_NUMBERS_MOST] = {0};
+    return comm_sum_numbers(r->comm, r == all->list ? all->summed : zeros, all->summed_count);
+}
+
+aios_status replicas_sum(struct replicas *all, double *values, int count)
+{
+    if (processes_count(all->processes) == 1) return AIOS_OK;
+    all->summed = values;
+    all->summed_count = count;
+    return replicas_together(all, sum_one);
 }
 
 aios_status replicas_gather(struct replicas *all)

@@ -5,6 +5,9 @@
 #include "base/os.h"
 #include "graph/parameters.h"
 
+#include <aios/trainer.h>
+#include <string.h>
+
 #define PAUSE_SECONDS 0.02 /* between looks at whether to wait on */
 
 /* Samples [first, first + count) of the running order, unless they are here already.  Rows without labels fill the last micro-batch. */
@@ -65,12 +68,12 @@ static void keep_caps(struct replica *r, double seconds, int (*stop)(void *user)
     while (caps_must_wait(&r->pause, r->all->context, r->device, s) && !(stop && stop(user))) os_sleep(PAUSE_SECONDS);
 }
 
-/* Replica 0 asks for all; the others look whether it was told to stop. */
+/* The first replica asks for all; the others look whether it was told to stop. */
 static int is_abandoned(void *user)
 {
     struct replica *r = user;
     const struct step_job *job = &r->all->job;
-    if (r->rank == 0 && job->stop && job->stop(job->user)) atomic_store(&r->all->abandon, 1);
+    if (r == r->all->list && job->stop && job->stop(job->user)) atomic_store(&r->all->abandon, 1);
     return atomic_load(&r->all->abandon);
 }
 
@@ -153,25 +156,51 @@ static aios_status run_alone(struct replica *r)
     return run_micro_batches(r, is_abandoned, r, &r->abandoned);
 }
 
+/* Is any process to stop?  Then the step does not begin. */
+static aios_status agree_to_begin(struct replica *r)
+{
+    const struct step_job *job = &r->all->job;
+    int own = r == r->all->list ? job->stopping : 0;
+    double modes[2] = {own == AIOS_STOP_GRACEFUL, own == AIOS_STOP_IMMEDIATE};
+    TRY_QUIET(sum(r, modes, 2));
+    r->stopping = modes[1] > 0 ? AIOS_STOP_IMMEDIATE : modes[0] > 0 ? AIOS_STOP_GRACEFUL : 0;
+    return AIOS_OK;
+}
+
+/* The labels of the step, and how many of them each rank has. */
+static aios_status count_labels(struct replica *r, double *weight)
+{
+    struct replicas *all = r->all;
+    double labels[COMM_NUMBERS_MOST] = {0};
+    labels[r->rank] = (double)batches_count_labels(r->labels, r->count * all->sequence);
+    TRY_QUIET(sum(r, labels, all->ranks));
+    *weight = 0;
+    for (int i = 0; i < all->ranks; i++) *weight += labels[i];
+    if (r == all->list) memcpy(all->step_labels, labels, sizeof all->step_labels);
+    return *weight > 0 ? AIOS_OK : no_labels(r);
+}
+
 /* Up to the sum of all gradients: nothing that lasts has changed. */
 static aios_status compute_one(struct replica *r)
 {
     struct replicas *all = r->all;
     const struct step_job *job = &all->job;
     aios_loss_sums sums = {.struct_size = sizeof sums};
+    double weight;
     r->began = os_now();
+    TRY_QUIET(agree_to_begin(r));
+    if (r == all->list) all->outcome = (struct step_outcome){.abandoned = r->stopping != 0, .stopping = r->stopping};
+    r->abandoned = r->stopping != 0;
+    if (r->abandoned) return AIOS_OK;
     parameters_unstage(r->parameters);
     TRY_QUIET(read_share(r, job->first_sample));
-    double weight = (double)batches_count_labels(r->labels, r->count * all->sequence);
-    r->trained_tokens = (int64_t)weight;
-    TRY_QUIET(sum(r, &weight, 1));
-    if (weight == 0) return no_labels(r);
+    TRY_QUIET(count_labels(r, &weight));
     TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
     TRY_QUIET(r->comm ? run_shared(r) : run_alone(r));
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_gradients(r, &r->squares));
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(sum(r, &sums.loss, 1));
-    if (r->rank == 0)
+    if (r == all->list)
         all->outcome = (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sums.loss / weight};
     return AIOS_OK;
 }
@@ -189,11 +218,23 @@ static aios_status update_one(struct replica *r)
     return AIOS_OK;
 }
 
+/* How long each rank took. */
+static aios_status tell_seconds(struct replica *r)
+{
+    struct replicas *all = r->all;
+    double seconds[COMM_NUMBERS_MOST] = {0};
+    seconds[r->rank] = r->seconds;
+    TRY_QUIET(sum(r, seconds, all->ranks));
+    if (r == all->list) memcpy(all->seconds, seconds, sizeof all->seconds);
+    return AIOS_OK;
+}
+
 static aios_status finish_one(struct replica *r)
 {
     const struct step_job *job = &r->all->job;
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_weights(r));
-    keep_caps(r, os_now() - r->began, r->rank == 0 ? job->stop : NULL, job->user);
+    if (r->comm && r->all->settings->balance == BALANCE_MEASURED) TRY_QUIET(tell_seconds(r));
+    if (!r->stopping) keep_caps(r, os_now() - r->began, r == r->all->list ? job->stop : NULL, job->user);
     return AIOS_OK;
 }
 
@@ -213,7 +254,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
     if (!left_off && next_count > 0) (void)read_samples(r, job->next_sample, next_count);
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
-    *outcome = (struct step_outcome){left_off, (int64_t)weight, sums.loss / weight, result};
+    *outcome = (struct step_outcome){left_off, 0, (int64_t)weight, sums.loss / weight, result};
     keep_caps(r, os_now() - began, job->stop, job->user);
     return AIOS_OK;
 }
@@ -222,17 +263,17 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
 static void rebalance(struct replicas *all)
 {
     double speeds[REPLICAS_MOST];
-    int64_t now[REPLICAS_MOST], better[REPLICAS_MOST];
-    for (int i = 0; i < all->count; i++) {
-        struct replica *r = &all->list[i];
-        now[i] = r->count / all->settings->batch_size;
-        if (now[i] == 0 || !(r->seconds > 0)) return; /* fewer micro-batches than devices: nothing to deal */
-        double speed = (double)now[i] / r->seconds;
-        r->speed = r->speed > 0 ? 0.5 * r->speed + 0.5 * speed : speed;
-        speeds[i] = r->speed;
+    int64_t better[REPLICAS_MOST], *now = all->shares;
+    for (int i = 0; i < all->ranks; i++) {
+        struct peer *peer = &all->peers[i];
+        if (now[i] == 0 || !(all->seconds[i] > 0)) return; /* fewer micro-batches than devices: nothing to deal */
+        double speed = (double)now[i] / all->seconds[i];
+        peer->speed = peer->speed > 0 ? 0.5 * peer->speed + 0.5 * speed : speed;
+        speeds[i] = peer->speed;
     }
-    balance_deal(speeds, all->count, all->settings->accumulation * all->count, better);
-    if (balance_time(speeds, better, all->count) >= 0.95 * balance_time(speeds, now, all->count)) return;
+    for (int i = 0; i < all->count; i++) all->list[i].speed = speeds[all->first_rank + i];
+    balance_deal(speeds, all->ranks, all->step_samples / all->settings->batch_size, better);
+    if (balance_time(speeds, better, all->ranks) >= 0.95 * balance_time(speeds, now, all->ranks)) return;
     replicas_set_shares(all, better);
     all->rebalanced = 1;
 }
@@ -244,6 +285,7 @@ aios_status replicas_step(struct replicas *all, const struct step_job *job, stru
     atomic_store(&all->abandon, 0);
     TRY_QUIET(replicas_together(all, compute_one));
     *outcome = all->outcome;
+    if (outcome->stopping) return AIOS_OK;
     aios_status status = replicas_together(all, update_one);
     for (int i = all->count - 1; i >= 0; i--) { /* where one failed, the others have made the step */
         if (all->list[i].status != AIOS_OK) continue;
@@ -253,6 +295,6 @@ aios_status replicas_step(struct replicas *all, const struct step_job *job, stru
     TRY_QUIET(status);
     TRY_QUIET(replicas_together(all, finish_one));
     /* The first step pays for what is made at first use. */
-    if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->count > 1) rebalance(all);
+    if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->ranks > 1) rebalance(all);
     return AIOS_OK;
 }

@@ -117,7 +117,7 @@ static aios_status load_weights(aios_trainer *t, const char *checkpoint, const j
     TRY_QUIET(replicas_join(&t->replicas));
     *met = 0;
     TRY_QUIET(make_velocity(t));
-    TRY_QUIET(resume_load(t, checkpoint, state));
+    TRY_QUIET(resume_load_first(t, checkpoint, state));
     *met = 1;
     return replicas_spread(&t->replicas);
 }
@@ -131,7 +131,8 @@ static aios_status begin_together(aios_trainer *t, const char *checkpoint, const
     while (load_weights(t, checkpoint, state, &met) != AIOS_OK) {
         aios_error_save(&record);
         int lost = replicas_find_lost(all), can_separate = met && all->group && !t->settings.zero_stage;
-        if (t->settings.strict || lost == all->count || (lost == 0 && !can_separate)) return aios_error_restore(&record);
+        if (t->settings.strict || t->processes.world || lost == all->count || (lost == 0 && !can_separate))
+            return aios_error_restore(&record);
         (void)aios_error_restore(&record);
         (void)snprintf(t->fallback, sizeof t->fallback, "%s", aios_error_message());
         TRY_QUIET(lost ? replicas_leave_out(all) : replicas_separate(all));
@@ -173,20 +174,64 @@ static void set_schedule(aios_trainer *t)
 
 /* ---- the handle -------------------------------------------------------------------------------------------------- */
 
-static aios_status open_run(aios_trainer *t, const aios_options *given, aios_model *model, char **checkpoint, json_t **state)
+/* The folder, and the checkpoint to go on from: process 0 finds them, the others are told. */
+static aios_status open_folder(aios_trainer *t, char **checkpoint)
 {
-    TRY_QUIET(take_options(t, given));
-    TRY_QUIET(run_folder_open(&t->folder, t->context, t->settings.save_dir, t->settings.log_file));
-    TRY_QUIET(find_checkpoint(t, checkpoint));
-    if (*checkpoint) TRY_QUIET(take_checkpoint_options(t, given, *checkpoint, state));
-    TRY_QUIET(check_options(given, &t->settings, *checkpoint));
-    TRY_QUIET(open_model(t, given, model, *checkpoint));
-    TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings));
+    char *path = NULL, *found = NULL;
+    const struct settings *s = &t->settings;
+    struct processes *p = &t->processes;
+    int first = processes_index(p) == 0;
+    aios_status status = first ? run_folder_open(&t->folder, t->context, s->save_dir, s->log_file) : AIOS_OK;
+    if (status == AIOS_OK && first) status = find_checkpoint(t, checkpoint);
+    TRY_QUIET(processes_agree(p, status));
+    if (processes_count(p) == 1) return AIOS_OK;
+    status = processes_tell(p, 0, first ? t->folder.path : "", &path);
+    if (status == AIOS_OK) status = processes_tell(p, 0, *checkpoint ? *checkpoint : "", &found);
+    if (status == AIOS_OK && !first) status = run_folder_follow(&t->folder, t->context, path, s->log_file);
+    aios_memory_free(t->context, path);
+    if (first || !found || !*found)
+        aios_memory_free(t->context, found);
+    else
+        *checkpoint = found;
+    return status;
+}
+
+/* What each process does by itself. */
+static aios_status open_parts(aios_trainer *t, const aios_options *given, aios_model *model, const char *checkpoint, json_t **state)
+{
+    if (checkpoint) TRY_QUIET(take_checkpoint_options(t, given, checkpoint, state));
+    TRY_QUIET(check_options(given, &t->settings, checkpoint));
+    TRY_QUIET(open_model(t, given, model, checkpoint));
+    TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings, &t->processes));
     TRY_QUIET(batches_open(&t->batches, t->context, &t->settings, t->tokenizer, t->sequence));
     if (t->settings.eval_interval > 0 && !t->batches.held_out)
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
-    TRY_QUIET(replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence));
+    return AIOS_OK;
+}
+
+/* All processes must train the same on the same. */
+static aios_status compare_processes(aios_trainer *t)
+{
+    char *numbers = NULL;
+    if (processes_count(&t->processes) == 1) return AIOS_OK;
+    TRY_QUIET(resume_options_text(t, &numbers));
+    aios_status status = processes_compare(&t->processes, numbers, "list of options");
+    aios_memory_free(t->context, numbers);
+    TRY_QUIET(status);
+    TRY_QUIET(processes_compare(&t->processes, aios_model_config(t->model), "model"));
+    TRY_QUIET(processes_compare(&t->processes, aios_dataset_order_identity(t->batches.train), "dataset"));
+    return processes_compare(&t->processes, aios_version(), "version of libaios");
+}
+
+static aios_status open_run(aios_trainer *t, const aios_options *given, aios_model *model, char **checkpoint, json_t **state)
+{
+    TRY_QUIET(take_options(t, given));
+    TRY_QUIET(processes_open(&t->processes, t->context, &t->settings));
+    TRY_QUIET(open_folder(t, checkpoint));
+    TRY_QUIET(processes_agree(&t->processes, open_parts(t, given, model, *checkpoint, state)));
+    TRY_QUIET(compare_processes(t));
+    TRY_QUIET(processes_agree(&t->processes, replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence)));
     TRY_QUIET(begin_together(t, *checkpoint, *state));
     if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
@@ -230,6 +275,7 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
     json_decref(state);
     aios_memory_free(context, checkpoint);
     if (status != AIOS_OK) {
+        if (t) processes_break(&t->processes, status);
         if (t) run_folder_discard(&t->folder);
         aios_trainer_destroy(t);
         return status;
@@ -263,6 +309,7 @@ void aios_trainer_destroy(aios_trainer *t)
     aios_memory_free(t->context, t->retired);
     json_decref(t->contributions);
     replicas_close(&t->replicas);
+    processes_close(&t->processes, AIOS_OK);
     batches_close(&t->batches);
     aios_memory_free(t->context, t->started);
     aios_tokenizer_close(t->tokenizer);

@@ -4,7 +4,8 @@
  *   worker.c      the loop: steps, report, evaluation, checkpoint, stop
  *   independent.c the loop where devices train on their own (independent.h)
  *   replica.c     the model on each device, and a step on all of them
- *   recover.c     how it goes on where a device is lost
+ *   recover.c     how it goes on where a device or a process is lost
+ *   processes.c   the processes of one run
  *   report.c      events, log, metrics
  *   checkpoint.c  the state of a run to and from a checkpoint's folder
  *   resume.c      the options of a run that goes on */
@@ -16,6 +17,7 @@
 #include "batches.h"
 #include "evaluate.h"
 #include "fields.h"
+#include "processes.h"
 #include "replica.h"
 #include "run_folder.h"
 #include "schedule.h"
@@ -46,6 +48,7 @@ struct aios_trainer {
     aios_context *context;
     aios_options *options;
     struct settings settings; /* borrows from options */
+    struct processes processes;
     struct run_folder folder;
     aios_model *model;
     aios_tokenizer *tokenizer;
@@ -96,6 +99,7 @@ void report_start(aios_trainer *t);
 void report_run(aios_trainer *t);                                  /* run.json of a run that goes on */
 void report_step(aios_trainer *t, const struct step_place *place); /* place NULL: on all devices */
 void report_balance(aios_trainer *t);
+void report_reform(aios_trainer *t, int before); /* of processes; before: devices */
 void report_drop(aios_trainer *t, const char *device, const char *message, int left);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);

@@ -79,7 +79,7 @@ static void count_step(aios_trainer *t, const struct step_outcome *outcome)
     p->step++;
     p->tokens += outcome->weight;
     p->next_sample += t->replicas.step_samples;
-    for (int i = 0; i < t->replicas.count; i++) t->replicas.list[i].trained += t->replicas.list[i].trained_tokens;
+    for (int i = 0; i < t->replicas.ranks; i++) t->replicas.trained[i] += (int64_t)t->replicas.step_labels[i];
     p->loss = outcome->loss;
 }
 
@@ -90,8 +90,8 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
     int64_t first = t->position.next_sample, step = t->position.step;
     double began = os_now();
     t->rate = schedule_rate(&t->schedule, step);
-    struct step_job job = {first, step + 1 < t->settings.steps || t->settings.iterate ? first + t->replicas.step_samples : -1, t->rate,
-                           wants_immediate_stop, t};
+    int64_t next = step + 1 < t->settings.steps || t->settings.iterate ? first + t->replicas.step_samples : -1;
+    struct step_job job = {first, next, t->rate, poll_stop(t), wants_immediate_stop, t};
     aios_status status = replicas_step(&t->replicas, &job, outcome);
     if (t->replicas.completed) count_step(t, outcome);
     t->busy += os_now() - began;
@@ -100,31 +100,47 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
-static aios_status run_evaluator(aios_trainer *t, struct evaluator *evaluator, struct evaluator_sums *sums)
+static aios_status run_evaluator(aios_trainer *t, struct evaluator *evaluator, const struct evaluator_part *part,
+                                 struct evaluator_sums *sums)
 {
-    return evaluator_run(evaluator, &t->batches, t->settings.eval_batches, wants_immediate_stop, t, sums);
+    return evaluator_run(evaluator, &t->batches, part, t->settings.eval_batches, wants_immediate_stop, t, sums);
 }
 
-/* Where no device holds all weights: a copy of them on the leader's, for as long as it takes. */
+/* Where no device holds all weights: a copy of them on the first one, for as long as it takes. */
 static aios_status evaluate_gathered(aios_trainer *t, struct evaluator_sums *sums)
 {
     struct evaluator evaluator;
     TRY_QUIET(replicas_make_whole(&t->replicas));
+    if (processes_index(&t->processes) > 0) return AIOS_OK;
     aios_status status = evaluator_open(&evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
-    if (status == AIOS_OK) status = run_evaluator(t, &evaluator, sums);
+    if (status == AIOS_OK) status = run_evaluator(t, &evaluator, NULL, sums);
     evaluator_close(&evaluator);
     parameters_drop_whole(leader(t)->parameters);
     return status;
 }
 
+/* Each process its part, and the sums of all.  *left_off: one was stopped. */
+static aios_status evaluate(aios_trainer *t, struct evaluator_sums *sums, int *left_off)
+{
+    struct evaluator_part part = {processes_index(&t->processes), processes_count(&t->processes), t->settings.batch_size};
+    int gathered = parameters_weight_is_sharded(leader(t)->parameters);
+    *sums = (struct evaluator_sums){.loss = 0};
+    aios_status status = gathered ? evaluate_gathered(t, sums) : run_evaluator(t, &t->evaluator, &part, sums);
+    if (status != AIOS_OK && status != AIOS_STOPPED) return status;
+    double numbers[] = {sums->loss, sums->rows, sums->hits, (double)sums->bytes, status == AIOS_STOPPED};
+    TRY_QUIET(replicas_sum(&t->replicas, numbers, (int)COUNT_OF(numbers)));
+    *sums = (struct evaluator_sums){numbers[0], numbers[1], numbers[2], (int64_t)numbers[3]};
+    *left_off = numbers[4] > 0;
+    return AIOS_OK;
+}
+
 aios_status worker_evaluate(aios_trainer *t)
 {
     struct evaluator_sums sums;
+    int left_off;
     if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
-    int gathered = parameters_weight_is_sharded(leader(t)->parameters);
-    aios_status status = gathered ? evaluate_gathered(t, &sums) : run_evaluator(t, &t->evaluator, &sums);
-    if (status == AIOS_STOPPED) return AIOS_OK; /* the loop sees the stop itself */
-    if (status != AIOS_OK) return aios_error_add_frame(status, "evaluating after step %lld", (long long)t->position.step);
+    TRY(evaluate(t, &sums, &left_off), "evaluating after step %lld", (long long)t->position.step);
+    if (left_off) return AIOS_OK; /* the loop sees the stop itself */
     t->evaluated_step = t->position.step;
     if (!(sums.rows > 0)) return AIOS_OK;
     t->position.eval_loss = sums.loss / sums.rows;
@@ -188,8 +204,9 @@ static aios_status loop(aios_trainer *t, int *stopped)
     *stopped = 0;
     for (;;) {
         if (t->followed_step != t->position.step) TRY_QUIET(after_step(t, &outcome.result));
-        if (is_over(t) || (*stopped = poll_stop(t))) return AIOS_OK;
+        if (is_over(t)) return AIOS_OK;
         TRY(train_step(t, &outcome), "step %lld", (long long)t->position.step + 1);
+        if ((*stopped = outcome.stopping)) return AIOS_OK;
     }
 }
 

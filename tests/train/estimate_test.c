@@ -5,6 +5,7 @@
 #include <aios/estimate.h>
 
 #include "gpu/device.h"
+#include "trainer/hrm.h"
 #include "trainer/trainer.h"
 
 static const char *layouts[4] = {"cpu:0", "cpu:0,cpu:1,cpu:2"};
@@ -97,6 +98,46 @@ static void the_largest_batch_fits_and_the_next_does_not(void **state)
     run_close(&r);
 }
 
+/* HRM's training makes these, one beside the other (hrm_trainer.c). */
+static void hrm_takes_what_was_told(void **state)
+{
+    (void)state;
+    static const char config[] = "{\"model_type\": \"hrm_actv1\", \"hidden_size\": 64, \"num_heads\": 2, \"H_layers\": 1, \"L_layers\": 1,"
+                                 " \"vocab_size\": 11, \"seq_len\": 36, \"num_puzzle_identifiers\": 50, \"puzzle_emb_ndim\": 64}";
+    struct run r;
+    aios_estimate *e;
+    aios_model *model;
+    aios_optimizer *optimizer;
+    struct hrm_engine learner, judge;
+    aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
+    aios_device_estimate d = {.struct_size = sizeof d};
+    aios_device *device;
+    uint64_t peak;
+    prepare(&r, "cpu:0");
+    run_set(&r, "batch-size", "24");
+    assert_ok(aios_model_create(r.context, config, &model));
+    assert_ok(aios_estimate_create(r.context, r.options, model, 0, &e));
+    assert_ok(aios_estimate_device(e, 0, &d));
+    assert_true(aios_estimate_largest_batch(e) >= 24);
+    assert_ok(aios_device_open(r.context, "cpu:0", &device));
+    options.kind = AIOS_ADAM_ATAN2;
+    assert_ok(hrm_engine_open(r.context, model, device, AIOS_PRECISION_32, AIOS_MODEL_TRAIN, 24, &learner));
+    assert_ok(aios_optimizer_create(learner.parameters, &options, &optimizer));
+    assert_ok(hrm_engine_open(r.context, model, device, AIOS_PRECISION_32, AIOS_MODEL_EVAL, 24, &judge));
+    aios_device_memory_used(device, NULL, &peak);
+    assert_int_equal(d.total, peak);
+    assert_true(d.parameters + d.gradients + d.optimizer + d.activations + d.workspace + d.evaluation == d.total);
+    aios_optimizer_destroy(optimizer);
+    hrm_engine_close(&learner);
+    hrm_engine_close(&judge);
+    aios_device_close(device);
+    aios_estimate_destroy(e);
+    run_set(&r, "zero-stage", "1");
+    assert_int_equal(aios_estimate_create(r.context, r.options, model, 0, &e), AIOS_UNSUPPORTED);
+    aios_model_destroy(model);
+    run_close(&r);
+}
+
 /* Devices that are not here, and no memory of them known. */
 static void devices_need_not_be_here(void **state)
 {
@@ -147,9 +188,8 @@ int main(int count, char **words)
     (void)setenv("AIOS_CPU_DEVICES", "3", 1);
     (void)setenv("AIOS_CPU_THREADS", "3", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_run_takes_what_was_told),
-        cmocka_unit_test(the_largest_batch_fits_and_the_next_does_not),
-        cmocka_unit_test(devices_need_not_be_here),
+        cmocka_unit_test(a_run_takes_what_was_told), cmocka_unit_test(the_largest_batch_fits_and_the_next_does_not),
+        cmocka_unit_test(hrm_takes_what_was_told),   cmocka_unit_test(devices_need_not_be_here),
         cmocka_unit_test(nothing_is_taken),
     };
     return cmocka_run_group_tests_name("estimate", tests, NULL, NULL);

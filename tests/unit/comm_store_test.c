@@ -291,6 +291,28 @@ static void a_taken_port_is_gone_around(void **state)
     os_socket_close(&agent);
 }
 
+/* The name of the host, which may stand for a loopback address on itself, is good for others too. */
+static void the_hosts_own_name_will_do(void **state)
+{
+    (void)state;
+    char name[64], address[64];
+    int port = 0;
+    comm_host *host;
+    os_socket s;
+    os_host_name(name);
+    os_host_address(address);
+    if (os_socket_connect(name, 1, 1, &s) == AIOS_NOT_FOUND) skip(); /* a machine that doesn't know itself */
+    assert_ok(comm_host_open(context, name, &port, 1, "job", 5, &host));
+    assert_ok(os_socket_connect(address, port, 5, &s));
+    os_socket_close(&s);
+    comm_world *world;
+    comm_world_options options = options_of(0, 1, port);
+    options.address = name;
+    assert_ok(comm_world_open(context, &options, &world));
+    comm_world_close(world);
+    comm_host_close(host);
+}
+
 /* ---- without Gloo ---------------------------------------------------------------------------------------------------- */
 
 static void a_missing_engine_is_named(void **state)
@@ -355,6 +377,7 @@ int main(void)
         cmocka_unit_test(a_port_in_use_is_named),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(a_taken_port_is_gone_around),
+        cmocka_unit_test(the_hosts_own_name_will_do),
         cmocka_unit_test(a_missing_engine_is_named),
         cmocka_unit_test(one_rank_needs_no_engine),
     };
