@@ -140,6 +140,17 @@ static void prepare(struct run *r, const char *overlap, const char *accumulation
     assert_ok(run_train(r));
 }
 
+static void replace_sums(struct run *r, comm_table tables[RANKS], aios_status (*sum)(communicator *, float *, uint64_t))
+{
+    for (int i = 0; i < RANKS; i++) {
+        communicator *comm = r->trainer->replicas.list[i].comm;
+        tables[i] = *comm->table;
+        watch.sum = tables[i].all_reduce;
+        tables[i].all_reduce = sum;
+        comm->table = &tables[i];
+    }
+}
+
 static void backward_does_not_wait_for_the_first_bucket(void **state)
 {
     (void)state;
@@ -149,6 +160,7 @@ static void backward_does_not_wait_for_the_first_bucket(void **state)
     struct step_outcome outcome;
     prepare(&r, "on", "1");
     assert_int_equal(r.trainer->replicas.count, RANKS);
+    replace_sums(&r, tables, watch_sum);
     for (int i = 0; i < RANKS; i++) {
         struct replica *replica = &r.trainer->replicas.list[i];
         struct instruction *last = &replica->plan->instructions[replica->plan->points[replica->plan->point_count - 1].instruction - 1];
@@ -157,10 +169,6 @@ static void backward_does_not_wait_for_the_first_bucket(void **state)
             stream_recorder_end(&replica->plan->piece_recorders[k]);
             replica->plan->piece_recorders[k].off = 1;
         }
-        tables[i] = *replica->comm->table;
-        watch.sum = tables[i].all_reduce;
-        tables[i].all_reduce = watch_sum;
-        replica->comm->table = &tables[i];
         watch.last = last->run;
         last->run = watch_last;
     }
@@ -187,13 +195,7 @@ static void accumulation_exchanges_once(void **state)
     struct step_outcome outcome;
     prepare(&r, "on", "3");
     atomic_store(&watch.began, 0);
-    for (int i = 0; i < RANKS; i++) {
-        struct replica *replica = &r.trainer->replicas.list[i];
-        tables[i] = *replica->comm->table;
-        watch.sum = tables[i].all_reduce;
-        tables[i].all_reduce = count_sum;
-        replica->comm->table = &tables[i];
-    }
+    replace_sums(&r, tables, count_sum);
     assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
     assert_int_equal(atomic_load(&watch.began), RANKS * r.trainer->replicas.list[0].parameters->bucket_count);
     run_close(&r);

@@ -11,6 +11,7 @@
 struct setting {
     int ranks, port, stage;
     const char *address; /* of the master; NULL: this host */
+    int hosted;          /* 1: a process without a rank has the store */
     double deadline;
     aios_status (*run)(comm_world *world, communicator *c, struct setting *s);
     aios_context *context;
@@ -34,7 +35,7 @@ static inline aios_status ranks_run(int rank, void *user)
                                   .address = s->address,
                                   .port = s->port,
                                   .deadline = s->deadline,
-                                  .host_store = rank == 0};
+                                  .host_store = rank == 0 && !s->hosted};
     comm_options group_options = {.always_stage = s->stage, .chunk_bytes = s->chunk};
     s->context = test_context();
     aios_status status = aios_device_open(s->context, "cpu", &device);

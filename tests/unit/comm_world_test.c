@@ -254,6 +254,77 @@ static void few_bytes_reach_all(void **state)
     ranks_expect_fine(all, &s);
 }
 
+/* ---- a store without a rank --------------------------------------------------------------------------------------------- */
+
+/* As a supervisor of the ranks; the test ends it. */
+static aios_status host_store(int rank, void *user)
+{
+    struct setting *s = user;
+    comm_host *host;
+    (void)rank;
+    TRY_QUIET(comm_host_open(test_context(), NULL, &s->port, s->ranks, NULL, s->deadline, &host));
+    for (;;) os_sleep(1);
+}
+
+/* 1: the host goes while the ranks are at work. */
+static void run_hosted(struct process *all, struct setting *s, int host_goes)
+{
+    struct process host;
+    s->hosted = 1;
+    s->deadline = 60;
+    s->port = process_free_port();
+    process_start(&host, 0, host_store, s);
+    for (int r = 0; r < s->ranks; r++) process_start(&all[r], r, ranks_run, s);
+    if (host_goes) {
+        os_sleep(1.5);
+        (void)kill(host.id, SIGKILL);
+    }
+    ranks_end(all, s);
+    (void)kill(host.id, SIGKILL);
+    process_end(&host);
+}
+
+static aios_status first_dies(comm_world *world, communicator *c, struct setting *s)
+{
+    if (comm_rank(c) == 0) {
+        os_sleep(0.2);
+        (void)kill(getpid(), SIGKILL);
+    }
+    if (comm_barrier(c) != AIOS_DEVICE_LOST) return FAIL(AIOS_INTERNAL, "no failure");
+    TRY_QUIET(comm_world_reform(world, 10, NULL, NULL));
+    if (comm_world_rank(world) != comm_world_first_rank(world, comm_world_rank(world)) - 1) return FAIL(AIOS_INTERNAL, "another rank");
+    return ranks_sum_again(world, s, 2);
+}
+
+static void under_a_supervisor_the_first_rank_may_die(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 3, .run = first_dies};
+    run_hosted(all, &s, 0);
+    assert_int_equal(all[0].exited, 0);
+    for (int r = 1; r < 3; r++) ranks_expect(&all[r], AIOS_OK, "", 20);
+}
+
+static aios_status wait_for_ever(comm_world *world, communicator *c, struct setting *s)
+{
+    (void)world;
+    if (comm_rank(c) == 1) os_sleep(4); /* at work on its own */
+    aios_status status = comm_barrier(c);
+    if (status == AIOS_OK || comm_world_reform(world, 1, NULL, NULL) == AIOS_OK) return FAIL(AIOS_INTERNAL, "they go on without a store");
+    (void)s;
+    return comm_world_check(world);
+}
+
+static void nobody_goes_on_without_the_store(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 2, .run = wait_for_ever};
+    run_hosted(all, &s, 1);
+    for (int r = 0; r < 2; r++) ranks_expect(&all[r], AIOS_DEVICE_LOST, "is gone: its process ended", 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +339,8 @@ int main(void)
         cmocka_unit_test(survivors_go_on_without_the_dead),
         cmocka_unit_test(a_rank_that_wakes_up_late_is_told_that_the_others_went_on),
         cmocka_unit_test(few_bytes_reach_all),
+        cmocka_unit_test(under_a_supervisor_the_first_rank_may_die),
+        cmocka_unit_test(nobody_goes_on_without_the_store),
     };
     return cmocka_run_group_tests(tests, ranks_begin, NULL);
 }

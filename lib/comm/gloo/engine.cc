@@ -28,10 +28,12 @@ struct engine_buffer {
     std::unique_ptr<gloo::transport::UnboundBuffer> memory;
 };
 
-namespace {
+namespace
+{
 
 // Gloo writes to sockets without MSG_NOSIGNAL: a peer that is gone must not end the host's process.
-class NoPipeSignal {
+class NoPipeSignal
+{
   public:
     NoPipeSignal()
     {
@@ -57,7 +59,8 @@ class NoPipeSignal {
 };
 
 // Threads that are started meanwhile take no signal: the host's handlers run on the host's threads.
-class NoSignals {
+class NoSignals
+{
   public:
     NoSignals()
     {
@@ -65,7 +68,10 @@ class NoSignals {
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before_);
     }
-    ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    ~NoSignals()
+    {
+        pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
     NoSignals(const NoSignals &) = delete;
     NoSignals &operator=(const NoSignals &) = delete;
 
