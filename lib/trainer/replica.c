@@ -329,7 +329,8 @@ static aios_status choose_group(struct replicas *all)
     TRY_QUIET(make_inner(all, &inner));
     all->group = inner;
     if (processes == 1) return AIOS_OK;
-    aios_status status = comm_world_group(all->processes->world, &options, &outer);
+    aios_status status = comm_world_choose(all->processes->world, all->context, &options, all->list[0].device, all->count,
+                                           (int)all->settings->collectives, &outer);
     if (status == AIOS_OK)
         status = comm_hierarchical_create(all->context, inner, outer, all->sizes, processes, processes_index(all->processes), &all->group);
     if (status != AIOS_OK) comm_group_destroy(outer);
