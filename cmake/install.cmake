@@ -5,6 +5,8 @@ set(AIOS_BACKEND_KIT ${CMAKE_INSTALL_DATADIR}/aios/backend)
 install(DIRECTORY lib/kernels DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development FILES_MATCHING PATTERN "*.kc" PATTERN "*.h" PATTERN "*.def")
 install(DIRECTORY backends/common backends/template DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development)
 install(FILES backends/README.md DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development)
+# Configurations in DeepSpeed's layout, for option zero-config.
+install(DIRECTORY config DESTINATION ${CMAKE_INSTALL_DATADIR}/aios COMPONENT runtime FILES_MATCHING PATTERN "*.json")
 install(EXPORT aios-targets NAMESPACE aios:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios COMPONENT development)
 configure_package_config_file(cmake/aiosConfig.cmake.in ${CMAKE_BINARY_DIR}/aiosConfig.cmake INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios
                               PATH_VARS AIOS_BACKEND_KIT)
