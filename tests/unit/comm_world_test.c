@@ -260,29 +260,40 @@ static void few_bytes_reach_all(void **state)
 /* ---- a stranger at the engine's port -------------------------------------------------------------------------------------- */
 
 /* Rank 1 connects nothing, but says nonsense where rank 0 waits for it. */
-static aios_status say_nonsense(struct setting *s)
+static aios_status say_nonsense(comm_world *world, comm_bytes *all, os_socket *socket, double seconds)
 {
     static const char words[] = "GET / HTTP/1.1\r\nHost: somewhere\r\nUser-Agent: a scanner of ports, and a rather talkative one\r\n\r\n";
+    struct sockaddr_in at;
+    TRY_QUIET(world_get(world, "group/0/0", seconds, all));
+    char *address = all->bytes + ENGINE_ADDRESS_MOST; /* that for rank 1: its size, then what begins with the system's */
+    memcpy(&at, address + 1, sizeof at);
+    memcpy(all->bytes, address, ENGINE_ADDRESS_MOST); /* ours for rank 0: of a higher port, so that it listens */
+    memset(all->bytes + 1 + offsetof(struct sockaddr_in, sin_port), 0xff, sizeof at.sin_port);
+    TRY_QUIET(world_set(world, "group/0/1", 1, all->bytes, all->size));
+    TRY_QUIET(os_socket_connect("127.0.0.1", ntohs(at.sin_port), 5, socket));
+    for (int n = 0; n < 20; n++) (void)os_socket_write(*socket, words, sizeof words - 1, 5);
+    return world_await_failure(world, 2 * seconds) == AIOS_TIMEOUT ? AIOS_OK : FAIL(AIOS_INTERNAL, "no failure");
+}
+
+static aios_status run_stranger(const struct setting *s)
+{
     comm_world_options options = {.rank = 1, .ranks = 2, .name = "stranger", .port = s->port, .deadline = s->deadline};
     comm_world *world;
-    comm_bytes all;
-    os_socket socket;
-    struct sockaddr_in at;
-    TRY_QUIET(comm_world_open(test_context(), &options, &world));
-    TRY_QUIET(world_get(world, "group/0/0", s->deadline, &all));
-    char *address = all.bytes + ENGINE_ADDRESS_MOST; /* that for rank 1: its size, then what begins with the system's */
-    memcpy(&at, address + 1, sizeof at);
-    memcpy(all.bytes, address, ENGINE_ADDRESS_MOST); /* ours for rank 0: of a higher port, so that it listens */
-    memset(all.bytes + 1 + offsetof(struct sockaddr_in, sin_port), 0xff, sizeof at.sin_port);
-    TRY_QUIET(world_set(world, "group/0/1", 1, all.bytes, all.size));
-    TRY_QUIET(os_socket_connect("127.0.0.1", ntohs(at.sin_port), 5, &socket));
-    for (int n = 0; n < 20; n++) (void)os_socket_write(socket, words, sizeof words - 1, 5);
-    return world_await_failure(world, 2 * s->deadline);
+    comm_bytes all = {NULL, 0};
+    os_socket socket = OS_SOCKET_CLOSED;
+    aios_context *context = test_context();
+    TRY_QUIET(comm_world_open(context, &options, &world));
+    aios_status status = say_nonsense(world, &all, &socket, s->deadline);
+    os_socket_close(&socket);
+    aios_memory_free(context, all.bytes);
+    comm_world_close(world);
+    aios_context_destroy(context);
+    return status;
 }
 
 static aios_status first_or_stranger(int rank, void *user)
 {
-    return rank ? say_nonsense(user) : ranks_run(rank, user);
+    return rank ? run_stranger(user) : ranks_run(rank, user);
 }
 
 static void a_stranger_at_an_engines_port_is_an_error(void **state)
@@ -291,9 +302,8 @@ static void a_stranger_at_an_engines_port_is_an_error(void **state)
     struct process all[RANKS_MOST];
     struct setting s = {.ranks = 2, .run = all_collectives, .deadline = 4, .port = process_free_port()};
     for (int r = 0; r < 2; r++) process_start(&all[r], r, first_or_stranger, &s);
-    process_end(&all[0]);
-    (void)kill(all[1].id, SIGKILL);
-    process_end(&all[1]);
+    ranks_end(all, &s);
+    ranks_expect(&all[1], AIOS_OK, "", 30);
     ranks_expect(&all[0], AIOS_TIMEOUT, "rank 1 (stranger) did not come to its barrier within 4 s", 30);
 }
 
