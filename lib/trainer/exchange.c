@@ -96,15 +96,26 @@ aios_status exchange_open(struct replica *r)
 
 /* ---- a run ------------------------------------------------------------------------------------------------------- */
 
-/* Where shares follow speed, the time that a replica waits for others is no part of its own. */
+aios_status exchange_begin_wait(struct replica *r, double *began)
+{
+    *began = 0;
+    if (r->all->settings->balance != BALANCE_MEASURED) return AIOS_OK;
+    TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
+    *began = os_now();
+    return AIOS_OK;
+}
+
+void exchange_end_wait(struct replica *r, double began)
+{
+    if (began > 0) r->exchange->waited += os_now() - began;
+}
+
 static aios_status end(struct replica *r, uint64_t ticket)
 {
-    struct exchange *x = r->exchange;
-    if (r->all->settings->balance != BALANCE_MEASURED) return exchange_end(x->queue, ticket);
-    TRY_QUIET(aios_stream_synchronize(r->parameters->stream));
-    double began = os_now();
-    aios_status status = exchange_end(x->queue, ticket);
-    x->waited += os_now() - began;
+    double began;
+    TRY_QUIET(exchange_begin_wait(r, &began));
+    aios_status status = exchange_end(r->exchange->queue, ticket);
+    exchange_end_wait(r, began);
     return status;
 }
 

@@ -38,7 +38,10 @@ int exchange_is_constant(const struct replica *r);
 aios_status exchange_run(struct replica *r, int idle);
 /* Every exchange is over: the gradient is the sum over all replicas.  *squares: of its elements, the same number everywhere. */
 aios_status exchange_gradients(struct replica *r, double *squares);
-/* Seconds that the replica waited for others since the last call; where shares follow speed. */
+/* Around a wait for the other replicas: where shares follow speed, that is no part of the replica's own time. */
+aios_status exchange_begin_wait(struct replica *r, double *began);
+void exchange_end_wait(struct replica *r, double began);
+/* Seconds that it waited so since the last call. */
 double exchange_take_waited(struct replica *r);
 /* Weights and moments move.  With no other replica. */
 aios_status exchange_update(struct replica *r, double squares);

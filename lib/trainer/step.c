@@ -85,8 +85,11 @@ static aios_status no_labels(const struct replica *r)
 /* Whether any replica has been told to stop: all must do the same, and it may have come between two replicas' looks. */
 static aios_status agree(struct replica *r)
 {
-    double abandoned = atomic_load(&r->all->abandon);
+    double abandoned, began;
+    TRY_QUIET(exchange_begin_wait(r, &began));
+    abandoned = atomic_load(&r->all->abandon);
     TRY_QUIET(sum(r, &abandoned, 1));
+    exchange_end_wait(r, began);
     r->abandoned = abandoned != 0;
     return AIOS_OK;
 }

@@ -24,7 +24,7 @@ class Ddp(unittest.TestCase):
         with open(self.text, "w", encoding="utf-8") as text:
             text.write("the cat sat on the mat and the dog ran far. " * 90)
 
-    def command(self, devices, *more, faults=(), steps=12):
+    def command(self, devices, *more, faults=(), simulation=(), steps=12):
         counts = {}
         for backend in (device.split(":")[0] for device in devices.split(",")):
             counts[backend] = counts.get(backend, 0) + (backend != "cpu")
@@ -35,16 +35,16 @@ class Ddp(unittest.TestCase):
                    os.path.join(self.folder, "run"), "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16", "--batch-size", "1",
                    "--gradient-accumulation-steps", str(BATCH // ranks), "--eval-fraction", "0", "--log-interval", "1", "--devices", devices, "--keep-cpu",
                    "--strategy", "ddp", "--step-deadline", "20", "--verify-interval", "5", "--lr", "3e-3", "--steps", str(steps), *more]
-        return [SIM, "--devices", simulated, *flags, "--", *command]
+        return [SIM, "--devices", simulated, *flags, *simulation, "--", *command]
 
-    def run_on(self, devices, *more, faults=(), steps=12, **environment):
+    def run_on(self, devices, *more, faults=(), simulation=(), steps=12, **environment):
         shutil.rmtree(os.path.join(self.folder, "run"), ignore_errors=True)
-        return subprocess.run(self.command(devices, *more, faults=faults, steps=steps), env={**os.environ, **environment}, encoding="utf-8",
+        return subprocess.run(self.command(devices, *more, faults=faults, simulation=simulation, steps=steps), env={**os.environ, **environment}, encoding="utf-8",
                               capture_output=True, timeout=120, check=False)
 
-    def metrics(self):
+    def metrics(self, name="step", key="loss"):
         with open(os.path.join(self.folder, "run", "metrics.jsonl"), encoding="utf-8") as lines:
-            return [event["loss"] for event in map(json.loads, lines) if event["event"] == "step"]
+            return [event[key] for event in map(json.loads, lines) if event["event"] == name]
 
     def losses(self, devices, *more, **options):
         result = self.run_on(devices, *more, **options)
@@ -78,6 +78,17 @@ class Ddp(unittest.TestCase):
         for backend in WITH_LIBRARY:
             devices = f"{backend}:0,{backend}:1"
             self.assertEqual(self.losses(devices, steps=5)[0], self.losses(devices, steps=5)[0])
+
+    def test_measured_shares_follow_the_speed_and_not_the_mathematics(self):
+        whole = self.losses("cpu:0", steps=8)[0]
+        for devices in ("{0}:0,{1}:0", "{0}:0,{0}:1"):
+            pair = devices.format(WITH_LIBRARY[0], BUILT[-1]).split(",")
+            slow = [flag for device, speed in zip(pair, (0.4, 0.05)) for flag in ("--speed", f"{device}={speed}")]
+            if pair[0] == pair[1]:
+                continue
+            self.assert_same_curve(self.losses(",".join(pair), "--balance", "measured", simulation=slow, steps=8)[0], whole)
+            fast, slow = self.metrics("balance", "micro_batches")[-1]
+            self.assertGreater(fast, 2 * slow)  # eight times as fast, of twelve
 
     def test_a_library_that_is_not_there_is_told_once(self):
         for backend in WITH_LIBRARY:
