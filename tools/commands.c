@@ -42,6 +42,10 @@ static const char resolve_notes[] =
     "auto (the first GPU, else the CPU; where AIOS_CUDA_IDS is set, as in 0,1, the CUDA devices of these numbers), or JSON.\n"
     "A selection that makes no sense here is exit code 2 and one sentence.\n";
 
+static const struct flag train_flags[] = {
+    {"spawn", NULL, "", "start one process per device (ddp) and look after them; AIOS_DDP_SPAWN=1 does so too"},
+};
+
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
                                      "Go on after a stop, or for longer:\n"
@@ -59,6 +63,9 @@ static const char train_notes[] =
     "Several devices: those of one vendor compute one gradient together (--strategy ddp), those of several\n"
     "train on chunks of their own and are merged (--strategy parallel-independent); there Ctrl-C ends the run\n"
     "after each device's chunk.\n"
+    "Several processes: torchrun, mpirun and srun start aios train as they start other programs; --spawn\n"
+    "(with --world-size N: N of them) does so itself, the processes' words going to SAVE_DIR/logs. Process 0\n"
+    "writes; where another dies, those that are left go on; where process 0 does, --spawn starts all again.\n"
     "Also accepted: --ddp and --parallel-independent (the strategy), --gpu-ids (--devices), --cuda-ids 0,1\n"
     "(cuda:0,cuda:1), --world-size (checked), --linear-dataset (--no-shuffle), --brain-name NAME with\n"
     "--bundle-dir FOLDER (--save-dir FOLDER/NAME; without FOLDER artifacts/brains/actv1).\n";
@@ -152,7 +159,8 @@ static const char merge_examples[] = "One model out of two runs from the same be
                                      "  aios merge --weights 3,1 a b --output merged\n";
 
 const struct command commands[] = {
-    {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, NULL, 0, train_examples, train_notes, run_train},
+    {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, train_flags, COUNT_OF(train_flags), train_examples, train_notes,
+     run_train},
     {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
     {"estimate", "tell what memory a run will take of each device", "", 0, AIOS_SCOPE_TRAIN, 0, estimate_flags, COUNT_OF(estimate_flags),
      estimate_examples, estimate_notes, run_estimate},

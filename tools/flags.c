@@ -284,7 +284,7 @@ static int finish_spellings(struct tool *tool)
         int failed = set_option(tool, "save-dir", folder);
         if (failed) return failed;
     }
-    if (!tool->world_size) return TOOL_DONE;
+    if (!tool->world_size || (tool->own & 1) || getenv("AIOS_DDP_SPAWN") || getenv("AIOS_RANK") || getenv("WORLD_SIZE")) return TOOL_DONE;
     if (aios_options_get_string(tool->options, "devices", &devices) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     int named = 1;
     for (const char *c = devices; *c; c++) named += *c == ',';

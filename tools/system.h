@@ -24,6 +24,18 @@ void system_survive_closed_pipe(void);
 /* Ends the process as a closed pipe does. */
 void system_die_of_closed_pipe(void);
 
+/* ---- processes of this command ------------------------------------------------------------------------------------- */
+
+/* Starts this program once more: arguments (with argv[0], NULL at the end), variables ("NAME=value", NULL at the end) beside those that are
+ * set, output appended to the file `output` (NULL: where this one's goes).  It gets no signals from the terminal, and is killed
+ * with this process.  Returns its id, -1 where it can't be started. */
+int64_t system_start(char *const *arguments, char *const *variables, const char *output);
+/* Waits for the next of them to end: its id, and its exit code, or 128 + the signal that ended it.  -1: there is none. */
+int64_t system_wait(int *code);
+void system_signal(int64_t id, int number); /* in a signal handler too */
+int system_free_port(void);                 /* of the loopback interface, that nobody has at the moment; 0: none */
+int system_make_folders(const char *path);  /* with those above it; 0, or -1 */
+
 /* The library's path where the loader finds and opens it: 1, else 0. */
 int system_find_library(const char *name, char *path, size_t size);
 

@@ -3,14 +3,19 @@
 #include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -107,6 +112,93 @@ void system_die_of_closed_pipe(void)
     (void)sigaddset(&set, SIGPIPE);
     (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
     (void)raise(SIGPIPE);
+}
+
+/* ---- processes --------------------------------------------------------------------------------------------------- */
+
+extern char **environ;
+
+/* The environment with `more` over it; its pointers are borrowed. */
+static char **join_variables(char *const *more)
+{
+    size_t count = 0, added = 0;
+    while (environ[count]) count++;
+    while (more[added]) added++;
+    char **all = calloc(count + added + 1, sizeof *all);
+    for (size_t i = 0, at = 0; all && i < count; i++) {
+        int replaced = 0;
+        for (size_t k = 0; k < added; k++) replaced |= strncmp(environ[i], more[k], strcspn(more[k], "=") + 1) == 0;
+        if (!replaced) all[at++] = environ[i];
+        all[at] = NULL;
+    }
+    for (size_t i = 0, at = 0; all && i < added; i++) {
+        while (all[at]) at++;
+        all[at] = more[i];
+    }
+    return all;
+}
+
+static void become(char *const *arguments, char *const *variables, const char *output, pid_t parent)
+{
+    (void)setpgid(0, 0); /* Ctrl-C goes to who started it, which passes it on */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);
+    int file = output ? open(output, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+    if (output && (file < 0 || dup2(file, STDOUT_FILENO) < 0 || dup2(file, STDERR_FILENO) < 0)) _exit(1);
+    (void)execve("/proc/self/exe", arguments, variables);
+    _exit(1);
+}
+
+int64_t system_start(char *const *arguments, char *const *variables, const char *output)
+{
+    pid_t parent = getpid();
+    char **all = join_variables(variables);
+    if (!all) return -1;
+    (void)fflush(NULL);
+    pid_t id = fork();
+    if (id == 0) become(arguments, all, output, parent);
+    free(all);
+    return id;
+}
+
+int64_t system_wait(int *code)
+{
+    int status;
+    pid_t id;
+    do id = waitpid(-1, &status, 0);
+    while (id < 0 && errno == EINTR);
+    if (id > 0) *code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    return id;
+}
+
+void system_signal(int64_t id, int number)
+{
+    (void)kill((pid_t)id, number);
+}
+
+int system_free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int port = 0, s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (s < 0) return 0;
+    if (bind(s, (struct sockaddr *)&address, size) == 0 && getsockname(s, (struct sockaddr *)&address, &size) == 0)
+        port = ntohs(address.sin_port);
+    (void)close(s);
+    return port;
+}
+
+int system_make_folders(const char *path)
+{
+    char part[4096];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) return -1;
+    for (char *at = part + 1; *at; at++) {
+        if (*at != '/') continue;
+        *at = 0;
+        if (mkdir(part, 0777) && errno != EEXIST) return -1;
+        *at = '/';
+    }
+    return mkdir(part, 0777) && errno != EEXIST ? -1 : 0;
 }
 
 /* ---- what is there ----------------------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* aios train. */
 #include "output.h"
 #include "progress.h"
+#include "spawn.h"
 #include "system.h"
 #include "tool.h"
 
@@ -16,6 +17,7 @@ struct training {
     FILE *human;   /* where people read; NULL: nowhere */
     int json;      /* events go to standard output */
     int no_reader; /* standard output was closed */
+    int follows;   /* 1: another process of the run speaks */
     aios_trainer *trainer;
 };
 
@@ -36,9 +38,19 @@ static void check_reader(struct training *training)
     aios_trainer_stop(training->trainer, AIOS_STOP_GRACEFUL);
 }
 
+/* Of several processes the first one speaks. */
+static int is_follower(const char *name, const char *json)
+{
+    static const char key[] = "\"process\": ";
+    const char *at = strcmp(name, "run_start") == 0 ? strstr(json, key) : NULL;
+    return at && atoi(at + sizeof key - 1) > 0;
+}
+
 static void on_event(void *user, const char *name, const char *json)
 {
     struct training *training = user;
+    if (is_follower(name, json)) training->follows = 1;
+    if (training->follows) return;
     if (training->json) {
         print_event(name, json);
         (void)fflush(stdout);
@@ -91,7 +103,7 @@ static void print_resume(const struct tool *tool, const char *folder, FILE *to)
 static void print_next(const struct tool *tool, const struct training *training, aios_status status)
 {
     const char *checkpoint = training->progress.checkpoint;
-    if (!training->human) return;
+    if (!training->human || training->follows) return;
     if (checkpoint[0]) {
         (void)fprintf(training->human, "checkpoint %s\nsample     aios generate --model ", checkpoint);
         print_quoted(training->human, checkpoint);
@@ -130,6 +142,11 @@ static aios_status hear_backend(struct tool *tool)
 
 int run_train(struct tool *tool)
 {
+    if (spawn_is_asked(tool)) {
+        int code = spawn_run(tool);
+        if (code != SPAWN_FALL_BACK) return code;
+    }
+    if (!aios_options_is_set(tool->options, "launcher")) (void)aios_options_set(tool->options, "launcher", "auto");
     struct training training = {.human = human_output(tool), .json = tool_json(tool)};
     if (hear_backend(tool) != AIOS_OK)
         return tool_fail(TOOL_USAGE, "AIOS_DDP_BACKEND is \"%s\": it must be nccl, rccl or gloo", getenv("AIOS_DDP_BACKEND"));

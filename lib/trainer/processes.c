@@ -22,7 +22,7 @@ static aios_status find_others(struct processes *p, const struct settings *setti
                                   .port = l->port,
                                   .token = l->token,
                                   .deadline = l->timeout > 0 ? l->timeout : settings->step_deadline,
-                                  .host_store = l->rank == 0 && l->launcher != LAUNCH_OWN, /* our own spawn's parent hosts it */
+                                  .host_store = l->rank == 0,
                                   .port_taken = l->port_taken};
     aios_log(p->context, AIOS_LOG_INFO, "{\"ddp\": \"external_launcher_detected\", \"launcher\": \"%s\", \"rank\": %d, \"world_size\": %d}",
              launch_name(l->launcher), l->rank, l->ranks);

@@ -104,6 +104,8 @@ void report_start(aios_trainer *t)
     fields_int(&f, "parameters", (int64_t)aios_parameters_total(leader(t)->parameters));
     put_devices(t, &f);
     fields_text(&f, "strategy", t->replicas.independent ? "parallel-independent" : t->replicas.ranks > 1 ? "ddp" : "single");
+    if (t->processes.world) fields_int(&f, "process", processes_index(&t->processes));
+    if (t->processes.world) fields_int(&f, "processes", processes_count(&t->processes));
     fields_text(&f, "precision", setup_precision_name(t->settings.precision));
     fields_int(&f, "steps", t->settings.steps);
     fields_int(&f, "step", t->position.step);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* What belongs to one call of the program, not to the run. */
-static const char *const own[] = {"resume", "save-dir", "stop-file", "max-minutes"};
+static const char *const own[] = {"resume", "save-dir", "stop-file", "max-minutes", "launcher"};
 
 /* What a process may have for itself. */
 static const char *const local[] = {"device", "devices", "cache-dir", "save-dir", "log-file", "stop-file", "max-memory"};

@@ -347,6 +347,22 @@ static void what_is_demanded_and_missing_is_named(void)
     aios_context_release(context);
 }
 
+static void two_replicas_on_one_gpu_are_told_apart_from_two_gpus(void)
+{
+    static const char *const twice[] = {"cuda:0", "cuda:0"};
+    const comm_options options = {.ranks = 2, .deadline = 20};
+    struct plan plan = {.context = make_context(), .ranks = 2, .specs = twice};
+    comm_group *group;
+    open_devices(&plan);
+    aios_device *devices[2] = {ranks[0].device, ranks[1].device};
+    FAILS(comm_group_choose(plan.context, &options, devices, COLLECTIVES_VENDOR, &group), AIOS_UNSUPPORTED);
+    SAID("two replicas are on cuda:0");
+    OK(comm_group_choose(plan.context, &options, devices, COLLECTIVES_AUTO, &group));
+    comm_group_destroy(group);
+    for (int i = 0; i < 2; i++) aios_device_close(devices[i]);
+    aios_context_release(plan.context);
+}
+
 /* ---- processes --------------------------------------------------------------------------------------------------- */
 
 /* A thread that meets the others as processes do: over the network. */
@@ -428,6 +444,7 @@ static int test_mixed(void)
     TEST("2,hip:1;fault=work@1:9:lost", a_hanging_device_of_one_vendor_ends_all);
     TEST("2,hip:1", a_rank_that_never_comes_is_told_to_all_vendors);
     TEST("2", what_is_demanded_and_missing_is_named);
+    TEST("1", two_replicas_on_one_gpu_are_told_apart_from_two_gpus);
     if (strcmp(getenv("AIOS_TEST_PROCESSES"), "1") == 0) { /* the engine between processes was built */
         TEST("2", processes_of_one_vendor_use_its_library);
         TEST("2,hip:1", processes_of_several_vendors_meet_on_the_host);

@@ -1,6 +1,9 @@
 /* What lib/comm promises between processes: the same sums as in one, and failures that reach everybody. */
+#include "comm/world_parts.h"
 #include "comm_check.h"
 #include "comm_ranks.h"
+
+#include <netinet/in.h>
 
 /* ---- sums ---------------------------------------------------------------------------------------------------------- */
 
@@ -254,6 +257,56 @@ static void few_bytes_reach_all(void **state)
     ranks_expect_fine(all, &s);
 }
 
+/* ---- a stranger at the engine's port -------------------------------------------------------------------------------------- */
+
+/* Rank 1 connects nothing, but says nonsense where rank 0 waits for it. */
+static aios_status say_nonsense(comm_world *world, comm_bytes *all, os_socket *socket, double seconds)
+{
+    static const char words[] = "GET / HTTP/1.1\r\nHost: somewhere\r\nUser-Agent: a scanner of ports, and a rather talkative one\r\n\r\n";
+    struct sockaddr_in at;
+    TRY_QUIET(world_get(world, "group/0/0", seconds, all));
+    char *address = all->bytes + ENGINE_ADDRESS_MOST; /* that for rank 1: its size, then what begins with the system's */
+    memcpy(&at, address + 1, sizeof at);
+    memcpy(all->bytes, address, ENGINE_ADDRESS_MOST); /* ours for rank 0: of a higher port, so that it listens */
+    memset(all->bytes + 1 + offsetof(struct sockaddr_in, sin_port), 0xff, sizeof at.sin_port);
+    TRY_QUIET(world_set(world, "group/0/1", 1, all->bytes, all->size));
+    TRY_QUIET(os_socket_connect("127.0.0.1", ntohs(at.sin_port), 5, socket));
+    for (int n = 0; n < 20; n++) (void)os_socket_write(*socket, words, sizeof words - 1, 5);
+    return world_await_failure(world, 2 * seconds) == AIOS_TIMEOUT ? AIOS_OK : FAIL(AIOS_INTERNAL, "no failure");
+}
+
+static aios_status run_stranger(const struct setting *s)
+{
+    comm_world_options options = {.rank = 1, .ranks = 2, .name = "stranger", .port = s->port, .deadline = s->deadline};
+    comm_world *world;
+    comm_bytes all = {NULL, 0};
+    os_socket socket = OS_SOCKET_CLOSED;
+    aios_context *context = test_context();
+    TRY_QUIET(comm_world_open(context, &options, &world));
+    aios_status status = say_nonsense(world, &all, &socket, s->deadline);
+    os_socket_close(&socket);
+    aios_memory_free(context, all.bytes);
+    comm_world_close(world);
+    aios_context_destroy(context);
+    return status;
+}
+
+static aios_status first_or_stranger(int rank, void *user)
+{
+    return rank ? run_stranger(user) : ranks_run(rank, user);
+}
+
+static void a_stranger_at_an_engines_port_is_an_error(void **state)
+{
+    (void)state;
+    struct process all[RANKS_MOST];
+    struct setting s = {.ranks = 2, .run = all_collectives, .deadline = 4, .port = process_free_port()};
+    for (int r = 0; r < 2; r++) process_start(&all[r], r, first_or_stranger, &s);
+    ranks_end(all, &s);
+    ranks_expect(&all[1], AIOS_OK, "", 30);
+    ranks_expect(&all[0], AIOS_TIMEOUT, "rank 1 (stranger) did not come to its barrier within 4 s", 30);
+}
+
 /* ---- a store without a rank --------------------------------------------------------------------------------------------- */
 
 /* As a supervisor of the ranks; the test ends it. */
@@ -339,6 +392,7 @@ int main(void)
         cmocka_unit_test(survivors_go_on_without_the_dead),
         cmocka_unit_test(a_rank_that_wakes_up_late_is_told_that_the_others_went_on),
         cmocka_unit_test(few_bytes_reach_all),
+        cmocka_unit_test(a_stranger_at_an_engines_port_is_an_error),
         cmocka_unit_test(under_a_supervisor_the_first_rank_may_die),
         cmocka_unit_test(nobody_goes_on_without_the_store),
     };

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Who starts the ranks of a run: torchrun, mpirun, `aios train --spawn`, or variables as they set them.  The run is the same as in one process."""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import unittest
+
+from runs import STEPS, Runs, environment, free_port
+
+
+class Launchers(Runs):
+    def run_launcher(self, command, **more):
+        return subprocess.run(command, encoding="utf-8", capture_output=True, timeout=120, check=False, env=environment(**more))
+
+    def assert_two_ranks(self, result):
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        events = self.events()
+        self.assertEqual([(event["process"], event["processes"]) for event in events if event["event"] == "run_start"], [(0, 2)])
+        self.assert_same_run(events, self.alone(2))
+        self.assertEqual(result.stdout.count("complete at step"), 1, result.stdout)
+        tokens = [device["tokens"] for device in self.assert_whole_checkpoint(STEPS)["devices"]]
+        self.assertEqual(sum(tokens), events[-1]["tokens"])
+
+    def test_variables_of_torchrun(self):
+        results = self.finish(self.start(2))
+        self.assertEqual([code for _, _, code in results], [0, 0], results)
+        self.assertEqual(results[1][0], "")  # the second has nothing to say
+        self.assert_same_run(self.events(), self.alone(2))
+
+    @unittest.skipUnless(shutil.which("torchrun"), "torchrun is not installed")
+    def test_torchrun(self):
+        self.assert_two_ranks(self.run_launcher(["torchrun", "--master_port", str(free_port()), "--nproc_per_node", "2", "--no_python",
+                                                 "--redirects", "2", "--tee", "1",  # 1.13 under Python 3.11 can't do without
+                                                 *self.command()]))
+
+    @unittest.skipUnless(shutil.which("mpirun"), "mpirun is not installed")
+    def test_mpirun(self):
+        self.assert_two_ranks(self.run_launcher(["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *self.command()],
+                                                MASTER_PORT=free_port()))
+
+    def test_spawn(self):
+        result = self.run_launcher([*self.command(), "--spawn", "--world-size", "2"])
+        self.assert_two_ranks(result)
+        self.assertIn('{"ddp": "spawning_workers"', result.stderr)
+        self.assertTrue(os.path.exists(os.path.join(self.run_folder, "logs", "rank-1.log")))
+
+    def test_spawn_by_variable_stops_and_goes_on(self):
+        whole = self.alone(2, steps=600)
+        variables = {"AIOS_DDP_SPAWN": "1"}
+        command = [*self.command(steps=600), "--world-size", "2", "--ddp"]
+        started = subprocess.Popen(command, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(**variables))
+        self.addCleanup(self.end, [started])
+        self.await_step(20)
+        started.send_signal(signal.SIGINT)
+        output, errors = started.communicate(timeout=60)
+        self.assertEqual(started.returncode, 128 + signal.SIGINT, output + errors)
+        self.assertLess(self.events()[-1]["step"], 600)
+        result = self.run_launcher([*command, "--resume"], **variables)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        events = self.events()
+        steps = [event["step"] for event in events if event["event"] == "step"]
+        self.assertEqual(steps, list(range(1, 601)))
+        self.assertEqual(events[-1]["tokens"], whole[-1]["tokens"])
+
+    def test_without_the_engine_one_process_does_it(self):
+        alone = os.path.join(self.folder, "lib")  # the library with nothing beside it
+        os.mkdir(alone)
+        for name in glob.glob(os.path.join(os.path.dirname(os.environ["AIOS_BACKEND_PATH"]), "libaios.so*")):
+            shutil.copy(name, alone)
+        variables = {"AIOS_BACKEND_PATH": self.folder, "LD_LIBRARY_PATH": alone}
+        result = self.run_launcher([*self.command(), "--spawn", "--world-size", "2"], **variables)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn('{"ddp": "fallback"', result.stderr)
+        self.assertIn("aios-gloo.so", result.stderr)
+        shutil.rmtree(self.run_folder)
+        result = self.run_launcher([*self.command(), "--spawn", "--world-size", "2", "--strict"], **variables)
+        self.assertNotEqual(result.returncode, 0)
+
+    def test_ranks_that_differ_end_all(self):
+        port = free_port()
+        started = [subprocess.Popen(self.command("--lr", lr), encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_PORT=port))
+                   for rank, lr in enumerate(("1e-4", "2e-4"))]
+        self.addCleanup(self.end, started)
+        for _, errors, code in self.finish(started):
+            self.assertNotEqual(code, 0)
+            self.assertIn("process 1", errors)
+            self.assertIn("list of options", errors)
+
+    def test_variables_that_make_no_sense_are_named(self):
+        for variables, named in (({"RANK": "2", "WORLD_SIZE": "2"}, "RANK"), ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK")):
+            result = self.run_launcher(self.command(), **variables)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn(named, result.stderr)
+        result = self.run_launcher([*self.command("--launcher", "none")], RANK="2", WORLD_SIZE="2")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_chunks_are_for_one_process(self):
+        for _, errors, code in self.finish(self.start(2, "--strategy", "parallel-independent")):
+            self.assertNotEqual(code, 0)
+            self.assertIn("parallel-independent", errors)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
