@@ -12,13 +12,19 @@
  * There a sample counts only with the checkpoint that holds its effect: whatever fails, stops or is killed, each sample of an epoch is
  * in the weights once.
  *
- * Events (context.h) and their fields: "run_start" {model, parameters, device, strategy, precision, steps, step, tokens_per_step,
- * train_samples, eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, elapsed, eta},
- * "eval" {step, loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h), "warning"
- * {message}, "balance" {step, device, micro_batches: one number per device} when their shares change; of independent devices, from their
+ * With option launcher auto a process that torchrun, mpirun, srun or `aios train --spawn` started is one rank, or several, of one ddp run
+ * (docs/distributed.md): create returns when all processes are there, run makes the same steps in all, a stop of one stops all, and
+ * process 0 alone writes the folder.  A ddp run goes on without devices and processes that fail, hang or die, unless strict is set.
+ *
+ * Events (context.h) and their fields: "run_start" {model, parameters, device, strategy, process, processes (of several), precision, steps,
+ * step, tokens_per_step, train_samples, eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped,
+ * epoch, elapsed, eta}, "eval" {step, loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h),
+ * "warning" {message}, "launcher" {ddp, launcher, rank, world_size}, "balance" {step, device, micro_batches: one number per device} when
+ * their shares change; "device_dropped" {step, device, message, devices_left}; "reform" {step, processes, devices, devices_before} where
+ * processes go on without some, "rewind" {step, from_step} where that is from the newest checkpoint; of independent devices, from their
  * threads one at a time: "step" has device, gpu_id, block_id, chunk_id, sample (the first, in the running order) and samples too;
  * "chunk_complete" {step, device, gpu_id, epoch, block_id, chunk_id, samples, steps}; "merge" {step, devices, tokens: of each, seconds};
- * "device_dropped" {step, device, message, devices_left}; "devices" {step, devices [{device, dropped, steps, tokens, chunks, share,
+ * "devices" {step, devices [{device, dropped, steps, tokens, chunks, share,
  * tokens_per_second}], tokens_per_second, efficiency: of the sum of what each device does while it computes}; "training_complete" {step,
  * outcome, loss, tokens, elapsed}. */
 #ifndef AIOS_TRAINER_H
@@ -38,7 +44,7 @@ typedef struct aios_trainer aios_trainer;
  *
  * One run at a time writes into a folder (TIMEOUT where another does), and a folder that has checkpoints is not begun anew
  * (ALREADY_EXISTS without resume).  A resumed run takes from its checkpoint every option that is not set here, but resume, save-dir,
- * stop-file and max-minutes; with the same options it ends bit by bit as if it had never been stopped.  Another dataset,
+ * stop-file, max-minutes and launcher; with the same options it ends bit by bit as if it had never been stopped.  Another dataset,
  * tokenizer, model, optimizer or max-seq-len is refused (INVALID_ARGUMENT with both values); what else would make it another run is
  * reported by "warning" events.  Errors: whatever is wrong, by name. */
 AIOS_API aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer);

@@ -24,8 +24,10 @@ static aios_status find_others(struct processes *p, const struct settings *setti
                                   .deadline = l->timeout > 0 ? l->timeout : settings->step_deadline,
                                   .host_store = l->rank == 0,
                                   .port_taken = l->port_taken};
-    aios_log(p->context, AIOS_LOG_INFO, "{\"ddp\": \"external_launcher_detected\", \"launcher\": \"%s\", \"rank\": %d, \"world_size\": %d}",
-             launch_name(l->launcher), l->rank, l->ranks);
+    char event[256];
+    (void)snprintf(event, sizeof event, "{\"ddp\": \"external_launcher_detected\", \"launcher\": \"%s\", \"rank\": %d, \"world_size\": %d}",
+                   launch_name(l->launcher), l->rank, l->ranks);
+    if (l->launcher != LAUNCH_OWN) aios_emit(p->context, "launcher", event);
     return comm_world_open(p->context, &options, &p->world);
 }
 

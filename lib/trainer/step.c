@@ -274,7 +274,7 @@ static void rebalance(struct replicas *all)
         peer->speed = peer->speed > 0 ? 0.5 * peer->speed + 0.5 * speed : speed;
         speeds[i] = peer->speed;
     }
-    for (int i = 0; i < all->count; i++) all->list[i].speed = speeds[all->first_rank + i];
+    for (int i = 0; i < all->count; i++) all->list[i].speed = all->peers[all->list[i].rank].speed;
     balance_deal(speeds, all->ranks, all->step_samples / all->settings->batch_size, better);
     if (balance_time(speeds, better, all->ranks) >= 0.95 * balance_time(speeds, now, all->ranks)) return;
     replicas_set_shares(all, better);

@@ -26,7 +26,8 @@ class Launchers(Runs):
     def test_variables_of_torchrun(self):
         results = self.finish(self.start(2))
         self.assertEqual([code for _, _, code in results], [0, 0], results)
-        self.assertEqual(results[1][0], "")  # the second has nothing to say
+        self.assertIn('{"ddp": "external_launcher_detected"', results[0][1])
+        self.assertEqual(results[1][:2], ("", ""))  # the second has nothing to say
         self.assert_same_run(self.events(), self.alone(2))
 
     @unittest.skipUnless(shutil.which("torchrun"), "torchrun is not installed")
