@@ -57,7 +57,9 @@ static int count_ranks(struct team *team)
     if (status != AIOS_OK) return tool_fail_open(tool, status);
     int count = (int)aios_hardware_device_count(hardware), cpu = strncmp(aios_hardware_device(hardware, 0)->spec, "cpu", 3) == 0;
     aios_hardware_destroy(hardware);
-    team->ranks = tool->world_size ? atoi(tool->world_size) : count;
+    char *end = NULL;
+    long asked = tool->world_size ? strtol(tool->world_size, &end, 10) : count;
+    team->ranks = (end && *end) || asked < 1 || asked > RANKS_MOST ? 0 : (int)asked;
     if (team->ranks < 1 || team->ranks > RANKS_MOST)
         return tool_fail(TOOL_USAGE, "--world-size is %s: 1 to %d processes can be started", tool->world_size, RANKS_MOST);
     if (team->ranks > count && !cpu)
@@ -163,18 +165,21 @@ static void await_all(struct team *team)
             team->codes[rank] = code;
             if (code > 128 && !system_stop_signal())
                 (void)fprintf(stderr, "aios: rank %d of %d was ended by signal %d\n", rank, team->ranks, code - 128);
-            else if (code && !system_stop_signal())
+            else if (code && rank > 0 && !system_stop_signal()) /* rank 0 speaks here */
                 (void)fprintf(stderr, "aios: rank %d of %d failed: see %s/logs/rank-%d.log\n", rank, team->ranks, team->folder, rank);
         }
 }
 
+/* Is there a step in the log, or, where few steps are logged, a checkpoint? */
 static int has_trained(const struct team *team)
 {
     char path[PATH_ROOM + 32], line[512];
+    const char *given = text_of(team->tool, "log-file");
     int trained = 0;
-    (void)snprintf(path, sizeof path, "%s/metrics.jsonl", team->folder);
+    (void)snprintf(path, sizeof path, "%s%s", *given ? given : team->folder, *given ? "" : "/metrics.jsonl");
     FILE *log = fopen(path, "r");
-    while (log && !trained && fgets(line, sizeof line, log)) trained = strstr(line, "{\"event\": \"step\"") == line;
+    while (log && !trained && fgets(line, sizeof line, log))
+        trained = strstr(line, "{\"event\": \"step\"") == line || strstr(line, "{\"event\": \"checkpoint_save\"") == line;
     if (log) (void)fclose(log);
     return trained;
 }

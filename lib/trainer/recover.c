@@ -34,6 +34,7 @@ static aios_status rewind_run(aios_trainer *t)
     aios_status status = t->folder.follows ? AIOS_OK : resume_rewind(t);
     TRY_QUIET(processes_agree(&t->processes, status));
     TRY_QUIET(resume_stand(t, 0));
+    t->replicas.root = 0; /* not who was ahead */
     TRY_QUIET(run_folder_open_log(&t->folder, t->position.step));
     fields_begin(&f, t->context);
     fields_int(&f, "step", t->position.step);

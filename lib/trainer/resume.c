@@ -203,20 +203,21 @@ aios_status resume_load(aios_trainer *t, const char *checkpoint, const json_t *s
     TRY_QUIET(aios_optimizer_result(leader(t)->optimizer, &result));
     t->loss_scale = result.loss_scale;
     t->skipped = result.skipped;
-    t->judged_step = t->followed_step = t->position.step;
+    t->judged_step = t->followed_step = t->logged_step = t->position.step;
     return AIOS_OK;
 }
 
 /* What processes tell each other of where the run stands. */
 struct stand {
     struct position position;
-    double loss_scale, skipped;
+    double loss_scale, skipped, grad_norm;
     int64_t judged_step, followed_step, evaluated_step, saved_step;
 };
 
 aios_status resume_stand(aios_trainer *t, int root)
 {
-    struct stand mine = {t->position, t->loss_scale, t->skipped, t->judged_step, t->followed_step, t->evaluated_step, t->saved_step},
+    struct stand mine = {t->position,    t->loss_scale,    t->skipped,        t->grad_norm,
+                         t->judged_step, t->followed_step, t->evaluated_step, t->saved_step},
                  all[REPLICAS_MOST];
     if (processes_count(&t->processes) == 1) return AIOS_OK;
     TRY_QUIET(processes_gather(&t->processes, &mine, sizeof mine, all));
@@ -225,10 +226,11 @@ aios_status resume_stand(aios_trainer *t, int root)
     t->position.elapsed = elapsed;
     t->loss_scale = all[root].loss_scale;
     t->skipped = all[root].skipped;
+    t->grad_norm = all[root].grad_norm;
     t->judged_step = all[root].judged_step;
-    t->followed_step = all[root].followed_step;
-    t->evaluated_step = all[root].evaluated_step;
-    t->saved_step = all[root].saved_step;
+    t->followed_step = all[0].followed_step; /* what it has not written is not done, whatever the others think */
+    t->evaluated_step = all[0].evaluated_step;
+    t->saved_step = all[0].saved_step;
     return AIOS_OK;
 }
 

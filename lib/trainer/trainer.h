@@ -61,7 +61,8 @@ struct aios_trainer {
     struct position position;
     double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;
     int64_t evaluated_step, saved_step; /* -1: none */
-    int64_t judged_step, followed_step; /* whose gradient was judged and logged; after which all that was due is done */
+    int64_t judged_step, followed_step; /* whose gradient was judged; after which all that was due is done */
+    int64_t logged_step;                /* the last that this process logged, where it was due */
     int64_t resumed_step;               /* -1: a new run */
     int64_t first_step;                 /* of this call of run */
     double run_began, busy;             /* os_now(); seconds of this call spent in steps */

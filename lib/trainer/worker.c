@@ -171,13 +171,17 @@ static aios_status after_step(aios_trainer *t, const aios_step_result *result)
 {
     const struct settings *s = &t->settings;
     int64_t step = t->position.step;
+    aios_status verdict = AIOS_OK;
     if (t->judged_step != step) {
         t->judged_step = step;
-        aios_status verdict = judge_gradient(t, result);
-        if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t, NULL);
-        TRY_QUIET(verdict);
-        if (t->replicas.rebalanced) report_balance(t);
+        verdict = judge_gradient(t, result);
     }
+    if (t->logged_step != step) { /* also where another process judged it before this one had made it */
+        t->logged_step = step;
+        if (is_due(s->log_interval, step) || step == s->steps || verdict != AIOS_OK) report_step(t, NULL);
+        if (verdict == AIOS_OK && t->replicas.rebalanced) report_balance(t);
+    }
+    TRY_QUIET(verdict);
     if (is_due(s->verify_interval, step)) TRY(verify(t), "after step %lld", (long long)step);
     if (is_due(s->eval_interval, step)) TRY_QUIET(worker_evaluate(t));
     report_metrics(t, 0);

@@ -98,6 +98,27 @@ class Launchers(Runs):
         result = self.run_launcher([*self.command("--launcher", "none")], RANK="2", WORLD_SIZE="2")
         self.assertEqual(result.returncode, 0, result.stderr)
 
+    def test_a_number_of_processes_is_a_whole_number(self):
+        for number in ("0", "2x", "two", "65", "-4294967295"):
+            result = self.run_launcher([*self.command(), "--spawn", f"--world-size={number}"])
+            self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
+            self.assertIn(f"--world-size is {number}", result.stderr)
+
+    def test_who_has_no_log_is_not_said_to_have_one(self):
+        result = self.run_launcher([*self.command("--dataset-file", "nothing"), "--spawn", "--world-size", "2", "--strict"])
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("logs/rank-1.log", result.stderr)
+        self.assertNotIn("rank-0.log", result.stderr)
+
+    def test_a_run_that_trained_is_not_begun_anew_in_one_process(self):
+        diverge = ["--lr", "1000", "--weight-decay", "1000", "--grad-clip", "0", "--max-nan-steps", "3", "--eval-interval", "0", "--checkpoint-interval", "2"]
+        for name, more in (("a", ["--log-file", os.path.join(self.folder, "log.jsonl")]), ("b", ["--log-interval", "1000"])):
+            run = os.path.join(self.folder, name)
+            result = self.run_launcher([*self.command(*diverge, *more, run=run, steps=400), "--spawn", "--world-size", "2"])
+            self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+            self.assertIn("no finite gradient", result.stderr)
+            self.assertNotIn("fallback", result.stderr)
+
     def test_chunks_are_for_one_process(self):
         for _, errors, code in self.finish(self.start(2, "--strategy", "parallel-independent")):
             self.assertNotEqual(code, 0)
