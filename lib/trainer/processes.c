@@ -125,14 +125,27 @@ aios_status processes_tell(struct processes *p, int root, const char *said, char
     return AIOS_OK;
 }
 
+/* Where two texts begin to differ, from the word's beginning: behind the last comma before. */
+static size_t difference(const char *a, const char *b)
+{
+    size_t at = 0, word = 0;
+    for (; a[at] && a[at] == b[at]; at++)
+        if (a[at] == ',' || a[at] == '{') word = at + 1;
+    return word;
+}
+
 aios_status processes_compare(struct processes *p, const char *text, const char *what)
 {
     char *first;
     if (!p->world) return AIOS_OK;
     TRY_QUIET(processes_tell(p, 0, text, &first));
     aios_status status = AIOS_OK;
-    if (strcmp(first, text) != 0)
-        status = FAIL(AIOS_INVALID_ARGUMENT, "its %s is not that of process 0: \"%.100s\" and \"%.100s\"", what, text, first);
+    if (strcmp(first, text) != 0) {
+        const char *here = text + difference(text, first), *there = first + difference(text, first);
+        int length = (int)strcspn(here, ",}"), other = (int)strcspn(there, ",}");
+        status = FAIL(AIOS_INVALID_ARGUMENT, "its %s is not that of process 0: %.*s and %.*s", what, length < 100 ? length : 100, here,
+                      other < 100 ? other : 100, there);
+    }
     aios_memory_free(p->context, first);
     return processes_agree(p, status);
 }

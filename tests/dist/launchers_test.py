@@ -88,7 +88,7 @@ class Launchers(Runs):
         for _, errors, code in self.finish(started):
             self.assertNotEqual(code, 0)
             self.assertIn("process 1", errors)
-            self.assertIn("list of options", errors)
+            self.assertIn('list of options is not that of process 0: "lr":0.0002 and "lr":0.0001', errors)
 
     def test_variables_that_make_no_sense_are_named(self):
         for variables, named in (({"RANK": "2", "WORLD_SIZE": "2"}, "RANK"), ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK")):
