@@ -124,9 +124,13 @@ static aios_status set_text(struct reader *r, const char *path, const char *opti
                 is);
 }
 
-static aios_status wrong(const struct reader *r, const char *path, const char *right)
+static aios_status wrong(const struct reader *r, const char *path, const json_t *value, const char *right)
 {
-    return FAIL(AIOS_INVALID_ARGUMENT, "%s: %s must be %s or \"auto\"", r->file, path, right);
+    char *text;
+    TRY_QUIET(json_to_text(r->context, value, JSON_TEXT_COMPACT, &text, NULL));
+    aios_status status = FAIL(AIOS_INVALID_ARGUMENT, "%s: %s is %.100s: it must be %s or \"auto\"", r->file, path, text, right);
+    aios_memory_free(r->context, text);
+    return status;
 }
 
 static aios_status set_number(struct reader *r, const char *path, const char *option, double value)
@@ -139,8 +143,8 @@ static aios_status set_number(struct reader *r, const char *path, const char *op
 static aios_status take_number(struct reader *r, const struct key *key, const json_t *value)
 {
     double number = json_number_value(value);
-    if (!json_is_number(value)) return wrong(r, key->path, "a number");
-    if (key->action != NUMBER && number != floor(number)) return wrong(r, key->path, "a whole number");
+    if (!json_is_number(value)) return wrong(r, key->path, value, "a number");
+    if (key->action != NUMBER && number != floor(number)) return wrong(r, key->path, value, "a whole number");
     return set_number(r, key->path, key->option, number * key->factor);
 }
 
@@ -150,13 +154,13 @@ static aios_status take_stage(struct reader *r, const struct key *key, const jso
 {
     static const char *const stages[] = {"none", "zero1", "zero2", "zero3"};
     if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 3)
-        return wrong(r, key->path, "0, 1, 2 or 3");
+        return wrong(r, key->path, value, "0, 1, 2 or 3");
     return set_text(r, key->path, key->option, stages[json_integer_value(value)]);
 }
 
 static aios_status take_switch(const struct reader *r, const struct key *key, const json_t *value, int *on)
 {
-    if (!json_is_boolean(value)) return wrong(r, key->path, "true or false");
+    if (!json_is_boolean(value)) return wrong(r, key->path, value, "true or false");
     *on = json_is_true(value);
     return AIOS_OK;
 }
@@ -165,7 +169,7 @@ static aios_status take_switch(const struct reader *r, const struct key *key, co
 static aios_status take_bucket(struct reader *r, const struct key *key, const json_t *value)
 {
     double elements = json_number_value(value);
-    if (!json_is_number(value) || !(elements > 0)) return wrong(r, key->path, "a number of elements above 0");
+    if (!json_is_number(value) || !(elements > 0)) return wrong(r, key->path, value, "a number of elements above 0");
     if (r->bucket > 0 && r->bucket != elements)
         return FAIL(AIOS_UNSUPPORTED,
                     "%s: reduce_bucket_size and allgather_bucket_size differ (%g and %g): gradients and weights have the same "
@@ -179,7 +183,7 @@ static aios_status take_betas(struct reader *r, const struct key *key, const jso
 {
     if (!json_is_array(value) || json_array_size(value) != 2 || !json_is_number(json_array_get(value, 0)) ||
         !json_is_number(json_array_get(value, 1)))
-        return wrong(r, key->path, "two numbers");
+        return wrong(r, key->path, value, "two numbers");
     TRY_QUIET(set_number(r, key->path, "beta1", json_number_value(json_array_get(value, 0))));
     return set_number(r, key->path, "beta2", json_number_value(json_array_get(value, 1)));
 }
@@ -188,7 +192,7 @@ static aios_status take_betas(struct reader *r, const struct key *key, const jso
 static aios_status take_rate(struct reader *r, const struct key *key, const json_t *value)
 {
     const json_t **own = key->action == RATE ? &r->lr : &r->max_lr, *other = key->action == RATE ? r->max_lr : r->lr;
-    if (!json_is_number(value)) return wrong(r, key->path, "a number");
+    if (!json_is_number(value)) return wrong(r, key->path, value, "a number");
     *own = value;
     if (other && json_number_value(other) != json_number_value(value))
         return FAIL(AIOS_INVALID_ARGUMENT, "%s: optimizer.params.lr is %g and scheduler.params.warmup_max_lr %g: set one of them", r->file,
@@ -230,7 +234,7 @@ static aios_status take_warmup_shape(const struct reader *r, const json_t *value
 static aios_status take_must(const struct reader *r, const struct key *key, const json_t *value)
 {
     double is = json_is_boolean(value) ? (double)json_is_true(value) : json_number_value(value);
-    if (!json_is_boolean(value) && !json_is_number(value)) return wrong(r, key->path, "a number, true or false");
+    if (!json_is_boolean(value) && !json_is_number(value)) return wrong(r, key->path, value, "a number, true or false");
     if (is == key->factor) return AIOS_OK;
     return FAIL(AIOS_UNSUPPORTED, "%s: %s is %g: only %g can be honoured", r->file, key->path, is, key->factor);
 }
@@ -322,7 +326,7 @@ static aios_status take_precision(struct reader *r, const json_t *file)
     TRY_QUIET(set_text(r, "fp16.enabled", "precision", "16-mixed"));
     if (power && !is_auto(power)) {
         if (!json_is_integer(power) || json_integer_value(power) < 0 || json_integer_value(power) > 24)
-            return wrong(r, "fp16.initial_scale_power", "a whole number from 0 to 24");
+            return wrong(r, "fp16.initial_scale_power", power, "a whole number from 0 to 24");
         TRY_QUIET(set_number(r, "fp16.initial_scale_power", "loss-scale", ldexp(1, (int)json_integer_value(power))));
     }
     if (!window || is_auto(window)) return AIOS_OK;
