@@ -42,9 +42,9 @@ def command(arguments, folder, devices):
             "--max-minutes", str(arguments.seconds / 60), *strategy[arguments.strategy], *arguments.flags]
 
 
-def rate(steps):
-    """Tokens per second after the first quarter, whose steps find out the speeds."""
-    began = next(step for step in steps if step["elapsed"] >= steps[-1]["elapsed"] / 4)
+def rate(steps, balanced=0):
+    """Tokens per second after the first quarter, and after the step that found out the speeds."""
+    began = next(step for step in steps if step["elapsed"] >= steps[-1]["elapsed"] / 4 and step["step"] >= balanced)
     return (steps[-1]["tokens"] - began["tokens"]) / (steps[-1]["elapsed"] - began["elapsed"])
 
 
@@ -60,8 +60,9 @@ def train(arguments, folder, devices):
     if arguments.strategy == "parallel-independent":
         found = next(event for event in events if event["event"] == "devices")
         return found["tokens_per_second"], {device["device"]: device["share"] for device in found["devices"]}
-    dealt = [event["micro_batches"] for event in events if event["event"] == "balance"] or [[1] * len(devices.split(","))]
-    return (rate([event for event in events if event["event"] == "step"]),
+    balances = [event for event in events if event["event"] == "balance"]
+    dealt = [event["micro_batches"] for event in balances] or [[1] * len(devices.split(","))]
+    return (rate([event for event in events if event["event"] == "step"], balances[0]["step"] if balances else 0),
             {device: count / sum(dealt[-1]) for device, count in zip(devices.split(","), dealt[-1])})
 
 
