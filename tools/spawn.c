@@ -59,9 +59,11 @@ static int count_ranks(struct team *team)
     aios_hardware_destroy(hardware);
     char *end = NULL;
     long asked = tool->world_size ? strtol(tool->world_size, &end, 10) : count;
-    team->ranks = (end && *end) || asked < 1 || asked > RANKS_MOST ? 0 : (int)asked;
-    if (team->ranks < 1 || team->ranks > RANKS_MOST)
+    if (!tool->world_size && count > RANKS_MOST)
+        return tool_fail(TOOL_USAGE, "%d devices are selected: --spawn starts at most %d processes", count, RANKS_MOST);
+    if ((end && *end) || asked < 1 || asked > RANKS_MOST)
         return tool_fail(TOOL_USAGE, "--world-size is %s: 1 to %d processes can be started", tool->world_size, RANKS_MOST);
+    team->ranks = (int)asked;
     if (team->ranks > count && !cpu)
         return tool_fail(TOOL_USAGE, "--world-size is %d, and %d device%s selected: each process needs one (--devices)", team->ranks, count,
                          count == 1 ? " is" : "s are");
@@ -87,20 +89,20 @@ static int choose_folder(struct team *team)
     return system_make_folders(logs) == 0 ? TOOL_DONE : tool_fail(TOOL_ERROR, "the folder %s can't be made", logs);
 }
 
-/* The command as it was given, without what only this process does. */
-static int copy_arguments(const struct team *team, int resume, const char **to, size_t room)
+/* The command as it was given, without what only this process does.  To be freed; NULL: no memory. */
+static const char **copy_arguments(const struct team *team, int resume)
 {
     const struct tool *tool = team->tool;
     size_t count = 0;
-    for (int i = 0; i < tool->given_count && count + 4 < room; i++)
+    const char **to = calloc((size_t)tool->given_count + 4, sizeof *to);
+    for (int i = 0; to && i < tool->given_count; i++)
         if (strcmp(tool->given[i], "--spawn") != 0) to[count++] = tool->given[i];
-    if (!*text_of(tool, "save-dir")) {
+    if (to && !*text_of(tool, "save-dir")) {
         to[count++] = "--save-dir";
         to[count++] = team->folder;
     }
-    if (resume) to[count++] = "--resume";
-    to[count] = NULL;
-    return (int)count;
+    if (to && resume) to[count] = "--resume";
+    return to;
 }
 
 static int64_t start_rank(const struct team *team, int rank, int port, const char *job, int resume)
@@ -108,8 +110,8 @@ static int64_t start_rank(const struct team *team, int rank, int port, const cha
     enum { VARIABLES = 9 };
     char text[VARIABLES][160], output[PATH_ROOM + 32];
     char *variables[VARIABLES + 1] = {NULL};
-    const char *arguments[TOOL_ARGUMENTS_MOST + 8];
-    (void)copy_arguments(team, resume, arguments, COUNT_OF(arguments));
+    const char **arguments = copy_arguments(team, resume);
+    if (!arguments) return -1;
     const struct {
         const char *name;
         int value;
@@ -126,7 +128,9 @@ static int64_t start_rank(const struct team *team, int rank, int port, const cha
     if (team->threads) (void)snprintf(text[count++], sizeof text[0], "AIOS_CPU_THREADS=%d", team->threads);
     for (int i = 0; i < count; i++) variables[i] = text[i];
     (void)snprintf(output, sizeof output, "%s/logs/rank-%d.log", team->folder, rank);
-    return system_start((char *const *)(uintptr_t)arguments, variables, rank ? output : NULL);
+    int64_t id = system_start((char *const *)(uintptr_t)arguments, variables, rank ? output : NULL);
+    free(arguments);
+    return id;
 }
 
 static int start_all(struct team *team, int resume)

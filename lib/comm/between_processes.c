@@ -515,12 +515,7 @@ static const comm_table table = {
     .leave = leave,
     .abort = abort_group,
     .check = check_group,
-    .barrier = barrier,
-    .all_reduce = all_reduce,
-    .reduce_scatter = reduce_scatter,
-    .all_gather = all_gather,
-    .broadcast = broadcast,
-    .sum_numbers = sum_numbers,
+    COMM_COLLECTIVES,
 };
 
 /* Under "group/rank": where each peer finds this rank, one after the other. */

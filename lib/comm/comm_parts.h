@@ -33,6 +33,10 @@ typedef struct comm_table {
     aios_status (*broadcast)(communicator *c, float *buffer, uint64_t count, int root);
     aios_status (*sum_numbers)(communicator *c, double *values, int count);
 } comm_table;
+/* The rows that every kind fills with functions of the same names. */
+#define COMM_COLLECTIVES                                                                                                                   \
+    .barrier = barrier, .all_reduce = all_reduce, .reduce_scatter = reduce_scatter, .all_gather = all_gather, .broadcast = broadcast,      \
+    .sum_numbers = sum_numbers
 
 struct communicator {
     const comm_table *table;

@@ -210,12 +210,7 @@ static const comm_table table = {
     .leave = leave,
     .abort = abort_both,
     .check = check_both,
-    .barrier = barrier,
-    .all_reduce = all_reduce,
-    .reduce_scatter = reduce_scatter,
-    .all_gather = all_gather,
-    .broadcast = broadcast,
-    .sum_numbers = sum_numbers,
+    COMM_COLLECTIVES,
 };
 
 static aios_status join_both(struct member *c, const char *name)

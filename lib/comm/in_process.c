@@ -414,12 +414,7 @@ static const comm_table table = {
     .leave = leave,
     .abort = abort_group,
     .check = check_group,
-    .barrier = barrier,
-    .all_reduce = all_reduce,
-    .reduce_scatter = reduce_scatter,
-    .all_gather = all_gather,
-    .broadcast = broadcast,
-    .sum_numbers = sum_numbers,
+    COMM_COLLECTIVES,
 };
 
 static aios_status join(comm_group *base, int rank, const char *name, aios_stream *stream, communicator **joined)

@@ -114,12 +114,7 @@ static aios_status join(comm_group *base, int rank, const char *name, aios_strea
         .leave = leave,
         .abort = abort_both,
         .check = check,
-        .barrier = barrier,
-        .all_reduce = all_reduce,
-        .reduce_scatter = reduce_scatter,
-        .all_gather = all_gather,
-        .broadcast = broadcast,
-        .sum_numbers = sum_numbers,
+        COMM_COLLECTIVES,
     };
     struct member *m = aios_new(base->context, struct member);
     if (!m) return AIOS_OUT_OF_MEMORY;

@@ -301,12 +301,7 @@ static aios_status join(comm_group *base, int rank, const char *name, aios_strea
         .leave = leave,
         .abort = abort_group,
         .check = check,
-        .barrier = barrier,
-        .all_reduce = all_reduce,
-        .reduce_scatter = reduce_scatter,
-        .all_gather = all_gather,
-        .broadcast = broadcast,
-        .sum_numbers = sum_numbers,
+        COMM_COLLECTIVES,
     };
     struct group *group = (struct group *)(void *)base;
     struct member *m = aios_new(base->context, struct member);

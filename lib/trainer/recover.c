@@ -17,6 +17,13 @@ static void report_lost(aios_trainer *t, int left)
     }
 }
 
+/* Those that were left out while the others shared the model anew. */
+static void report_refused(aios_trainer *t, int before)
+{
+    const struct replicas *all = &t->replicas;
+    for (int i = before; i < all->refused_count; i++) report_drop(t, all->refused[i].device, all->refused[i].message, all->ranks);
+}
+
 static void report_shares(aios_trainer *t, int64_t samples_before)
 {
     int64_t samples = t->replicas.step_samples;
@@ -77,11 +84,13 @@ static aios_status go_on(aios_trainer *t)
 {
     struct replicas *all = &t->replicas;
     int64_t samples = all->step_samples;
-    int ranks = all->ranks;
+    int ranks = all->ranks, refused = all->refused_count;
     evaluator_close(&t->evaluator); /* its plan may be on a device that goes */
     t->evaluator = (struct evaluator){.context = NULL};
     TRY_QUIET(checkpoint_keep_contributions(t));
-    TRY_QUIET(replicas_drop_lost(all));
+    aios_status status = replicas_drop_lost(all);
+    report_refused(t, refused);
+    TRY_QUIET(status);
     TRY_QUIET(catch_up(t));
     TRY_QUIET(keep_writing(t));
     if (t->processes.world) report_reform(t, ranks);
