@@ -126,7 +126,8 @@ static aios_status run_constantly(struct replica *r)
     return AIOS_OK;
 }
 
-/* With exchange in the last run. */
+/* With exchange in the last run, before which nobody waits for the others: the slow ones' last run would come on top of the fast ones'.  Who
+ * is told to stop leaves out runs but exchanges, since the others may not know yet; compute_one asks whether anybody was. */
 static aios_status run_then_exchange(struct replica *r)
 {
     int64_t own = micro_batches(r);
@@ -136,10 +137,8 @@ static aios_status run_then_exchange(struct replica *r)
         TRY_QUIET(aios_plan_run(r->plan));
         left_off = is_abandoned(r);
     }
-    TRY_QUIET(agree(r));
-    if (r->abandoned) return AIOS_OK;
-    if (own > 0) TRY_QUIET(write_micro_batch(r, own - 1));
-    return exchange_run(r, own == 0);
+    if (own > 0 && !left_off) TRY_QUIET(write_micro_batch(r, own - 1));
+    return exchange_run(r, own == 0 || left_off);
 }
 
 /* All micro-batches of the replica's share of a step that others take part in. */
@@ -202,9 +201,11 @@ static aios_status compute_one(struct replica *r)
     TRY_QUIET(r->comm ? run_shared(r) : run_alone(r));
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_gradients(r, &r->squares));
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
-    TRY_QUIET(sum(r, &sums.loss, 1));
+    double sent[2] = {sums.loss, r->comm ? atomic_load(&all->abandon) : r->abandoned};
+    TRY_QUIET(sum(r, sent, 2));
+    r->abandoned = sent[1] != 0;
     if (r == all->list)
-        all->outcome = (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sums.loss / weight};
+        all->outcome = (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sent[0] / weight};
     return AIOS_OK;
 }
 
