@@ -172,6 +172,20 @@ static const struct flag merge_flags[] = {
     {"weights", "X,…", "", "a number for each checkpoint; without: by the tokens that each was trained on"},
 };
 
+static const struct flag report_flags[] = {
+    {"output", "FILE", "", "where the page is to be (also -o); - is standard output; without: report.html in RUN_DIR"},
+};
+
+static const char report_examples[] = "Look at a run, while it trains or afterwards:\n"
+                                      "  aios report runs/notes\n"
+                                      "A page to send to somebody, of a log alone:\n"
+                                      "  aios report runs/notes/metrics.jsonl -o notes.html\n";
+
+static const char report_notes[] =
+    "RUN_DIR is a run's folder (its save-dir), of aios train or aios hrm train, or its metrics.jsonl.  The page is one file that\n"
+    "needs nothing else: losses, learning rate, throughput and share of each device, how near all together came to the\n"
+    "sum of the parts, when what happened, and the options.\n";
+
 static const char merge_examples[] = "One model out of two runs from the same beginning, by their tokens:\n"
                                      "  aios merge runs/a/checkpoints/step-00001000 runs/b/checkpoints/step-00001000 -o merged\n"
                                      "Three parts of the first, one of the second:\n"
@@ -197,6 +211,8 @@ const struct command commands[] = {
     {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
     {"merge", "make one model of several checkpoints", "FOLDER…", TOOL_ARGUMENTS_MOST, 0, 0, merge_flags, COUNT_OF(merge_flags),
      merge_examples, NULL, run_merge},
+    {"report", "draw a run as a page of HTML", "RUN_DIR", 1, 0, 0, report_flags, COUNT_OF(report_flags), report_examples, report_notes,
+     run_report},
     {"chunks", "tell how far a dataset is trained", "STATE", 1, 0, 0, NULL, 0, chunks_examples, chunks_notes, run_chunks},
     {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},

@@ -96,6 +96,7 @@ int run_hrm_hf(struct tool *tool);
 int run_list_gpus(struct tool *tool);
 int run_merge(struct tool *tool);
 int run_options(struct tool *tool);
+int run_report(struct tool *tool);
 int run_resolve(struct tool *tool);
 int run_train(struct tool *tool);
 int run_version(struct tool *tool);
