@@ -61,18 +61,19 @@ _set_name = ctypes.PYFUNCTYPE(c_int, py_object, c_char_p)(("PyCapsule_SetName", 
 _exported: Dict[int, Tuple[Any, ...]] = {}  # address of a managed tensor: what lives until its deleter is called
 
 
-@_Deleter
-def _delete(managed: int) -> None:
+def _give_back(managed: int) -> None:
     _exported.pop(managed, None)
 
 
-@_Destructor
-def _destroy(capsule: int) -> None:
+def _forget_capsule(capsule: int) -> None:
     """A capsule that nobody took."""
     for name, kind in ((NAME, _Managed), (NAME_VERSIONED, _ManagedVersioned)):
         if _is_valid(capsule, name):
             managed = kind.from_address(_get_pointer(capsule, name))
             managed.deleter(ctypes.addressof(managed))
+
+
+_delete, _destroy = _Deleter(_give_back), _Destructor(_forget_capsule)
 
 
 def export(owner: Any, data: int, dtype: str, shape: Tuple[int, ...], device: Tuple[int, int], versioned: bool, read_only: bool = False) -> Any:

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import weakref
-from typing import Any, Callable, Iterable, Optional, Tuple, TypeVar
+from typing import Any, Callable, Iterable, List, Optional, Tuple, TypeVar
 
 from . import _c, errors
 
@@ -89,7 +89,7 @@ def last_error(status: int) -> errors.Error:
     """The exception that says what the calling thread's last failure was."""
     name = _STATUS_NAMES.get(status, f"STATUS_{status}")
     message = string(lib.aios_error_message()) or name
-    frames = []
+    frames: List[str] = []
     while True:
         frame = lib.aios_error_frame(len(frames))
         if frame is None:
@@ -119,7 +119,7 @@ def optional(text: Any) -> Optional[bytes]:
     return None if text is None else encode(text)
 
 
-def structure(name: str, **values: Any) -> Any:
+def structure(name: str, /, **values: Any) -> Any:
     """A structure of the headers with struct_size and the defaults of its _INIT macro set."""
     kind = getattr(_c, name)
     made = kind()
@@ -152,7 +152,7 @@ class Handle:
     """Something that the library made and that is given back once: by close(), at the end of a with statement, or when nobody has it any
     more.  What it was made from lives at least as long."""
 
-    _finalizer: Optional[weakref.finalize[Any, Any]] = None
+    _finalizer: Any = None
     _handle: Optional[int] = None
 
     def _own(self, destroy: str, handle: int, *keep: Any) -> None:
@@ -204,7 +204,9 @@ class Context(Handle):
 
         level = _c.AIOS_LOG_DEBUG if logger.isEnabledFor(logging.DEBUG) else _c.AIOS_LOG_INFO
         callbacks = (_c.aios_log_fn(log), _c.aios_event_fn(event))
-        made = structure("aios_context_options", log_level=level, log=callbacks[0], event=callbacks[1] if on_event else _c.aios_event_fn())
+        made = structure("aios_context_options", log_level=level, log=callbacks[0])
+        if on_event is not None:
+            made.event = callbacks[1]
         self._own("aios_context_destroy", out(lib.aios_context_create, ctypes.byref(made)), callbacks)
 
 _shared: Optional[Context] = None

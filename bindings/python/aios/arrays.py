@@ -157,8 +157,17 @@ class GPUDevice(Handle):
     """One device, opened, whatever its vendor: "cuda:0", "hip:0", "xpu:0", "cpu", "gpu:0", a PCI address or UUID."""
 
     def __init__(self, spec: str = "cpu") -> None:
-        context = shared_context()
-        self._own("aios_device_close", out(lib.aios_device_open, context.handle, encode(spec)), context)
+        self._adopt(out(lib.aios_device_open, shared_context().handle, encode(spec)))
+
+    @classmethod
+    def retained(cls, handle: int) -> "GPUDevice":
+        """One more reference to a device that somebody else opened."""
+        made = cls.__new__(cls)
+        made._adopt(lib.aios_device_retain(handle))
+        return made
+
+    def _adopt(self, handle: int) -> None:
+        self._own("aios_device_close", handle, shared_context())
         info = lib.aios_device_get_info(self.handle).contents
         self.spec: str = string(lib.aios_device_spec(self.handle))
         self.name: str = string(info.name)

@@ -39,7 +39,7 @@ class Parameters(Handle, Mapping[str, Array]):
         made._handle, made._owner = handle, owner
         made._dependents = weakref.WeakSet()
         owner._dependents.add(made)
-        made.device = GPUDevice(string(lib.aios_device_spec(lib.aios_parameters_device(handle))))
+        made.device = GPUDevice.retained(lib.aios_parameters_device(handle))
         made._read_shapes()
         return made
 

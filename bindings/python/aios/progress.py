@@ -113,7 +113,7 @@ class Progress:
             self._open = True
 
     def _show(self) -> None:
-        from IPython.display import HTML, display  # type: ignore[import,unused-ignore]
+        from IPython.display import HTML, display  # type: ignore
 
         bar = (f"<div>{html.escape(self._label)} <progress value='{self._share:.4f}' max='1' style='width:20em;vertical-align:middle'></progress> "
                f"{100 * self._share:.0f} % &ensp;{html.escape('  '.join(self._fields))}</div>")

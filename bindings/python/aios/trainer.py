@@ -5,6 +5,7 @@ import ctypes
 import inspect
 import math
 import queue
+import signal
 import threading
 import weakref
 from dataclasses import dataclass
@@ -93,6 +94,35 @@ class _Run:
         if self.thread is not None:
             self.thread.join()
             self.thread = None
+
+
+class _Interrupts:
+    """What Ctrl-C does during a run.  Python would raise KeyboardInterrupt wherever the main thread is, in a callback as well.  A handler that
+    the program has set stays."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self._trainer = weakref.ref(trainer)
+        self._count = 0
+        self._ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._ours:
+            signal.signal(signal.SIGINT, self._interrupted)
+
+    def _interrupted(self, number: int, frame: Any) -> None:
+        if self._count >= 2:
+            signal.default_int_handler(number, frame)
+        self.stop()
+
+    def stop(self) -> None:
+        self._count += 1
+        trainer = self._trainer()
+        if trainer is not None:
+            trainer.stop(immediate=self._count > 1)
+
+    def close(self) -> None:
+        """On the thread that made it; a generator that is thrown away on another leaves the handler, which then does what Python's does."""
+        self._count = 2
+        if self._ours and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _close(run: _Run, handle: int, *_keep: Any) -> None:
@@ -203,21 +233,20 @@ class Trainer(Handle, metaclass=_WithKeywords):
                 callback(event)
 
     def __iter__(self) -> Iterator[Event]:
-        """Starts the run, or goes on with a stopped one, and gives its events.  Leaving the loop early stops the run gracefully; Ctrl-C
-        while it waits does, too, and the loop ends by itself after the checkpoint.  An error of the run is raised."""
+        """Starts the run, or goes on with a stopped one, and gives its events.  Leaving the loop early stops the run gracefully; so does
+        Ctrl-C, and the loop ends by itself after the checkpoint.  An error of the run is raised."""
         handle, run = self.handle, self._run
         if self._iterating:
             raise WrongStateError("this run is under way: a Trainer has one loop at a time")
         self._iterating = True
         run.start(lambda: lib.aios_trainer_run(handle))
-        interrupts = 0
+        interrupts = _Interrupts(self)
         try:
             while True:
                 try:
                     event = run.next()
-                except KeyboardInterrupt:
-                    interrupts += 1
-                    self.stop(immediate=interrupts > 1)
+                except KeyboardInterrupt:  # by a handler of the program's own
+                    interrupts.stop()
                     continue
                 if event is None:
                     break
@@ -228,6 +257,7 @@ class Trainer(Handle, metaclass=_WithKeywords):
             self._drain()
             raise
         finally:
+            interrupts.close()
             run.join()
             self._iterating = False
             if self._progress is not None:
@@ -247,7 +277,7 @@ class Trainer(Handle, metaclass=_WithKeywords):
 
     def run(self) -> Result:
         """Trains until all steps are done or a stop is obeyed.  Ctrl-C stops after the step that is running, a second one after the
-        micro-batch; both save a checkpoint, and a later run() goes on.  Errors of the run are raised."""
+        micro-batch; both save a checkpoint, and a later run() goes on.  A third one is a KeyboardInterrupt as ever.  Errors of the run are raised."""
         for _ in self:
             pass
         return self.result
