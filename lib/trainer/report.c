@@ -1,6 +1,7 @@
 /* What a run says: events, lines of the log, metrics. */
 #include "trainer.h"
 
+#include "balance.h"
 #include "base/options.h"
 #include "setup.h"
 
@@ -23,6 +24,7 @@ static void check_log(aios_trainer *t, aios_status status)
 
 void report_event(aios_trainer *t, const char *name, struct fields *fields)
 {
+    fields_number(fields, "elapsed", trainer_elapsed(t));
     aios_status status = fields_end(fields);
     if (status == AIOS_OK) {
         status = run_folder_log(&t->folder, name, fields->text.bytes);
@@ -79,21 +81,58 @@ static void put_devices(const aios_trainer *t, struct fields *f)
     fields_text(f, "device", names);
 }
 
-/* The micro-batches of a step that each device computes from now on. */
-void report_balance(aios_trainer *t)
+/* The micro-batches of a step that each device computes. */
+static void put_shares(const aios_trainer *t, struct fields *f)
 {
-    struct fields f;
     char shares[REPLICAS_MOST * 24] = "[";
     size_t used = 1;
     for (int i = 0; i < t->replicas.ranks; i++)
         used += (size_t)snprintf(shares + used, sizeof shares - used, "%s%lld", i ? ", " : "", (long long)t->replicas.shares[i]);
     (void)snprintf(shares + used, sizeof shares - used, "]");
+    fields_json(f, "micro_batches", shares);
+}
+
+void report_balance(aios_trainer *t)
+{
+    struct fields f;
     fields_begin(&f, t->context);
     fields_int(&f, "step", t->position.step);
     put_devices(t, &f);
-    fields_json(&f, "micro_batches", shares);
+    put_shares(t, &f);
     report_event(t, "balance", &f);
-    fields_free(&f);
+}
+
+/* What each device of one gradient did.  Speeds are known where shares follow them; a rank that waits for others looks busy elsewhere. */
+static void report_parts(aios_trainer *t)
+{
+    const struct replicas *all = &t->replicas;
+    double labels = 0, parts = 0, together = t->busy > 0 ? (double)(t->position.tokens - t->first_tokens) / t->busy : 0;
+    int measured = t->settings.balance == BALANCE_MEASURED;
+    text_buffer list;
+    struct fields f, one;
+    text_init(&list, t->context);
+    (void)text_add(&list, "[");
+    for (int i = 0; i < all->ranks; i++) labels += (double)all->trained[i];
+    for (int i = 0; i < all->ranks; i++) {
+        double speed = measured ? all->peers[i].speed * (double)(t->settings.batch_size * t->sequence) : 0;
+        measured = measured && speed > 0;
+        parts += speed;
+        fields_begin(&one, t->context);
+        fields_text(&one, "device", all->peers[i].spec);
+        fields_int(&one, "tokens", all->trained[i]);
+        fields_number(&one, "share", labels > 0 ? (double)all->trained[i] / labels : (double)NAN);
+        fields_number(&one, "tokens_per_second", speed > 0 ? speed : (double)NAN);
+        if (fields_end(&one) == AIOS_OK) (void)text_format(&list, "%s%s", i ? ", " : "", one.text.bytes);
+        fields_free(&one);
+    }
+    (void)text_add(&list, "]");
+    fields_begin(&f, t->context);
+    fields_int(&f, "step", t->position.step);
+    fields_json(&f, "devices", list.status == AIOS_OK ? list.bytes : NULL);
+    fields_number(&f, "tokens_per_second", together > 0 ? together : (double)NAN);
+    fields_number(&f, "efficiency", measured && parts > 0 && together > 0 ? together / parts : (double)NAN);
+    report_event(t, "devices", &f);
+    text_free(&list);
 }
 
 void report_start(aios_trainer *t)
@@ -112,6 +151,7 @@ void report_start(aios_trainer *t)
     fields_int(&f, "tokens_per_step", t->replicas.step_samples * t->sequence);
     fields_int(&f, "train_samples", batches_train_count(&t->batches));
     fields_int(&f, "eval_samples", batches_eval_count(&t->batches));
+    if (t->replicas.ranks > 1 && !t->replicas.independent) put_shares(t, &f);
     report_event(t, "run_start", &f);
 }
 
@@ -148,7 +188,6 @@ void report_step(aios_trainer *t, const struct step_place *place)
         fields_int(&f, "sample", place->sample);
         fields_int(&f, "samples", place->samples);
     }
-    fields_number(&f, "elapsed", trainer_elapsed(t));
     fields_number(&f, "eta", seconds_left(t));
     report_event(t, "step", &f);
 }
@@ -242,12 +281,12 @@ void report_run(aios_trainer *t)
 void report_end(aios_trainer *t, const char *outcome, const char *message)
 {
     struct fields f;
+    if (t->replicas.ranks > 1 && !t->replicas.independent) report_parts(t);
     fields_begin(&f, t->context);
     fields_int(&f, "step", t->position.step);
     fields_text(&f, "outcome", outcome);
     fields_number(&f, "loss", t->position.loss);
     fields_int(&f, "tokens", t->position.tokens);
-    fields_number(&f, "elapsed", trainer_elapsed(t));
     report_event(t, "training_complete", &f);
     check_log(t, run_folder_sync_log(&t->folder));
     put_run(t, outcome, message);

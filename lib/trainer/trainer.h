@@ -64,7 +64,7 @@ struct aios_trainer {
     int64_t judged_step, followed_step; /* whose gradient was judged; after which all that was due is done */
     int64_t logged_step;                /* the last that this process logged, where it was due */
     int64_t resumed_step;               /* -1: a new run */
-    int64_t first_step;                 /* of this call of run */
+    int64_t first_step, first_tokens;   /* of this call of run */
     double run_began, busy;             /* os_now(); seconds of this call spent in steps */
     double reported_busy;
     int64_t reported_tokens;

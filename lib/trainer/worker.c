@@ -238,6 +238,7 @@ static void begin(aios_trainer *t)
     t->run_began = os_now();
     t->first_step = t->position.step;
     t->busy = t->reported_busy = 0;
+    t->first_tokens = t->position.tokens;
     t->reported_tokens = t->position.tokens;
     report_start(t);
     report_run(t);
