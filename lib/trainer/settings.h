@@ -11,7 +11,7 @@ enum { MERGE_MEAN = 0, MERGE_NESTEROV = 1 };
 /* Texts are borrowed from the options.  What the scope has not stays 0. */
 struct settings {
     const char *model, *model_type, *tokenizer, *dataset_file, *eval_file, *cache_dir, *device, *devices, *device_weights, *save_dir,
-        *log_file, *stop_file;
+        *log_file, *stop_file, *tensorboard, *prometheus;
     int64_t n_layer, n_head, n_embd;
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
