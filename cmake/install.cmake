@@ -1,5 +1,5 @@
 install(TARGETS aios EXPORT aios-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development)
-install(DIRECTORY include/aios DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN "*.def")
+install(DIRECTORY include/aios DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 # What an author of a backend needs beside the headers: backends/README.md.
 set(AIOS_BACKEND_KIT ${CMAKE_INSTALL_DATADIR}/aios/backend)
 install(DIRECTORY lib/kernels DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development FILES_MATCHING PATTERN "*.kc" PATTERN "*.h" PATTERN "*.def")

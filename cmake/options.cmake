@@ -1,5 +1,6 @@
 # What can be switched, and the compiler's flags for our own code.
 option(AIOS_TOOLS "build the aios command" ON)
+option(AIOS_PYTHON "the Python package" ON)
 option(AIOS_EXAMPLES "build the examples" ON)
 option(AIOS_BENCHMARKS "build the benchmarks" ON)
 set(AIOS_BACKENDS "cuda;hip;xpu" CACHE STRING "plugins to build where their kernels' compilers are there; OFF: none")

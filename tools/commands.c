@@ -46,6 +46,11 @@ static const struct flag train_flags[] = {
     {"spawn", NULL, "", "start one process per device (ddp) and look after them; AIOS_DDP_SPAWN=1 does so too"},
 };
 
+static const struct flag hrm_hf_flags[] = {
+    {"spawn", NULL, "", "start one process per device (ddp) and look after them; AIOS_DDP_SPAWN=1 does so too"},
+    {"student-init", "FOLDER", "", "begin with the weights of this model"},
+};
+
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
                                      "Go on after a stop, or for longer:\n"
@@ -69,6 +74,20 @@ static const char train_notes[] =
     "Also accepted: --ddp and --parallel-independent (the strategy), --gpu-ids (--devices), --cuda-ids 0,1\n"
     "(cuda:0,cuda:1), --world-size (checked), --linear-dataset (--no-shuffle), --brain-name NAME with\n"
     "--bundle-dir FOLDER (--save-dir FOLDER/NAME; without FOLDER artifacts/brains/actv1).\n";
+
+static const char hrm_hf_examples[] =
+    "Train the language model on chunks of a text, on two GPUs that need not be of one make:\n"
+    "  aios hrm-hf train-actv1 --parallel-independent --gpu-ids cuda:0,hip:0 --model gpt2 --dataset-file notes.txt --steps 200\n"
+    "Two processes, one gradient, metrics in a file of your own:\n"
+    "  AIOS_DDP_SPAWN=1 aios hrm-hf train-actv1 --ddp --cuda-ids 0,1 --world-size 2 --model gpt2 --dataset-file notes.txt\n"
+    "      --steps 10 --batch-size 4 --halt-max-steps 1 --log-file artifacts/brains/actv1/metrics.jsonl\n"
+    "What GPUs are there?\n"
+    "  aios hrm-hf list-gpus\n";
+
+static const char hrm_hf_notes[] =
+    "train-actv1 is aios train with model-type hrm_actv1: every option, note and file of that command is this one's\n"
+    "too.  --model is a folder with a tokenizer, or with a model of this kind, whose weights are then trained on, as\n"
+    "those of --student-init FOLDER.  --gradient-checkpointing is on where it is not given.\n";
 
 static const char eval_examples[] = "How well does a checkpoint predict a text that it has not seen?\n"
                                     "  aios eval --model runs/notes/checkpoints/step-00002000 --dataset-file other.txt\n"
@@ -183,6 +202,8 @@ const struct command commands[] = {
      run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
      COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
+    {"hrm-hf", "train the Hierarchical Reasoning Model on texts", "train-actv1|list-gpus", 1, AIOS_SCOPE_TRAIN, 0, hrm_hf_flags,
+     COUNT_OF(hrm_hf_flags), hrm_hf_examples, hrm_hf_notes, run_hrm_hf},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, devices_flags, COUNT_OF(devices_flags), NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,

@@ -92,6 +92,7 @@ int run_eval(struct tool *tool);
 int run_generate(struct tool *tool);
 int run_help(struct tool *tool);
 int run_hrm(struct tool *tool);
+int run_hrm_hf(struct tool *tool);
 int run_list_gpus(struct tool *tool);
 int run_merge(struct tool *tool);
 int run_options(struct tool *tool);

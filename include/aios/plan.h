@@ -62,6 +62,11 @@ enum { AIOS_VALUE = 0, AIOS_GRADIENT = 1, AIOS_MOMENT1 = 2, AIOS_MOMENT2 = 3 };
  * OUT_OF_RANGE where count is not the tensor's, WRONG_STATE where there is no such kind (no optimizer, no training). */
 AIOS_API aios_status aios_parameters_read(aios_parameters *parameters, const char *name, int32_t kind, float *to, uint64_t count);
 AIOS_API aios_status aios_parameters_write(aios_parameters *parameters, const char *name, int32_t kind, const float *from, uint64_t count);
+/* Where a tensor lies on the device (f32): for other libraries that look at the same memory, without a copy (DLPack).  Waits for the work
+ * under way.  Borrowed until the parameters are destroyed.  What is written there takes part in the next run with precision 32 alone: with
+ * others, aios_parameters_write keeps the 16-bit weights true.  Errors: as read, but NULL and OUT_OF_RANGE; WRONG_STATE also where devices
+ * share it out among them (zero-stage). */
+AIOS_API aios_status aios_parameters_data(aios_parameters *parameters, const char *name, int32_t kind, float **data, uint64_t *count);
 /* Sets every state to zero. */
 AIOS_API aios_status aios_parameters_reset_states(aios_parameters *parameters);
 

@@ -158,13 +158,16 @@ done:
 
 aios_status resume_check_model(const aios_trainer *t, const aios_options *given)
 {
+    static const char *const sizes[][2] = {{"n-layer", "n_layer"},     {"n-head", "n_head"},
+                                           {"n-embd", "n_embd"},       {"hidden-size", "hidden_size"},
+                                           {"num-heads", "num_heads"}, {"h-layers", "H_layers"},
+                                           {"l-layers", "L_layers"},   {"h-cycles", "H_cycles"},
+                                           {"l-cycles", "L_cycles"},   {"halt-max-steps", "halt_max_steps"}};
     aios_status status = AIOS_OK;
     json_t *config = NULL;
     const char *text = aios_model_config(t->model), *folder = "";
     ATTEMPT_QUIET(json_parse(text, strlen(text), "the checkpoint's config.json", NULL, &config));
-    ATTEMPT_QUIET(check_size(config, given, "n-layer", "n_layer"));
-    ATTEMPT_QUIET(check_size(config, given, "n-head", "n_head"));
-    ATTEMPT_QUIET(check_size(config, given, "n-embd", "n_embd"));
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) ATTEMPT_QUIET(check_size(config, given, sizes[i][0], sizes[i][1]));
     ATTEMPT_QUIET(aios_options_get_string(given, "model", &folder));
     if (*folder) ATTEMPT_QUIET(check_config(config, folder, t));
 done:

@@ -190,10 +190,23 @@ static aios_status open_event_file(struct run_folder *folder, int64_t step)
     return event_file_open(folder->context, folder->tensorboard, step, &folder->event_file);
 }
 
+/* The folder of a log that is not the run's own. */
+static aios_status make_parent(const struct run_folder *folder)
+{
+    const char *slash = strrchr(folder->log_path, '/');
+    char *parent = slash && slash > folder->log_path ? aios_memory_strdup(folder->context, folder->log_path) : NULL;
+    if (!parent) return slash && slash > folder->log_path ? AIOS_OUT_OF_MEMORY : AIOS_OK;
+    parent[slash - folder->log_path] = 0;
+    aios_status status = os_folder_create(parent);
+    aios_memory_free(folder->context, parent);
+    return status;
+}
+
 aios_status run_folder_open_log(struct run_folder *folder, int64_t step)
 {
     if (folder->follows) return AIOS_OK;
     os_file_close(&folder->log);
+    TRY(make_parent(folder), "making the folder of the log %s", folder->log_path);
     TRY(os_file_append(folder->log_path, &folder->log), "opening the log of the run");
     if (step >= 0) TRY(cut_log(folder, step), "cutting the log %s after step %lld", folder->log_path, (long long)step);
     return open_event_file(folder, step);

@@ -28,6 +28,18 @@ static const struct {
     ROW(T, "n-layer", INT, n_layer),
     ROW(T, "n-head", INT, n_head),
     ROW(T, "n-embd", INT, n_embd),
+    ROW(T, "hidden-size", INT, hidden_size),
+    ROW(T, "num-heads", INT, num_heads),
+    ROW(T, "expansion", FLOAT, expansion),
+    ROW(T, "h-layers", INT, h_layers),
+    ROW(T, "l-layers", INT, l_layers),
+    ROW(T, "h-cycles", INT, h_cycles),
+    ROW(T, "l-cycles", INT, l_cycles),
+    ROW(T, "halt-max-steps", INT, halt_max_steps),
+    ROW(T, "pos-encodings", TEXT, pos_encodings),
+    ROW(T, "rope-theta", FLOAT, rope_theta),
+    ROW(T, "rms-norm-eps", FLOAT, rms_norm_eps),
+    ROW(T, "loss-type", TEXT, loss_type),
     ROW(T | E | G, "tokenizer", TEXT, tokenizer),
     ROW(T | E, "dataset-file", TEXT, dataset_file),
     ROW(T, "eval-file", TEXT, eval_file),
@@ -155,6 +167,19 @@ static aios_status read_choice(const aios_options *options, const char *name, in
     return FAIL(AIOS_INTERNAL, "%s is '%s', which the trainer doesn't know", name, text);
 }
 
+/* HRM's sizes for texts, where they are not those of the public reference's puzzles. */
+static void language_defaults(const aios_options *options, struct settings *s)
+{
+    const struct {
+        const char *option;
+        int64_t *to, value;
+    } defaults[] = {{"h-layers", &s->h_layers, 2}, {"l-layers", &s->l_layers, 2}, {"halt-max-steps", &s->halt_max_steps, 2}};
+    for (size_t i = 0; i < COUNT_OF(defaults); i++)
+        if (!aios_options_is_set(options, defaults[i].option)) *defaults[i].to = defaults[i].value;
+    if (!aios_options_is_set(options, "expansion")) s->expansion = 2.0;
+    if (!aios_options_is_set(options, "loss-type")) s->loss_type = "softmax_cross_entropy";
+}
+
 aios_status settings_read(const aios_options *options, uint32_t scope, struct settings *settings)
 {
     memset(settings, 0, sizeof *settings);
@@ -168,5 +193,6 @@ aios_status settings_read(const aios_options *options, uint32_t scope, struct se
         case CHOICE: TRY_QUIET(read_choice(options, table[i].name, field)); break;
         }
     }
+    if (scope == T) language_defaults(options, settings);
     return AIOS_OK;
 }

@@ -58,24 +58,40 @@ aios_status setup_check_vocabulary(const aios_model *model, const aios_tokenizer
                 aios_tokenizer_name(tokenizer), ids, rows);
 }
 
-aios_status setup_new_model(aios_context *context, const struct settings *s, const aios_tokenizer *tokenizer, aios_model **model)
+static json_t *gpt2_config(const struct settings *s, const aios_tokenizer *tokenizer)
 {
     int64_t end = aios_tokenizer_end_of_text(tokenizer);
-    char *text = NULL;
-    json_t *config = json_pack("{ss s[s] sf si sf sf sb sI sI sn sI sI sf sb si}", "activation_function", "gelu_new", "architectures",
-                               "GPT2LMHeadModel", "attn_pdrop", 0.0, "bos_token_id", (int)end, "embd_pdrop", 0.0, "layer_norm_epsilon",
-                               1e-5, "scale_attn_weights", 1, "n_embd", (json_int_t)s->n_embd, "n_head", (json_int_t)s->n_head, "n_inner",
-                               "n_layer", (json_int_t)s->n_layer, "n_positions", (json_int_t)s->max_seq_len, "resid_pdrop", 0.0,
-                               "tie_word_embeddings", 1, "vocab_size", aios_tokenizer_vocabulary_size(tokenizer));
-    if (!config || json_object_set_new(config, "model_type", json_string(s->model_type)) ||
-        json_object_set_new(config, "initializer_range", json_real(0.02)) ||
-        json_object_set_new(config, "eos_token_id", json_integer(end))) {
-        json_decref(config);
-        return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a model's configuration");
-    }
-    if (end < 0) {
+    json_t *config =
+        json_pack("{ss s[s] sf si sf sf sb sI sI sn sI sI sf sb si sf si}", "activation_function", "gelu_new", "architectures",
+                  "GPT2LMHeadModel", "attn_pdrop", 0.0, "bos_token_id", (int)end, "embd_pdrop", 0.0, "layer_norm_epsilon", 1e-5,
+                  "scale_attn_weights", 1, "n_embd", (json_int_t)s->n_embd, "n_head", (json_int_t)s->n_head, "n_inner", "n_layer",
+                  (json_int_t)s->n_layer, "n_positions", (json_int_t)s->max_seq_len, "resid_pdrop", 0.0, "tie_word_embeddings", 1,
+                  "vocab_size", aios_tokenizer_vocabulary_size(tokenizer), "initializer_range", 0.02, "eos_token_id", (int)end);
+    if (config && end < 0) {
         (void)json_object_del(config, "bos_token_id");
         (void)json_object_del(config, "eos_token_id");
+    }
+    return config;
+}
+
+/* The keys of the public reference's hrm_v1.yaml, and causal. */
+static json_t *hrm_config(const struct settings *s, const aios_tokenizer *tokenizer)
+{
+    return json_pack("{sb si sI sI sI sI sI sI sf sI sI ss sf sf s{ss}}", "causal", 1, "vocab_size",
+                     aios_tokenizer_vocabulary_size(tokenizer), "seq_len", (json_int_t)s->max_seq_len, "H_cycles", (json_int_t)s->h_cycles,
+                     "L_cycles", (json_int_t)s->l_cycles, "H_layers", (json_int_t)s->h_layers, "L_layers", (json_int_t)s->l_layers,
+                     "hidden_size", (json_int_t)s->hidden_size, "expansion", s->expansion, "num_heads", (json_int_t)s->num_heads,
+                     "halt_max_steps", (json_int_t)s->halt_max_steps, "pos_encodings", s->pos_encodings, "rope_theta", s->rope_theta,
+                     "rms_norm_eps", s->rms_norm_eps, "loss", "loss_type", s->loss_type);
+}
+
+aios_status setup_new_model(aios_context *context, const struct settings *s, const aios_tokenizer *tokenizer, aios_model **model)
+{
+    char *text = NULL;
+    json_t *config = strcmp(s->model_type, "gpt2") == 0 ? gpt2_config(s, tokenizer) : hrm_config(s, tokenizer);
+    if (!config || json_object_set_new(config, "model_type", json_string(s->model_type))) {
+        json_decref(config);
+        return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a model's configuration");
     }
     aios_status status = json_to_text(context, config, JSON_TEXT_CONFIG, &text, NULL);
     if (status == AIOS_OK) status = aios_model_create(context, text, model);

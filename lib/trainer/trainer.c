@@ -16,10 +16,39 @@
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
+/* Sizes are for a new model, and each architecture has its own. */
+static aios_status check_sizes(const aios_options *given, const struct settings *s)
+{
+    static const struct {
+        const char *option, *type;
+    } sizes[] = {{"n-layer", "gpt2"},
+                 {"n-head", "gpt2"},
+                 {"n-embd", "gpt2"},
+                 {"hidden-size", "hrm_actv1"},
+                 {"num-heads", "hrm_actv1"},
+                 {"expansion", "hrm_actv1"},
+                 {"h-layers", "hrm_actv1"},
+                 {"l-layers", "hrm_actv1"},
+                 {"h-cycles", "hrm_actv1"},
+                 {"l-cycles", "hrm_actv1"},
+                 {"halt-max-steps", "hrm_actv1"},
+                 {"pos-encodings", "hrm_actv1"},
+                 {"rope-theta", "hrm_actv1"},
+                 {"rms-norm-eps", "hrm_actv1"},
+                 {"loss-type", "hrm_actv1"}};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        if (!aios_options_is_set(given, sizes[i].option)) continue;
+        if (*s->model) return FAIL(AIOS_INVALID_ARGUMENT, "%s is for a new model: model %s has its own sizes", sizes[i].option, s->model);
+        if (strcmp(sizes[i].type, s->model_type) != 0)
+            return FAIL(AIOS_INVALID_ARGUMENT, "%s is for model-type %s: model-type is %s", sizes[i].option, sizes[i].type, s->model_type);
+    }
+    return AIOS_OK;
+}
+
 /* Every option against the others.  given: what the caller has set, which may be less than what holds. */
 static aios_status check_options(const aios_options *given, const struct settings *s, const char *checkpoint)
 {
-    static const char *const sizes[] = {"n-layer", "n-head", "n-embd"}, *const scales[] = {"loss-scale", "loss-scale-growth-interval"};
+    static const char *const scales[] = {"loss-scale", "loss-scale-growth-interval"};
     if (!*s->dataset_file) return FAIL(AIOS_INVALID_ARGUMENT, "dataset-file is empty: name a text to learn from");
     if (!hub_is_spec(s->dataset_file) && os_path_kind(s->dataset_file) == OS_NOTHING)
         return FAIL(AIOS_NOT_FOUND, "dataset-file %s is not there", s->dataset_file);
@@ -32,10 +61,7 @@ static aios_status check_options(const aios_options *given, const struct setting
         if (aios_options_is_set(given, scales[i]))
             return FAIL(AIOS_INVALID_ARGUMENT, "%s is for precision 16-mixed: precision is %s", scales[i],
                         setup_precision_name(s->precision));
-    for (size_t i = 0; *s->model && !checkpoint && i < COUNT_OF(sizes); i++)
-        if (aios_options_is_set(given, sizes[i]))
-            return FAIL(AIOS_INVALID_ARGUMENT, "%s is for a new model: model %s has its own sizes", sizes[i], s->model);
-    return AIOS_OK;
+    return checkpoint ? AIOS_OK : check_sizes(given, s);
 }
 
 static aios_status take_options(aios_trainer *t, const aios_options *given)
