@@ -65,9 +65,11 @@ aios_status hrm_settings_read(const aios_options *options, struct hrm_settings *
     const struct {
         const char *name;
         const char **to;
-    } texts[] = {{"data-path", &s->data_path}, {"model", &s->model},      {"device", &s->device},
-                 {"save-dir", &s->save_dir},   {"precision", &precision}, {"pos-encodings", &s->pos_encodings},
-                 {"loss-type", &s->loss_type}};
+    } texts[] = {{"data-path", &s->data_path},  {"model", &s->model},
+                 {"device", &s->device},        {"save-dir", &s->save_dir},
+                 {"precision", &precision},     {"pos-encodings", &s->pos_encodings},
+                 {"loss-type", &s->loss_type},  {"tensorboard", &s->tensorboard},
+                 {"prometheus", &s->prometheus}};
     for (size_t i = 0; i < COUNT_OF(integers); i++) TRY_QUIET(aios_options_get_int(options, integers[i].name, integers[i].to));
     for (size_t i = 0; i < COUNT_OF(numbers); i++) TRY_QUIET(aios_options_get_float(options, numbers[i].name, numbers[i].to));
     for (size_t i = 0; i < COUNT_OF(texts); i++) TRY_QUIET(aios_options_get_string(options, texts[i].name, texts[i].to));

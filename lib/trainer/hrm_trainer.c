@@ -135,6 +135,7 @@ static aios_status begin(struct run *r, const aios_options *options)
     if (r->test) TRY_QUIET(hrm_engine_open(r->context, r->model, r->device, r->s.precision, AIOS_MODEL_EVAL, r->s.batch, &r->judge));
     TRY_QUIET(alloc_batch(r));
     TRY_QUIET(run_folder_open(&r->folder, r->context, r->s.save_dir, ""));
+    TRY_QUIET(run_folder_mirror(&r->folder, r->s.tensorboard, r->s.prometheus));
     return run_folder_open_log(&r->folder, 0);
 }
 

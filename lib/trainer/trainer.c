@@ -262,6 +262,7 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
     if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     set_schedule(t);
+    TRY_QUIET(run_folder_mirror(&t->folder, t->settings.tensorboard, t->settings.prometheus));
     /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
     TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
