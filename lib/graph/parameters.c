@@ -410,8 +410,7 @@ aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_
     const struct parameter *x = &p->list[p->count - 1 - index]; /* in the order of recording */
     aios_parameter_info filled = {sizeof filled, x->rank, {0}, x->group, 0, x->count, x->name};
     memcpy(filled.shape, x->shape, sizeof filled.shape);
-    memcpy(info, &filled, info->struct_size && info->struct_size < sizeof filled ? info->struct_size : sizeof filled);
-    return AIOS_OK;
+    return aios_struct_write("aios_parameter_info", info, &filled, sizeof filled);
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
@@ -550,6 +549,8 @@ done:
     return status;
 }
 
+#define ANY_COUNT UINT64_MAX
+
 static aios_status locate(aios_parameters *p, const char *name, int32_t kind, uint64_t count, float **at, const struct parameter **found)
 {
     if (!p || !name) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters: parameters and name must not be NULL");
@@ -561,7 +562,7 @@ static aios_status locate(aios_parameters *p, const char *name, int32_t kind, ui
     *found = parameters_find(p, name);
     if (!*found) return FAIL(AIOS_NOT_FOUND, "no parameter is called '%s'", name);
     if ((*found)->is_table && kind != AIOS_VALUE) return FAIL(AIOS_WRONG_STATE, "'%s' is a table of rows: it has values alone", name);
-    if ((*found)->count != count)
+    if (count != ANY_COUNT && (*found)->count != count)
         return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count,
                     (unsigned long long)count);
     if (parameters_is_sharded(p, kind)) {
@@ -600,6 +601,21 @@ aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t 
     for (uint64_t done = 0; kind == AIOS_VALUE && !x->is_table && done < count; done += PIECE)
         TRY_QUIET(parameters_refresh(p, x->offset + done, count - done < PIECE ? count - done : PIECE));
     return aios_stream_synchronize(p->stream);
+}
+
+aios_status aios_parameters_data(aios_parameters *p, const char *name, int32_t kind, float **data, uint64_t *count)
+{
+    const struct parameter *x;
+    float *at;
+    if (!data || !count) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_data: data and count must not be NULL");
+    *data = NULL;
+    *count = 0;
+    TRY_QUIET(locate(p, name, kind, ANY_COUNT, &at, &x));
+    if (parameters_is_sharded(p, kind)) return FAIL(AIOS_WRONG_STATE, "'%s' lies on several devices, a part on each", name);
+    TRY_QUIET(aios_stream_synchronize(p->stream));
+    *data = at;
+    *count = x->count;
+    return AIOS_OK;
 }
 
 aios_status aios_parameters_reset_states(aios_parameters *p)

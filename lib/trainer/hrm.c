@@ -68,15 +68,16 @@ void hrm_engine_close(struct hrm_engine *engine)
 
 /* ---- whole runs -------------------------------------------------------------------------------------------------- */
 
-static void put_scores(const struct evaluator_sums *sums, aios_hrm_scores *scores)
+static aios_status put_scores(const struct evaluator_sums *sums, aios_hrm_scores *scores)
 {
     double n = sums->puzzles > 0 ? sums->puzzles : 1;
-    *scores = (aios_hrm_scores){.struct_size = sizeof *scores,
-                                .examples = (int64_t)sums->puzzles,
-                                .exact_accuracy = sums->solved / n,
-                                .accuracy = sums->hits / (sums->rows > 0 ? sums->rows : 1),
-                                .halt_accuracy = sums->halts / n,
-                                .loss = sums->loss / n};
+    aios_hrm_scores filled = {.struct_size = sizeof filled,
+                              .examples = (int64_t)sums->puzzles,
+                              .exact_accuracy = sums->solved / n,
+                              .accuracy = sums->hits / (sums->rows > 0 ? sums->rows : 1),
+                              .halt_accuracy = sums->halts / n,
+                              .loss = sums->loss / n};
+    return aios_struct_write("aios_hrm_scores", scores, &filled, sizeof filled);
 }
 
 aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop, aios_hrm_scores *scores)
@@ -84,7 +85,7 @@ aios_status aios_hrm_train(aios_context *context, const aios_options *options, c
     aios_trainer *t = NULL;
     aios_options *own = NULL;
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_train: context and options must not be NULL");
-    if (scores) *scores = (aios_hrm_scores){.struct_size = sizeof *scores};
+    if (scores) TRY_QUIET(put_scores(&(struct evaluator_sums){.loss = 0}, scores));
     TRY_QUIET(aios_options_copy(context, options, AIOS_SCOPE_HRM, &own));
     aios_status status = aios_trainer_create(context, own, NULL, &t);
     aios_options_destroy(own);
@@ -92,7 +93,7 @@ aios_status aios_hrm_train(aios_context *context, const aios_options *options, c
     t->stop_flag = stop;
     status = aios_trainer_run(t);
     if (status == AIOS_STOPPED && t->time_up) status = AIOS_OK; /* max-minutes is an end like any other */
-    if (scores) put_scores(&t->eval_sums, scores);
+    if (scores) (void)put_scores(&t->eval_sums, scores);
     aios_trainer_destroy(t);
     return status;
 }
@@ -133,12 +134,12 @@ aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options
     struct settings s;
     struct evaluator_sums sums;
     if (!context || !options || !scores) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_evaluate: no argument may be NULL");
+    TRY_QUIET(put_scores(&(struct evaluator_sums){.loss = 0}, scores));
     TRY_QUIET(settings_read(options, AIOS_SCOPE_HRM, &s));
     if (!*s.model || !*s.data_path)
         return FAIL(AIOS_INVALID_ARGUMENT, "option model is '%s' and data-path '%s': both must name a folder", s.model, s.data_path);
     TRY_QUIET(evaluate(context, &s, &sums));
-    put_scores(&sums, scores);
-    return AIOS_OK;
+    return put_scores(&sums, scores);
 }
 
 aios_status hrm_check_set(const aios_model *model, const aios_puzzles *set, const char *split)

@@ -107,6 +107,8 @@ static const struct {
     ROW(T | E, "eval-batches", INT, eval_batches),
     ROW(T | H, "log-interval", INT, log_interval),
     ROW(T | H, "log-file", TEXT, log_file),
+    ROW(T | H, "tensorboard", TEXT, tensorboard),
+    ROW(T | H, "prometheus", TEXT, prometheus),
     ROW(T | H, "stop-file", TEXT, stop_file),
     ROW(T | H, "max-nan-steps", INT, max_nan_steps),
     ROW(G, "max-tokens", INT, max_tokens),
