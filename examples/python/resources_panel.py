@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A window: pick devices, see what a run would make of them, train, watch.
 
-    resources_panel.py [TEXT-FILE] [--save-dir FOLDER] [--selection FILE] [OPTION=VALUE …]
+    resources_panel.py [--selection FILE] [TEXT-FILE] [OPTION=VALUE …]
 
 Options are those of `aios train`: n-layer=4 lr=3e-3.  On a machine without a GPU:
 
@@ -22,7 +22,6 @@ from aios.panel import Panel, selection_path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", nargs="?", default="", help="text to learn from")
-    parser.add_argument("--save-dir", help="folder of the run")
     parser.add_argument("--selection", default=selection_path(), help="file that keeps the selected devices")
     parser.add_argument("options", nargs="*", metavar="OPTION=VALUE")
     arguments = parser.parse_args()
@@ -31,8 +30,7 @@ def main() -> None:
 
     root = tk.Tk()
     root.title(f"AI-OS resources, libaios {aios.version()}")
-    panel = Panel(root, arguments.selection, dataset_file=arguments.text, save_dir=arguments.save_dir,
-                  **{name.replace("-", "_"): value for name, value in options.items()})
+    panel = Panel(root, arguments.selection, dataset_file=arguments.text, **{name.replace("-", "_"): value for name, value in options.items()})
     panel.pack(fill="both", expand=True)
     root.minsize(960, 480)
 

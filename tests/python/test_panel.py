@@ -1,6 +1,8 @@
 """The panel on simulated devices (aios-sim --devices cuda:2,hip:1,xpu:1) and a display that nobody sees."""
 import logging
 import os
+import runpy
+import sys
 import time
 
 import pytest
@@ -156,13 +158,14 @@ def test_windows_says_that_inference_uses_one_gpu(panel):
     assert aios.warning_message("windows_single_gpu_fallback") in labels(made)["warning"]
 
 
-def test_a_run_shows_progress_use_and_loss_and_leaves_a_picture(panel, shown):
-    made = panel(steps=40, eval_interval=10, n_embd=32)
+def test_a_run_shows_progress_use_and_loss_and_leaves_a_picture(panel, shown, monkeypatch):
+    made = panel(steps=60, eval_interval=15, n_embd=32)
     choose(made, gpu1=True, cpu=True)
-    made.training.file.set(os.path.join(HERE, "..", "..", "README.md"))
+    monkeypatch.chdir(os.path.join(HERE, "..", ".."))
+    made.training.file.set("README.md")
     made.training.run()
     assert not can_run(made) and made.training.running
-    wait(made, lambda: len(made.training.plot.points) >= 30 and any(bar.cget("value") for bar, _ in made.resources._meters.values()))
+    wait(made, lambda: len(made.training.plot.points) >= 45 and any(bar.cget("value") for bar, _ in made.resources._meters.values()))
     made.update()
     name = os.path.join(BUILD, "resources_panel.png")
     shown.save(name, WIDTH, HEIGHT)
@@ -172,7 +175,7 @@ def test_a_run_shows_progress_use_and_loss_and_leaves_a_picture(panel, shown):
     assert "%" in used and "°C" in used
     assert made.training.status.cget("text").startswith("Step ")
     wait(made, lambda: not made.training.running)
-    assert made.training.outcome == "complete" and made.training.status.cget("text").startswith("Done at step 40")
+    assert made.training.outcome == "complete" and made.training.status.cget("text").startswith("Done at step 60")
     assert made.training.plot.points[-1][1] < made.training.plot.points[0][1] and len(made.training.plot.evaluations) == 4
     assert can_run(made) and made.resources._meters["gpu:0"][1].cget("text") == "–"
 
@@ -192,6 +195,22 @@ def test_what_fails_is_shown(panel):
     made.training.run()
     wait(made, lambda: not made.training.running)
     assert made.training.outcome == "error" and "/nonexistent/text.txt" in made.training.status.cget("text") and can_run(made)
+
+
+def test_the_example_opens_the_panel_and_leaves_it(shown, text, tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def mainloop(root, n=0):
+        root.update()
+        seen.append((root.title(), root.winfo_children()[0]))
+        root.tk.call(root.protocol("WM_DELETE_WINDOW"))  # the user closes the window
+
+    monkeypatch.setattr(tkinter.Tk, "mainloop", mainloop)
+    monkeypatch.setattr(sys, "argv", ["resources_panel.py", str(text), "n-layer=1", f"save-dir={tmp_path / 'run'}", "--selection", str(tmp_path / "devices.json")])
+    runpy.run_path(os.path.join(HERE, "..", "..", "examples", "python", "resources_panel.py"), run_name="__main__")
+    [(title, panel)] = seen
+    assert "libaios " + aios.version() in title and panel.training.options["n_layer"] == "1"
+    assert panel.training.options["save_dir"] == str(tmp_path / "run")
 
 
 @pytest.mark.parametrize("low, high, expected", [(0, 10, [0, 2, 4, 6, 8, 10]), (1, 45, [10, 20, 30, 40]), (3.38, 5.6, [3.5, 4, 4.5, 5, 5.5])])

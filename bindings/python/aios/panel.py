@@ -98,10 +98,6 @@ class Selection:
         self.checked = [device.word for device in self.devices if device.word in chosen]
         self.changes = []
 
-    @property
-    def chosen_devices(self) -> List[Device]:
-        return [device for device in self.devices if device.word in self.checked]
-
     def verdict(self) -> Verdict:
         """Asks the library, whose sentences are shown as they are."""
         try:
@@ -242,7 +238,7 @@ class Resources(ttk.Frame):
         ttk.Label(self._list, text=memory).grid(row=row, column=1, sticky="e", padx=(14, 0))
         bar = ttk.Progressbar(self._list, style="Use.Horizontal.TProgressbar", length=90, maximum=100)
         bar.grid(row=row, column=2, padx=(14, 0))
-        value = ttk.Label(self._list, text="–", style="Faint.TLabel", width=14)
+        value = ttk.Label(self._list, text="–", style="Faint.TLabel", width=11)
         value.grid(row=row, column=3, sticky="w", padx=(8, 0))
         self._meters[word] = (bar, value)
 
@@ -290,7 +286,7 @@ class Resources(ttk.Frame):
 class LossPlot(tk.Canvas):
     """Loss against steps: a line for training, dots for evaluations."""
 
-    LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 34
+    LEFT, RIGHT, TOP, BOTTOM = 52, 18, 30, 42
 
     def __init__(self, parent: tk.Misc, **options: Any) -> None:
         super().__init__(parent, background=PAPER, highlightthickness=1, highlightbackground=LINE, **options)
@@ -473,7 +469,8 @@ class Training(ttk.Frame):
         self.plot.clear()
         self.progress.configure(value=0)
         self.status.configure(text="Opening …")
-        self._monitor = _Monitor(selection.chosen_devices)
+        hardware = self.resources.verdict.hardware
+        self._monitor = _Monitor([device for device in selection.devices if hardware is not None and device.spec in hardware.specs])
         self._thread = threading.Thread(target=self._train, args=(options,), name="aios-panel", daemon=True)
         self._thread.start()
         self.stop_button.configure(state="normal")
