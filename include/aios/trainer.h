@@ -69,6 +69,10 @@ typedef struct aios_trainer_metrics {
     double loss, eval_loss; /* nats per token, of the last step and evaluation; NaN before the first */
     double lr, grad_norm, tokens_per_second, elapsed;
 } aios_trainer_metrics;
+#define AIOS_TRAINER_METRICS_INIT                                                                                                          \
+    {                                                                                                                                      \
+        sizeof(aios_trainer_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                         \
+    }
 /* From any thread. */
 AIOS_API aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics);
 AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer);    /* save-dir as resolved; borrowed */
@@ -108,6 +112,10 @@ typedef struct aios_evaluation {
     double accuracy; /* of the next token */
     double nats_per_byte;
 } aios_evaluation;
+#define AIOS_EVALUATION_INIT                                                                                                               \
+    {                                                                                                                                      \
+        sizeof(aios_evaluation), 0, 0, 0, 0, 0, 0                                                                                          \
+    }
 /* options of scope EVAL: model, dataset-file, tokenizer, … */
 AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
 

@@ -116,16 +116,14 @@ static aios_status evaluate(struct evaluation *e, const aios_options *options, a
                               exp(loss),
                               sums.hits / sums.rows,
                               sums.bytes > 0 ? sums.loss / (double)sums.bytes : NAN};
-    memcpy(result, &filled, result->struct_size < sizeof filled ? result->struct_size : sizeof filled);
-    return AIOS_OK;
+    return aios_struct_write("aios_evaluation", result, &filled, sizeof filled);
 }
 
 aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation)
 {
     if (!context || !options || !evaluation)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
-    if (evaluation->struct_size < sizeof(uint32_t))
-        return FAIL(AIOS_ABI_MISMATCH, "aios_evaluation.struct_size is %u: set it to sizeof(aios_evaluation)", evaluation->struct_size);
+    TRY_QUIET(aios_struct_write("aios_evaluation", evaluation, &(aios_evaluation){0}, sizeof *evaluation));
     struct evaluation e = {.context = context};
     aios_status status = evaluate(&e, options, evaluation);
     evaluator_close(&e.evaluator);

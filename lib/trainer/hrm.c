@@ -65,9 +65,11 @@ aios_status hrm_settings_read(const aios_options *options, struct hrm_settings *
     const struct {
         const char *name;
         const char **to;
-    } texts[] = {{"data-path", &s->data_path}, {"model", &s->model},      {"device", &s->device},
-                 {"save-dir", &s->save_dir},   {"precision", &precision}, {"pos-encodings", &s->pos_encodings},
-                 {"loss-type", &s->loss_type}};
+    } texts[] = {{"data-path", &s->data_path},  {"model", &s->model},
+                 {"device", &s->device},        {"save-dir", &s->save_dir},
+                 {"precision", &precision},     {"pos-encodings", &s->pos_encodings},
+                 {"loss-type", &s->loss_type},  {"tensorboard", &s->tensorboard},
+                 {"prometheus", &s->prometheus}};
     for (size_t i = 0; i < COUNT_OF(integers); i++) TRY_QUIET(aios_options_get_int(options, integers[i].name, integers[i].to));
     for (size_t i = 0; i < COUNT_OF(numbers); i++) TRY_QUIET(aios_options_get_float(options, numbers[i].name, numbers[i].to));
     for (size_t i = 0; i < COUNT_OF(texts); i++) TRY_QUIET(aios_options_get_string(options, texts[i].name, texts[i].to));
@@ -224,7 +226,9 @@ aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options
     aios_device *device = NULL;
     aios_puzzles *set = NULL;
     struct hrm_engine engine = {0};
+    aios_hrm_scores measured = {.struct_size = sizeof measured};
     if (!context || !options || !scores) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_evaluate: no argument may be NULL");
+    TRY_QUIET(aios_struct_write("aios_hrm_scores", scores, &measured, sizeof measured));
     TRY_QUIET(hrm_settings_read(options, &s));
     if (!*s.model || !*s.data_path)
         return FAIL(AIOS_INVALID_ARGUMENT, "option model is '%s' and data-path '%s': both must name a folder", s.model, s.data_path);
@@ -234,7 +238,8 @@ aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options
     ATTEMPT_QUIET(hrm_engine_open(context, model, device, s.precision, AIOS_MODEL_EVAL, s.batch, &engine));
     ATTEMPT_QUIET(hrm_check_set(model, set, "test"));
     ATTEMPT_QUIET(aios_model_load_weights(model, engine.parameters, s.model));
-    ATTEMPT_QUIET(hrm_measure(&engine, set, s.eval_examples, scores));
+    ATTEMPT_QUIET(hrm_measure(&engine, set, s.eval_examples, &measured));
+    ATTEMPT_QUIET(aios_struct_write("aios_hrm_scores", scores, &measured, sizeof measured));
 done:
     hrm_engine_close(&engine);
     aios_device_close(device);

@@ -7,7 +7,7 @@
 #include "base/context.h"
 
 struct hrm_settings {
-    const char *data_path, *model, *device, *save_dir, *pos_encodings, *loss_type;
+    const char *data_path, *model, *device, *save_dir, *pos_encodings, *loss_type, *tensorboard, *prometheus;
     int64_t hidden_size, num_heads, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps, puzzle_emb_ndim;
     int64_t batch, epochs, steps, warmup, seed, eval_interval, log_interval, eval_examples, max_nan_steps, precision;
     double expansion, rope_theta, rms_norm_eps, exploration;

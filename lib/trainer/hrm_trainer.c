@@ -135,6 +135,7 @@ static aios_status begin(struct run *r, const aios_options *options)
     if (r->test) TRY_QUIET(hrm_engine_open(r->context, r->model, r->device, r->s.precision, AIOS_MODEL_EVAL, r->s.batch, &r->judge));
     TRY_QUIET(alloc_batch(r));
     TRY_QUIET(run_folder_open(&r->folder, r->context, r->s.save_dir, ""));
+    TRY_QUIET(run_folder_mirror(&r->folder, r->s.tensorboard, r->s.prometheus));
     return run_folder_open_log(&r->folder, 0);
 }
 
@@ -362,13 +363,14 @@ static aios_status train(struct run *r, const volatile int32_t *stop)
 aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop, aios_hrm_scores *scores)
 {
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_train: context and options must not be NULL");
+    if (scores) TRY_QUIET(aios_struct_write("aios_hrm_scores", scores, &(aios_hrm_scores){.struct_size = sizeof *scores}, sizeof *scores));
     struct run *r = aios_new(context, struct run);
     if (!r) return AIOS_OUT_OF_MEMORY;
     r->context = context;
     r->scores.struct_size = sizeof r->scores;
     aios_status status = begin(r, options);
     if (status == AIOS_OK) status = train(r, stop);
-    if (scores) *scores = r->scores;
+    if (scores) (void)aios_struct_write("aios_hrm_scores", scores, &r->scores, sizeof r->scores);
     end(r);
     aios_memory_free(context, r);
     return status;

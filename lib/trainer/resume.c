@@ -14,7 +14,7 @@
 static const char *const own[] = {"resume", "save-dir", "stop-file", "max-minutes", "launcher"};
 
 /* What a process may have for itself. */
-static const char *const local[] = {"device", "devices", "cache-dir", "save-dir", "log-file", "stop-file", "max-memory"};
+static const char *const local[] = {"device", "devices", "cache-dir", "save-dir", "log-file", "stop-file", "tensorboard", "prometheus", "max-memory"};
 
 /* What the numbers of a run depend on. */
 static const char *const exact[] = {"batch-size",

@@ -105,6 +105,8 @@ static const struct {
     ROW(T | E, "eval-batches", INT, eval_batches),
     ROW(T, "log-interval", INT, log_interval),
     ROW(T, "log-file", TEXT, log_file),
+    ROW(T, "tensorboard", TEXT, tensorboard),
+    ROW(T, "prometheus", TEXT, prometheus),
     ROW(T, "stop-file", TEXT, stop_file),
     ROW(T, "max-nan-steps", INT, max_nan_steps),
     ROW(G, "max-tokens", INT, max_tokens),

@@ -11,7 +11,7 @@ enum { MERGE_MEAN = 0, MERGE_NESTEROV = 1 };
 /* Texts are borrowed from the options.  What the scope has not stays 0. */
 struct settings {
     const char *model, *model_type, *tokenizer, *dataset_file, *eval_file, *cache_dir, *device, *devices, *device_weights, *save_dir,
-        *log_file, *stop_file;
+        *log_file, *stop_file, *tensorboard, *prometheus;
     int64_t n_layer, n_head, n_embd;
     const char *pos_encodings, *loss_type; /* of hrm_actv1, as the next two lines */
     int64_t hidden_size, num_heads, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps;

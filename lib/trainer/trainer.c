@@ -262,6 +262,7 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
     if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
         TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     set_schedule(t);
+    TRY_QUIET(run_folder_mirror(&t->folder, t->settings.tensorboard, t->settings.prometheus));
     /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
     TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
@@ -363,14 +364,10 @@ void aios_trainer_stop(aios_trainer *trainer, int32_t mode)
 aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics)
 {
     if (!trainer || !metrics) return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_get_metrics: trainer and metrics must not be NULL");
-    uint32_t size = metrics->struct_size;
-    if (size < sizeof size)
-        return FAIL(AIOS_ABI_MISMATCH, "aios_trainer_metrics.struct_size is %u: set it to sizeof(aios_trainer_metrics)", size);
     os_mutex_lock(&trainer->mutex);
-    memcpy(metrics, &trainer->metrics, size < sizeof trainer->metrics ? size : sizeof trainer->metrics);
+    aios_status status = aios_struct_write("aios_trainer_metrics", metrics, &trainer->metrics, sizeof trainer->metrics);
     os_mutex_unlock(&trainer->mutex);
-    metrics->struct_size = size;
-    return AIOS_OK;
+    return status;
 }
 
 const char *aios_trainer_folder(const aios_trainer *trainer)
