@@ -1,11 +1,19 @@
 # What can be switched, and the compiler's flags for our own code.
+option(BUILD_SHARED_LIBS "libaios.so; OFF: libaios.a, for programs that carry the library with them" ON)
 option(AIOS_TOOLS "build the aios command" ON)
+option(AIOS_PYTHON "the Python package" ON)
 option(AIOS_EXAMPLES "build the examples" ON)
 option(AIOS_BENCHMARKS "build the benchmarks" ON)
 set(AIOS_BACKENDS "cuda;hip;xpu" CACHE STRING "plugins to build where their kernels' compilers are there; OFF: none")
 option(AIOS_TESTS "build the tests (needs cmocka)" ON)
 option(AIOS_WERROR "warnings are errors" OFF)
 set(AIOS_SANITIZE "" CACHE STRING "sanitizers for everything: address,undefined or thread")
+
+# The command finds the library of its own tree, wherever that lies; in /usr the loader does.
+set(AIOS_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  set(AIOS_RPATH "")
+endif()
 
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "build type" FORCE)

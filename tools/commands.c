@@ -46,6 +46,11 @@ static const struct flag train_flags[] = {
     {"spawn", NULL, "", "start one process per device (ddp) and look after them; AIOS_DDP_SPAWN=1 does so too"},
 };
 
+static const struct flag hrm_hf_flags[] = {
+    {"spawn", NULL, "", "start one process per device (ddp) and look after them; AIOS_DDP_SPAWN=1 does so too"},
+    {"student-init", "FOLDER", "", "begin with the weights of this model"},
+};
+
 static const char train_examples[] = "Train a small model on a text of your own, byte by byte:\n"
                                      "  aios train --dataset-file notes.txt --steps 2000 --save-dir runs/notes\n"
                                      "Go on after a stop, or for longer:\n"
@@ -70,6 +75,20 @@ static const char train_notes[] =
     "(cuda:0,cuda:1), --world-size (checked), --linear-dataset (--no-shuffle), --brain-name NAME with\n"
     "--bundle-dir FOLDER (--save-dir FOLDER/NAME; without FOLDER artifacts/brains/actv1).\n";
 
+static const char hrm_hf_examples[] =
+    "Train the language model on chunks of a text, on two GPUs that need not be of one make:\n"
+    "  aios hrm-hf train-actv1 --parallel-independent --gpu-ids cuda:0,hip:0 --model gpt2 --dataset-file notes.txt --steps 200\n"
+    "Two processes, one gradient, metrics in a file of your own:\n"
+    "  AIOS_DDP_SPAWN=1 aios hrm-hf train-actv1 --ddp --cuda-ids 0,1 --world-size 2 --model gpt2 --dataset-file notes.txt\n"
+    "      --steps 10 --batch-size 4 --halt-max-steps 1 --log-file artifacts/brains/actv1/metrics.jsonl\n"
+    "What GPUs are there?\n"
+    "  aios hrm-hf list-gpus\n";
+
+static const char hrm_hf_notes[] =
+    "train-actv1 is aios train with model-type hrm_actv1: every option, note and file of that command is this one's\n"
+    "too.  --model is a folder with a tokenizer, or with a model of this kind, whose weights are then trained on, as\n"
+    "those of --student-init FOLDER.  --gradient-checkpointing is on where it is not given.\n";
+
 static const char eval_examples[] = "How well does a checkpoint predict a text that it has not seen?\n"
                                     "  aios eval --model runs/notes/checkpoints/step-00002000 --dataset-file other.txt\n"
                                     "The whole text, as JSON:\n"
@@ -89,7 +108,7 @@ static const char estimate_notes[] =
     "Takes the options of aios train and nothing of any device.  exchange: buckets of what devices hold in parts;\n"
     "evaluation: on the first device, where eval-file or eval-fraction holds something out; host: memory that the\n"
     "driver pins.  What drivers and vendors' libraries take for themselves comes on top.  With the folder of a\n"
-    "Hierarchical Reasoning Model as --model, --batch-size is its global-batch-size.\n";
+    "Hierarchical Reasoning Model as --model, --batch-size is each device's part of its global-batch-size.\n";
 
 static const char generate_examples[] =
     "Continue a text:\n"
@@ -127,6 +146,9 @@ static const char hrm_examples[] =
     "  aios hrm train --data-path data/sudoku-4x4 --hidden-size 64 --num-heads 2 --h-layers 1 --l-layers 1 --pos-encodings learned\n"
     "      --halt-max-steps 2 --global-batch-size 128 --lr 2e-3 --lr-warmup-steps 50 --lr-min-ratio 0.1 --steps 3000 --save-dir "
     "runs/sudoku\n"
+    "Go on after a stop, or for longer; and on two devices, whose numbers are one's:\n"
+    "  aios hrm train --data-path data/sudoku-4x4 --steps 6000 --save-dir runs/sudoku --resume\n"
+    "  aios hrm train --data-path data/sudoku-4x4 --devices cuda:0,hip:0 --strategy ddp --save-dir runs/mixed\n"
     "Ask it:\n"
     "  aios hrm solve --model runs/sudoku/checkpoints/step-00003000 --watch '1... ..3. .4.. ...2'\n"
     "How many of the test puzzles does it solve?\n"
@@ -153,6 +175,20 @@ static const struct flag merge_flags[] = {
     {"weights", "X,…", "", "a number for each checkpoint; without: by the tokens that each was trained on"},
 };
 
+static const struct flag report_flags[] = {
+    {"output", "FILE", "", "where the page is to be (also -o); - is standard output; without: report.html in RUN_DIR"},
+};
+
+static const char report_examples[] = "Look at a run, while it trains or afterwards:\n"
+                                      "  aios report runs/notes\n"
+                                      "A page to send to somebody, of a log alone:\n"
+                                      "  aios report runs/notes/metrics.jsonl -o notes.html\n";
+
+static const char report_notes[] =
+    "RUN_DIR is a run's folder (its save-dir), of aios train or aios hrm train, or its metrics.jsonl.  The page is one file that\n"
+    "needs nothing else: losses, learning rate, throughput and share of each device, how near all together came to the\n"
+    "sum of the parts, when what happened, and the options.\n";
+
 static const char merge_examples[] = "One model out of two runs from the same beginning, by their tokens:\n"
                                      "  aios merge runs/a/checkpoints/step-00001000 runs/b/checkpoints/step-00001000 -o merged\n"
                                      "Three parts of the first, one of the second:\n"
@@ -169,6 +205,8 @@ const struct command commands[] = {
      run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,
      COUNT_OF(hrm_flags), hrm_examples, hrm_notes, run_hrm},
+    {"hrm-hf", "train the Hierarchical Reasoning Model on texts", "train-actv1|list-gpus", 1, AIOS_SCOPE_TRAIN, 0, hrm_hf_flags,
+     COUNT_OF(hrm_hf_flags), hrm_hf_examples, hrm_hf_notes, run_hrm_hf},
     {"devices", "list every device, the CPU included", "", 0, 0, 0, devices_flags, COUNT_OF(devices_flags), NULL, NULL, run_devices},
     {"list-gpus", "list the GPUs, or why there are none", "", 0, 0, 0, NULL, 0, NULL, NULL, run_list_gpus},
     {"resolve", "tell how a run would use the devices that are named", "DEVICE…", TOOL_ARGUMENTS_MOST, 0, 0, resolve_flags,
@@ -176,6 +214,8 @@ const struct command commands[] = {
     {"doctor", "tell what this machine offers and what is missing", "", 0, 0, 0, NULL, 0, NULL, NULL, run_doctor},
     {"merge", "make one model of several checkpoints", "FOLDER…", TOOL_ARGUMENTS_MOST, 0, 0, merge_flags, COUNT_OF(merge_flags),
      merge_examples, NULL, run_merge},
+    {"report", "draw a run as a page of HTML", "RUN_DIR", 1, 0, 0, report_flags, COUNT_OF(report_flags), report_examples, report_notes,
+     run_report},
     {"chunks", "tell how far a dataset is trained", "STATE", 1, 0, 0, NULL, 0, chunks_examples, chunks_notes, run_chunks},
     {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},

@@ -43,7 +43,8 @@ int option_value_kind(const aios_option_info *info)
     case AIOS_OPTION_FLOAT: return VALUE_NUMBER;
     default: break;
     }
-    if (ends_with(info->name, "-file")) return VALUE_FILE;
+    if (ends_with(info->name, "-file") || strcmp(info->name, "prometheus") == 0) return VALUE_FILE;
+    if (strcmp(info->name, "tensorboard") == 0) return VALUE_FOLDER;
     if (ends_with(info->name, "-dir") || strcmp(info->name, "model") == 0 || strcmp(info->name, "tokenizer") == 0) return VALUE_FOLDER;
     return strcmp(info->name, "device") == 0 ? VALUE_DEVICE : VALUE_TEXT;
 }

@@ -81,6 +81,10 @@ AIOS_API const char *aios_device_spec(const aios_device *device);
 AIOS_API aios_status aios_device_memory_info(aios_device *device, uint64_t *free_bytes, uint64_t *total_bytes);
 AIOS_API aios_status aios_device_set_current(aios_device *device);
 AIOS_API aios_status aios_device_synchronize(aios_device *device);
+/* How busy, warm and hungry the device is now; -1 for what its backend can't tell (all, where it has no telemetry: the CPU).  From any
+ * thread, also while the device trains.  Fills what struct_size has.  Errors: ABI_MISMATCH (struct_size unset), DEVICE_ERROR, DEVICE_LOST.
+ */
+AIOS_API aios_status aios_device_get_telemetry(aios_device *device, aios_telemetry *telemetry);
 /* The sticky failure; AIOS_OK while the device is usable. */
 AIOS_API aios_status aios_device_health(const aios_device *device);
 

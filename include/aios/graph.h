@@ -128,6 +128,9 @@ AIOS_API aios_tensor aios_graph_sequence_cross_entropy(aios_graph *graph, aios_t
 AIOS_API aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor means);
 /* The same for weight * sum of binary cross-entropy of logits x against targets in [0, 1] (f32), any equal shapes. */
 AIOS_API aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight);
+/* Losses between begin and end flow back like the others, but aios_plan_losses does not tell them: a regulariser, an auxiliary head. */
+AIOS_API void aios_graph_begin_auxiliary(aios_graph *graph);
+AIOS_API void aios_graph_end_auxiliary(aios_graph *graph);
 /* Adaptive computation time (Graves, 2016, as the HRM reference has it) for B sequences, of which each is run until it halts.
  * running (B) i32: 0 where the sequence halted (or none was there yet).  steps (B) i32 = (running ? steps : 0) + 1. */
 AIOS_API aios_tensor aios_graph_count_steps(aios_graph *graph, aios_tensor steps, aios_tensor running);

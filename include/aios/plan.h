@@ -44,6 +44,10 @@ typedef struct aios_parameter_info {
     uint64_t count;   /* elements */
     const char *name; /* borrowed */
 } aios_parameter_info;
+#define AIOS_PARAMETER_INFO_INIT                                                                                                           \
+    {                                                                                                                                      \
+        sizeof(aios_parameter_info), 0, {0}, 0, 0, 0, NULL                                                                                 \
+    }
 
 /* The parameters and states of a finished graph, on a device.  Values are undefined until initialised or written. */
 AIOS_API aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *options,
@@ -62,6 +66,11 @@ enum { AIOS_VALUE = 0, AIOS_GRADIENT = 1, AIOS_MOMENT1 = 2, AIOS_MOMENT2 = 3 };
  * OUT_OF_RANGE where count is not the tensor's, WRONG_STATE where there is no such kind (no optimizer, no training). */
 AIOS_API aios_status aios_parameters_read(aios_parameters *parameters, const char *name, int32_t kind, float *to, uint64_t count);
 AIOS_API aios_status aios_parameters_write(aios_parameters *parameters, const char *name, int32_t kind, const float *from, uint64_t count);
+/* Where a tensor lies on the device (f32): for other libraries that look at the same memory, without a copy (DLPack).  Waits for the work
+ * under way.  Borrowed until the parameters are destroyed.  What is written there takes part in the next run with precision 32 alone: with
+ * others, aios_parameters_write keeps the 16-bit weights true.  Errors: as read, but NULL and OUT_OF_RANGE; WRONG_STATE also where devices
+ * share it out among them (zero-stage). */
+AIOS_API aios_status aios_parameters_data(aios_parameters *parameters, const char *name, int32_t kind, float **data, uint64_t *count);
 /* Sets every state to zero. */
 AIOS_API aios_status aios_parameters_reset_states(aios_parameters *parameters);
 
@@ -103,6 +112,10 @@ typedef struct aios_loss_sums {
     double rows; /* labels that were not ignored */
     double hits; /* of those, predicted right */
 } aios_loss_sums;
+#define AIOS_LOSS_SUMS_INIT                                                                                                                \
+    {                                                                                                                                      \
+        sizeof(aios_loss_sums), 0, 0, 0, 0                                                                                                 \
+    }
 /* Waits for the runs.  reset 1: starts again from zero. */
 AIOS_API aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t reset);
 
@@ -113,6 +126,10 @@ typedef struct aios_plan_memory {
     uint64_t unshared;    /* what they would take without reuse */
     uint64_t workspace;   /* part of the arena: scratch of attention and reductions, at the most at once */
 } aios_plan_memory;
+#define AIOS_PLAN_MEMORY_INIT                                                                                                              \
+    {                                                                                                                                      \
+        sizeof(aios_plan_memory), 0, 0, 0, 0                                                                                               \
+    }
 AIOS_API aios_status aios_plan_get_memory(const aios_plan *plan, aios_plan_memory *memory);
 
 /* ---- optimizer --------------------------------------------------------------------------------------------------- */
@@ -152,6 +169,10 @@ typedef struct aios_step_result {
     double skipped;    /* in all */
     double skipped_in_a_row;
 } aios_step_result;
+#define AIOS_STEP_RESULT_INIT                                                                                                              \
+    {                                                                                                                                      \
+        sizeof(aios_step_result), 0, 0, 0, 0, 0                                                                                            \
+    }
 /* Waits for the last step. */
 AIOS_API aios_status aios_optimizer_result(aios_optimizer *optimizer, aios_step_result *result);
 /* The scaler's and bias corrections' numbers, to save and restore bitwise; count is aios_optimizer_state_count(). */

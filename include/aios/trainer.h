@@ -16,17 +16,18 @@
  * (docs/distributed.md): create returns when all processes are there, run makes the same steps in all, a stop of one stops all, and
  * process 0 alone writes the folder.  A ddp run goes on without devices and processes that fail, hang or die, unless strict is set.
  *
- * Events (context.h) and their fields: "run_start" {model, parameters, device, strategy, process, processes (of several), precision, steps,
- * step, tokens_per_step, train_samples, eval_samples}, "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped,
- * epoch, elapsed, eta}, "eval" {step, loss, accuracy, tokens, nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h),
- * "warning" {message}, "launcher" {ddp, launcher, rank, world_size}, "balance" {step, device, micro_batches: one number per device} when
- * their shares change; "device_dropped" {step, device, message, devices_left}; "reform" {step, processes, devices, devices_before} where
- * processes go on without some, "rewind" {step, from_step} where that is from the newest checkpoint; of independent devices, from their
- * threads one at a time: "step" has device, gpu_id, block_id, chunk_id, sample (the first, in the running order) and samples too;
- * "chunk_complete" {step, device, gpu_id, epoch, block_id, chunk_id, samples, steps}; "merge" {step, devices, tokens: of each, seconds};
- * "devices" {step, devices [{device, dropped, steps, tokens, chunks, share,
- * tokens_per_second}], tokens_per_second, efficiency: of the sum of what each device does while it computes}; "training_complete" {step,
- * outcome, loss, tokens, elapsed}. */
+ * Events (context.h) and their fields, each with "elapsed", seconds of training: "run_start" {model, parameters, device, strategy, process,
+ * processes (of several), precision, steps, step, tokens_per_step, train_samples, eval_samples, micro_batches (of ddp: of each device)},
+ * "step" {step, loss, lr, grad_norm, tokens, tokens_per_second, loss_scale, skipped, epoch, eta}, "eval" {step, loss, accuracy, tokens,
+ * nats_per_byte}, "checkpoint_save" {step, path, seconds}, "data" (dataset.h), "warning" {message}, "launcher" {ddp, launcher, rank,
+ * world_size}, "balance" {step, device, micro_batches: one number per device} when their shares change; "device_dropped" {step, device,
+ * message, devices_left}; "reform" {step, processes, devices, devices_before} where processes go on without some, "rewind" {step,
+ * from_step} where that is from the newest checkpoint; of independent devices, from their threads one at a time: "step" has device, gpu_id,
+ * block_id, chunk_id, sample (the first, in the running order) and samples too; "chunk_complete" {step, device, gpu_id, epoch, block_id,
+ * chunk_id, samples, steps}; "merge" {step, devices, tokens: of each, seconds}; at the end of several devices "devices" {step, devices
+ * [{device, tokens, share, tokens_per_second; of independent ones dropped, steps, chunks}], tokens_per_second, efficiency: of the sum of
+ * what each device does while it computes}, where ddp knows speeds with balance measured alone; "training_complete" {step, outcome, loss,
+ * tokens}. */
 #ifndef AIOS_TRAINER_H
 #define AIOS_TRAINER_H
 
@@ -68,6 +69,10 @@ typedef struct aios_trainer_metrics {
     double loss, eval_loss; /* nats per token, of the last step and evaluation; NaN before the first */
     double lr, grad_norm, tokens_per_second, elapsed;
 } aios_trainer_metrics;
+#define AIOS_TRAINER_METRICS_INIT                                                                                                          \
+    {                                                                                                                                      \
+        sizeof(aios_trainer_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                         \
+    }
 /* From any thread. */
 AIOS_API aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics);
 AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer);    /* save-dir as resolved; borrowed */
@@ -107,6 +112,10 @@ typedef struct aios_evaluation {
     double accuracy; /* of the next token */
     double nats_per_byte;
 } aios_evaluation;
+#define AIOS_EVALUATION_INIT                                                                                                               \
+    {                                                                                                                                      \
+        sizeof(aios_evaluation), 0, 0, 0, 0, 0, 0                                                                                          \
+    }
 /* options of scope EVAL: model, dataset-file, tokenizer, … */
 AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
 

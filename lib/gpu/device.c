@@ -316,6 +316,19 @@ aios_status device_read_telemetry(aios_device *device, aios_telemetry *telemetry
                        "reading telemetry");
 }
 
+aios_status aios_device_get_telemetry(aios_device *device, aios_telemetry *telemetry)
+{
+    CHECK_HANDLE("aios_device_get_telemetry", device);
+    CHECK_HANDLE("aios_device_get_telemetry", telemetry);
+    uint32_t size = telemetry->struct_size;
+    if (size < sizeof size) return FAIL(AIOS_ABI_MISMATCH, "aios_telemetry.struct_size is %u: set it to sizeof(aios_telemetry)", size);
+    aios_telemetry now;
+    TRY_QUIET(device_read_telemetry(device, &now));
+    memcpy(telemetry, &now, size < sizeof now ? size : sizeof now);
+    telemetry->struct_size = size;
+    return AIOS_OK;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 aios_status aios_device_alloc(aios_device *device, uint64_t size, void **pointer)

@@ -739,7 +739,7 @@ static aios_status forward_cross_entropy(struct builder *b, size_t index)
     i.offset[3] = OFFSET(labels);
     TRY_QUIET(loss_scale(b, node, &i.buffer[4]));
     TRY_QUIET(new_scratch(b, (uint64_t)b->plan->parts * 4, &i.buffer[5]));
-    i.buffer[6] = b->losses;
+    i.buffer[6] = node->auxiliary ? 0 : b->losses;
     b->aux[index][0] = gradient ? i.buffer[2] : 0;
     return node->length ? emit_sequence_loss(b, index, &i) : emit(b, &i);
 }
@@ -765,7 +765,7 @@ static aios_status forward_bce(struct builder *b, size_t index)
     i.offset[3] = OFFSET(targets);
     TRY_QUIET(loss_scale(b, node, &i.buffer[4]));
     TRY_QUIET(new_scratch(b, (uint64_t)b->plan->parts * 4, &i.buffer[5]));
-    i.buffer[6] = b->losses;
+    i.buffer[6] = node->auxiliary ? 0 : b->losses;
     b->aux[index][0] = gradient ? i.buffer[1] : 0;
     return emit(b, &i);
 }

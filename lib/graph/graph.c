@@ -612,9 +612,24 @@ void aios_graph_end_no_gradient(aios_graph *graph)
 /* The losses of rows are there to be looked at; what flows back starts at the loss itself. */
 static aios_tensor add_loss(aios_graph *graph, struct node *node, const struct tensor *shape)
 {
+    node->auxiliary = graph->auxiliary != 0;
     aios_tensor losses = add_node(graph, node, AIOS_F32, shape->shape, shape->rank);
     if (losses) graph->tensors[losses].differentiated = 0;
     return losses;
+}
+
+void aios_graph_begin_auxiliary(aios_graph *graph)
+{
+    if (graph && usable(graph, "aios_graph_begin_auxiliary")) graph->auxiliary++;
+}
+
+void aios_graph_end_auxiliary(aios_graph *graph)
+{
+    if (!graph || !usable(graph, "aios_graph_end_auxiliary")) return;
+    if (graph->auxiliary)
+        graph->auxiliary--;
+    else
+        (void)MISTAKE(graph, AIOS_WRONG_STATE, "aios_graph_end_auxiliary: no region was begun");
 }
 
 aios_tensor aios_graph_cross_entropy(aios_graph *graph, aios_tensor logits, aios_tensor labels, int32_t kind, float weight)

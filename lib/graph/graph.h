@@ -72,6 +72,7 @@ struct node {
     aios_tensor output;
     int32_t segment; /* marks before it */
     int32_t no_gradient;
+    int32_t auxiliary;                          /* a loss that is not told */
     int32_t layout, activation;                 /* linear */
     int32_t kind;                               /* cross_entropy */
     int32_t length;                             /* cross_entropy: labels of a sequence, 0: each for itself */
@@ -96,7 +97,7 @@ struct aios_graph {
     aios_context *context;
     aios_status status;        /* the first mistake … */
     aios_error_record mistake; /* … and its words */
-    int32_t finished, no_gradient, segment;
+    int32_t finished, no_gradient, auxiliary, segment;
     struct tensor *tensors; /* [0] is none */
     size_t tensor_count, tensor_capacity;
     struct node *nodes;

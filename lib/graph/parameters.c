@@ -270,6 +270,48 @@ void parameters_drop_whole(aios_parameters *p)
     p->whole = NULL;
 }
 
+/* ---- rows of a step ---------------------------------------------------------------------------------------------- */
+
+aios_status parameters_room_for_rows(aios_parameters *p, int32_t rows)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct parameter *x = &p->list[i];
+        if (!x->is_table || !p->training) continue;
+        aios_device_free(p->device, x->kept_gradient);
+        aios_device_free(p->device, x->kept_ids);
+        x->kept_gradient = NULL;
+        x->kept_ids = NULL;
+        x->kept_room = rows;
+        TRY_QUIET(alloc_zero(p, "the gradient of a step's rows", (uint64_t)rows * (uint64_t)x->shape[1] * 4, &x->kept_gradient));
+        TRY_QUIET(alloc_zero(p, "the ids of a step's rows", (uint64_t)rows * 4, &x->kept_ids));
+    }
+    return parameters_forget_rows(p);
+}
+
+aios_status parameters_keep_rows(aios_parameters *p, int32_t at)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct parameter *x = &p->list[i];
+        uint64_t rows = (uint64_t)x->rows_most, n = (uint64_t)x->shape[1];
+        if (!x->kept_room) continue;
+        if (at + x->rows_most > x->kept_room)
+            return FAIL(AIOS_INTERNAL, "rows %d to %d of a step with %d", at, at + x->rows_most, x->kept_room);
+        TRY_QUIET(
+            aios_stream_copy(p->stream, x->kept_gradient + (uint64_t)at * n, x->rows_gradient, rows * n * 4, AIOS_COPY_DEVICE_TO_DEVICE));
+        TRY_QUIET(aios_stream_copy(p->stream, x->kept_ids + at, x->rows_ids, rows * 4, AIOS_COPY_DEVICE_TO_DEVICE));
+    }
+    p->table_runs = 0;
+    return AIOS_OK;
+}
+
+aios_status parameters_forget_rows(aios_parameters *p)
+{
+    p->table_runs = 0;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->list[i].kept_room) TRY_QUIET(aios_stream_fill(p->stream, p->list[i].kept_ids, 0xff, (uint64_t)p->list[i].kept_room * 4));
+    return AIOS_OK;
+}
+
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given,
@@ -325,6 +367,8 @@ void aios_parameters_destroy(aios_parameters *p)
         aios_device_free(p->device, p->list[i].table);
         aios_device_free(p->device, p->list[i].rows_gradient);
         aios_device_free(p->device, p->list[i].rows_ids);
+        aios_device_free(p->device, p->list[i].kept_gradient);
+        aios_device_free(p->device, p->list[i].kept_ids);
     }
     if (p->weight != p->master) aios_device_free(p->device, p->weight);
     aios_device_free(p->device, p->master);
@@ -366,8 +410,7 @@ aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_
     const struct parameter *x = &p->list[p->count - 1 - index]; /* in the order of recording */
     aios_parameter_info filled = {sizeof filled, x->rank, {0}, x->group, 0, x->count, x->name};
     memcpy(filled.shape, x->shape, sizeof filled.shape);
-    memcpy(info, &filled, info->struct_size && info->struct_size < sizeof filled ? info->struct_size : sizeof filled);
-    return AIOS_OK;
+    return aios_struct_write("aios_parameter_info", info, &filled, sizeof filled);
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
@@ -506,6 +549,8 @@ done:
     return status;
 }
 
+#define ANY_COUNT UINT64_MAX
+
 static aios_status locate(aios_parameters *p, const char *name, int32_t kind, uint64_t count, float **at, const struct parameter **found)
 {
     if (!p || !name) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters: parameters and name must not be NULL");
@@ -517,7 +562,7 @@ static aios_status locate(aios_parameters *p, const char *name, int32_t kind, ui
     *found = parameters_find(p, name);
     if (!*found) return FAIL(AIOS_NOT_FOUND, "no parameter is called '%s'", name);
     if ((*found)->is_table && kind != AIOS_VALUE) return FAIL(AIOS_WRONG_STATE, "'%s' is a table of rows: it has values alone", name);
-    if ((*found)->count != count)
+    if (count != ANY_COUNT && (*found)->count != count)
         return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count,
                     (unsigned long long)count);
     if (parameters_is_sharded(p, kind)) {
@@ -556,6 +601,21 @@ aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t 
     for (uint64_t done = 0; kind == AIOS_VALUE && !x->is_table && done < count; done += PIECE)
         TRY_QUIET(parameters_refresh(p, x->offset + done, count - done < PIECE ? count - done : PIECE));
     return aios_stream_synchronize(p->stream);
+}
+
+aios_status aios_parameters_data(aios_parameters *p, const char *name, int32_t kind, float **data, uint64_t *count)
+{
+    const struct parameter *x;
+    float *at;
+    if (!data || !count) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_data: data and count must not be NULL");
+    *data = NULL;
+    *count = 0;
+    TRY_QUIET(locate(p, name, kind, ANY_COUNT, &at, &x));
+    if (parameters_is_sharded(p, kind)) return FAIL(AIOS_WRONG_STATE, "'%s' lies on several devices, a part on each", name);
+    TRY_QUIET(aios_stream_synchronize(p->stream));
+    *data = at;
+    *count = x->count;
+    return AIOS_OK;
 }
 
 aios_status aios_parameters_reset_states(aios_parameters *p)

@@ -199,43 +199,50 @@ aios_status run_attention_backward(const aios_plan *plan, const struct instructi
     return aios_stream_attention_backward(plan->stream, &attention);
 }
 
+/* Adds `count` losses to what aios_plan_losses tells; an auxiliary loss has no sums. */
+static aios_status tell_loss(const aios_plan *plan, const struct instruction *i, int32_t count)
+{
+    float *sums = AT(6);
+    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), count, plan->parts));
+    return launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]);
+}
+
+static aios_status tell_labels(const aios_plan *plan, const struct instruction *i, int32_t count)
+{
+    float *sums = AT(6);
+    TRY_QUIET(tell_loss(plan, i, count));
+    return launch_count_hits(STREAM, sums + LOSS_HITS, AT(1), AT(3), NUMBER(0));
+}
+
 /* loss, hit, logits, targets, scale, partial, sums; rows, n, pitch, kind, gradient; weight */
 aios_status run_cross_entropy(const aios_plan *plan, const struct instruction *i)
 {
     int32_t rows = NUMBER(0);
-    float *sums = AT(6);
     if (NUMBER(3) == AIOS_STABLEMAX)
         TRY_QUIET(launch_stablemax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
     else
         TRY_QUIET(launch_softmax_cross_entropy(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), rows, NUMBER(4)));
-    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), rows, plan->parts));
-    TRY_QUIET(launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]));
-    return launch_count_hits(STREAM, sums + LOSS_HITS, AT(1), AT(3), rows);
+    return i->buffer[6] ? tell_labels(plan, i, rows) : AIOS_OK;
 }
 
 /* loss, dx, x, targets, scale, partial, sums; n, gradient; weight */
 aios_status run_bce(const aios_plan *plan, const struct instruction *i)
 {
-    float *sums = AT(6);
     TRY_QUIET(launch_bce_with_logits(STREAM, AT(0), AT(1), AT(2), AT(3), AT(4), NUMBER(0), NUMBER(1)));
-    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), NUMBER(0), plan->parts));
-    return launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]);
+    return i->buffer[6] ? tell_loss(plan, i, NUMBER(0)) : AIOS_OK;
 }
 
 /* means, hit, logits, targets, scale of sequences, partial, sums, losses of rows, scale; rows, n, pitch, kind, gradient, length; weight */
 aios_status run_sequence_cross_entropy(const aios_plan *plan, const struct instruction *i)
 {
     int32_t rows = NUMBER(0), length = NUMBER(5), sequences = rows / length;
-    float *sums = AT(6);
     TRY_QUIET(launch_sequence_scale(STREAM, AT(4), AT(3), AT(8), sequences, length));
     if (NUMBER(3) == AIOS_STABLEMAX)
         TRY_QUIET(launch_stablemax_cross_entropy(STREAM, AT(7), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), length, NUMBER(4)));
     else
         TRY_QUIET(launch_softmax_cross_entropy(STREAM, AT(7), AT(1), AT(2), AT(3), AT(4), rows, NUMBER(1), NUMBER(2), length, NUMBER(4)));
     TRY_QUIET(launch_sequence_mean(STREAM, AT(0), AT(7), AT(3), sequences, length));
-    TRY_QUIET(launch_sum_partial(STREAM, AT(5), AT(0), sequences, plan->parts));
-    TRY_QUIET(launch_sum_reduce(STREAM, sums + LOSS_SUM, AT(5), plan->parts, i->real[0]));
-    return launch_count_hits(STREAM, sums + LOSS_HITS, AT(1), AT(3), rows);
+    return i->buffer[6] ? tell_labels(plan, i, sequences) : AIOS_OK;
 }
 
 /* correct, hit, targets; sequences, length */

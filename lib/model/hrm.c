@@ -4,20 +4,13 @@
  * Two modules, H (slow) and L (fast), are applied in turn to two hidden sequences z_H and z_L.  All but the last application of each is
  * without gradient.  One run of the graph is one segment of every sequence of the batch; hidden sequences, steps and the puzzle
  * itself stay on the device until the sequence halts, and then make room for the next puzzle of the inputs. */
-#include "model.h"
+#include "hrm.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define HEAD_BIAS (-5.0f) /* halting is learnt from "go on" */
-
-struct hrm {
-    aios_context *context;
-    int32_t hidden, heads, inner, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps;
-    int32_t vocabulary, length, identifiers, puzzle_width, puzzle_positions, rope, stablemax;
-    float theta, eps;
-};
 
 /* ---- configuration ----------------------------------------------------------------------------------------------- */
 
@@ -62,6 +55,10 @@ static aios_status read_config(const json_t *config, struct hrm *m)
     TRY_QUIET(get_size(config, "seq_len", -1, 1, 1 << 20, &m->length));
     TRY_QUIET(get_size(config, "num_puzzle_identifiers", 1, 1, INT32_MAX, &m->identifiers));
     TRY_QUIET(get_size(config, "puzzle_emb_ndim", m->hidden, 0, 1 << 24, &m->puzzle_width));
+    TRY_QUIET(json_get_bool_or(config, "causal", 0, &m->causal));
+    if (m->causal && !json_object_get(config, "puzzle_emb_ndim")) m->puzzle_width = 0;
+    if (m->causal && m->puzzle_width)
+        return FAIL(AIOS_UNSUPPORTED, "puzzle_emb_ndim is %d and causal true: a text belongs to no puzzle (0)", m->puzzle_width);
     TRY_QUIET(json_get_number_or(config, "expansion", 4.0, 0.01, 1000.0, &expansion));
     TRY_QUIET(json_get_number_or(config, "rope_theta", 10000.0, 1.0, 1e12, &theta));
     TRY_QUIET(json_get_number_or(config, "rms_norm_eps", 1e-5, 0.0, 1.0, &eps));
@@ -79,27 +76,20 @@ static aios_status read_config(const json_t *config, struct hrm *m)
 
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
 
-struct recorder {
-    aios_graph *graph;
-    const struct hrm *model;
-    int32_t batch, positions; /* of a sequence, those of the puzzle's embedding first */
-};
-
-/* x W^T; W (out, in) with deviation 1/sqrt(in) (LeCun), no bias. */
-static aios_tensor linear(struct recorder *r, aios_tensor x, const char *name, int32_t in, int32_t out)
+aios_tensor hrm_linear(struct hrm_recorder *r, aios_tensor x, const char *name, int32_t in, int32_t out)
 {
     aios_tensor w = aios_graph_parameter(r->graph, name, (int32_t[]){out, in}, 2, AIOS_INIT_TRUNCATED_NORMAL, 1.0f / sqrtf((float)in),
                                          AIOS_GROUP_DECAY);
     return aios_graph_linear(r->graph, x, w, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
 }
 
-static aios_tensor add_and_norm(struct recorder *r, aios_tensor x, aios_tensor change)
+static aios_tensor add_and_norm(struct hrm_recorder *r, aios_tensor x, aios_tensor change)
 {
     return aios_graph_rmsnorm(r->graph, aios_graph_add(r->graph, x, change), 0, r->model->eps);
 }
 
 /* x = RMS(x + Attention(x)); x = RMS(x + MLP(x)) */
-static aios_tensor block(struct recorder *r, const char *module, int32_t layer, aios_tensor x)
+static aios_tensor block(struct hrm_recorder *r, const char *module, int32_t layer, aios_tensor x)
 {
     const struct hrm *m = r->model;
     aios_attention_options options = AIOS_ATTENTION_OPTIONS_INIT;
@@ -108,39 +98,48 @@ static aios_tensor block(struct recorder *r, const char *module, int32_t layer, 
     for (int k = 0; k < 4; k++)
         (void)snprintf(names[k], sizeof names[k], "model.inner.%s_level.layers.%d.%s.weight", module, layer, parts[k]);
     options.heads = m->heads;
-    options.causal = 0;
+    options.causal = m->causal;
     options.rope_theta = m->rope ? m->theta : 0.0f;
-    aios_tensor qkv = linear(r, x, names[0], m->hidden, 3 * m->hidden);
-    x = add_and_norm(r, x, linear(r, aios_graph_attention(r->graph, qkv, &options), names[1], m->hidden, m->hidden));
-    aios_tensor gated = aios_graph_swiglu(r->graph, linear(r, x, names[2], m->hidden, 2 * m->inner));
-    return add_and_norm(r, x, linear(r, gated, names[3], m->inner, m->hidden));
+    if (r->start) { /* every application has keys and values of its own */
+        char cache[32];
+        (void)snprintf(cache, sizeof cache, "cache.%d", r->applications++);
+        options.cache = aios_graph_state(r->graph, cache, AIOS_F32, (int32_t[]){r->batch, m->length, 2 * m->hidden}, 3);
+        options.start = r->start;
+    }
+    if (m->causal) aios_graph_mark(r->graph);
+    aios_tensor qkv = hrm_linear(r, x, names[0], m->hidden, 3 * m->hidden);
+    x = add_and_norm(r, x, hrm_linear(r, aios_graph_attention(r->graph, qkv, &options), names[1], m->hidden, m->hidden));
+    aios_tensor gated = aios_graph_swiglu(r->graph, hrm_linear(r, x, names[2], m->hidden, 2 * m->inner));
+    return add_and_norm(r, x, hrm_linear(r, gated, names[3], m->inner, m->hidden));
 }
 
-static aios_tensor module(struct recorder *r, const char *name, int32_t layers, aios_tensor z, aios_tensor injection)
+/* A z of one vector stands for every position. */
+static aios_tensor add_hidden(struct hrm_recorder *r, aios_tensor z, aios_tensor x)
 {
-    z = aios_graph_add(r->graph, z, injection);
+    return aios_graph_rank(r->graph, z) == 1 ? aios_graph_add(r->graph, x, z) : aios_graph_add(r->graph, z, x);
+}
+
+static aios_tensor module(struct hrm_recorder *r, const char *name, int32_t layers, aios_tensor z, aios_tensor injection)
+{
+    z = add_hidden(r, z, injection);
     for (int32_t i = 0; i < layers; i++) z = block(r, name, i, z);
     return z;
 }
 
 /* ---- the inner model --------------------------------------------------------------------------------------------- */
 
-struct carry {
-    aios_tensor h, l; /* (B, T, hidden) */
-};
-
-static aios_tensor apply_l(struct recorder *r, struct carry z, aios_tensor x)
+static aios_tensor apply_l(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x)
 {
-    return module(r, "L", r->model->l_layers, z.l, aios_graph_add(r->graph, z.h, x));
+    return module(r, "L", r->model->l_layers, z.l, add_hidden(r, z.h, x));
 }
 
-static aios_tensor apply_h(struct recorder *r, struct carry z)
+static aios_tensor apply_h(struct hrm_recorder *r, struct hrm_carry z)
 {
     return module(r, "H", r->model->h_layers, z.h, z.l);
 }
 
 /* One segment: every application but the last L and the last H without gradient. */
-static struct carry think(struct recorder *r, struct carry z, aios_tensor x)
+struct hrm_carry hrm_think(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x)
 {
     const struct hrm *m = r->model;
     aios_graph_begin_no_gradient(r->graph);
@@ -156,7 +155,7 @@ static struct carry think(struct recorder *r, struct carry z, aios_tensor x)
 }
 
 /* X (B, T, hidden) = sqrt(hidden) [puzzle ; tokens], with learned positions sqrt(hidden / 2) (… + positions). */
-static aios_tensor embed(struct recorder *r, aios_tensor tokens, aios_tensor puzzles)
+aios_tensor hrm_embed(struct hrm_recorder *r, aios_tensor tokens, aios_tensor puzzles, aios_tensor places)
 {
     const struct hrm *m = r->model;
     aios_graph *g = r->graph;
@@ -178,22 +177,28 @@ static aios_tensor embed(struct recorder *r, aios_tensor tokens, aios_tensor puz
         aios_tensor positions =
             aios_graph_parameter(g, "model.inner.embed_pos.embedding_weight", (int32_t[]){m->puzzle_positions + m->length, m->hidden}, 2,
                                  AIOS_INIT_TRUNCATED_NORMAL, deviation, AIOS_GROUP_DECAY);
-        x = aios_graph_add(g, x, aios_graph_slice(g, positions, 0, 0, r->positions));
+        x = aios_graph_add(g, x, places ? aios_graph_embedding(g, positions, places) : aios_graph_slice(g, positions, 0, 0, r->positions));
         scale *= 0.707106781f;
     }
     return aios_graph_scale(g, x, scale);
 }
 
-/* (B, 2) = [halt, go on] of the first position. */
-static aios_tensor judge(struct recorder *r, aios_tensor z_h)
+/* (…, 2) = [halt, go on] of z (…, hidden). */
+aios_tensor hrm_judge(struct hrm_recorder *r, aios_tensor z)
 {
     const struct hrm *m = r->model;
     aios_tensor w =
         aios_graph_parameter(r->graph, "model.inner.q_head.weight", (int32_t[]){2, m->hidden}, 2, AIOS_INIT_ZERO, 0.0f, AIOS_GROUP_DECAY);
     aios_tensor bias =
         aios_graph_parameter(r->graph, "model.inner.q_head.bias", (int32_t[]){2}, 1, AIOS_INIT_CONSTANT, HEAD_BIAS, AIOS_GROUP_DECAY);
-    aios_tensor first = aios_graph_reshape(r->graph, aios_graph_slice(r->graph, z_h, 1, 0, 1), (int32_t[]){r->batch, m->hidden}, 2);
-    return aios_graph_linear(r->graph, first, w, bias, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
+    return aios_graph_linear(r->graph, z, w, bias, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
+}
+
+/* The first position stands for the sequence. */
+static aios_tensor judge_sequence(struct hrm_recorder *r, aios_tensor z_h)
+{
+    aios_tensor first = aios_graph_slice(r->graph, z_h, 1, 0, 1);
+    return hrm_judge(r, aios_graph_reshape(r->graph, first, (int32_t[]){r->batch, r->model->hidden}, 2));
 }
 
 /* ---- adaptive computation time ----------------------------------------------------------------------------------- */
@@ -202,7 +207,7 @@ struct states {
     aios_tensor h, l, tokens, labels, puzzles, steps, running;
 };
 
-static struct states recall(struct recorder *r)
+static struct states recall(struct hrm_recorder *r)
 {
     aios_graph *g = r->graph;
     const int32_t hidden[] = {r->batch, r->positions, r->model->hidden};
@@ -217,19 +222,19 @@ static struct states recall(struct recorder *r)
 }
 
 /* The first hidden sequence: one vector for every position, drawn once and never trained. */
-static aios_tensor first_hidden(struct recorder *r, const char *name)
+aios_tensor hrm_first_hidden(struct hrm_recorder *r, const char *name)
 {
     return aios_graph_parameter(r->graph, name, &r->model->hidden, 1, AIOS_INIT_TRUNCATED_NORMAL, 1.0f, AIOS_GROUP_FROZEN);
 }
 
 /* Where a sequence halted: the next puzzle of the inputs, its hidden sequences as at first. */
-static struct states take_puzzles(struct recorder *r, const struct states *s)
+static struct states take_puzzles(struct hrm_recorder *r, const struct states *s)
 {
     aios_graph *g = r->graph;
     const int32_t cells[] = {r->batch, r->positions - r->model->puzzle_positions};
     struct states now = {.running = s->running};
-    now.h = aios_graph_select(g, s->running, s->h, first_hidden(r, "model.inner.H_init"));
-    now.l = aios_graph_select(g, s->running, s->l, first_hidden(r, "model.inner.L_init"));
+    now.h = aios_graph_select(g, s->running, s->h, hrm_first_hidden(r, "model.inner.H_init"));
+    now.l = aios_graph_select(g, s->running, s->l, hrm_first_hidden(r, "model.inner.L_init"));
     now.tokens = aios_graph_select(g, s->running, s->tokens, aios_graph_input(g, "tokens", AIOS_I32, cells, 2));
     now.labels = aios_graph_select(g, s->running, s->labels, aios_graph_input(g, "labels", AIOS_I32, cells, 2));
     now.puzzles = aios_graph_select(g, s->running, s->puzzles, aios_graph_input(g, "puzzles", AIOS_I32, &r->batch, 1));
@@ -237,7 +242,7 @@ static struct states take_puzzles(struct recorder *r, const struct states *s)
     return now;
 }
 
-static void keep(struct recorder *r, const struct states *to, const struct states *from)
+static void keep(struct hrm_recorder *r, const struct states *to, const struct states *from)
 {
     aios_graph *g = r->graph;
     aios_graph_assign(g, to->h, aios_graph_detach(g, from->h));
@@ -252,42 +257,45 @@ static void keep(struct recorder *r, const struct states *to, const struct state
 }
 
 /* What going on is worth: the same model once more, from the new hidden sequences. */
-static aios_tensor look_ahead(struct recorder *r, struct carry z, aios_tensor x, aios_tensor steps)
+static aios_tensor look_ahead(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x, aios_tensor steps)
 {
     aios_graph_begin_no_gradient(r->graph);
-    aios_tensor q = judge(r, think(r, z, x).h);
+    aios_tensor q = judge_sequence(r, hrm_think(r, z, x).h);
     aios_graph_end_no_gradient(r->graph);
     return aios_graph_halt_target(r->graph, steps, q, r->model->halt_max_steps);
 }
 
-static aios_tensor column(struct recorder *r, aios_tensor q, int32_t index)
+aios_tensor hrm_column(struct hrm_recorder *r, aios_tensor q, int32_t index)
 {
-    return aios_graph_reshape(r->graph, aios_graph_slice(r->graph, q, 1, index, 1), &r->batch, 1);
+    int32_t rows = aios_graph_dimension(r->graph, q, 0);
+    return aios_graph_reshape(r->graph, aios_graph_slice(r->graph, q, 1, index, 1), &rows, 1);
 }
 
 static aios_status record(void *user, aios_graph *g, int32_t mode, int32_t batch, int32_t sequence)
 {
     const struct hrm *m = user;
-    struct recorder r = {g, m, batch, sequence + m->puzzle_positions};
-    if (mode == AIOS_MODEL_DECODE) return FAIL(AIOS_UNSUPPORTED, "hrm_actv1 answers whole puzzles: it has no token by token mode");
+    struct hrm_recorder r = {.graph = g, .model = m, .batch = batch, .positions = sequence + m->puzzle_positions};
+    if (mode == AIOS_MODEL_DECODE)
+        return FAIL(AIOS_UNSUPPORTED, "hrm_actv1 answers whole puzzles: it has no token by token mode (causal has)");
     if (sequence != m->length) return FAIL(AIOS_OUT_OF_RANGE, "the sequence is %d: seq_len of this model is %d", sequence, m->length);
     struct states before = recall(&r), now = take_puzzles(&r, &before);
-    aios_tensor x = embed(&r, now.tokens, now.puzzles);
-    struct carry z = think(&r, (struct carry){now.h, now.l}, x);
+    aios_tensor x = hrm_embed(&r, now.tokens, now.puzzles, 0);
+    struct hrm_carry z = hrm_think(&r, (struct hrm_carry){now.h, now.l}, x);
     now.h = z.h;
     now.l = z.l;
-    aios_tensor q = judge(&r, z.h);
+    aios_tensor q = judge_sequence(&r, z.h);
     aios_tensor answers = aios_graph_slice(g, z.h, 1, m->puzzle_positions, m->length);
-    aios_tensor logits = linear(&r, answers, "model.inner.lm_head.weight", m->hidden, m->vocabulary);
+    aios_tensor logits = hrm_linear(&r, answers, "model.inner.lm_head.weight", m->hidden, m->vocabulary);
     aios_tensor means = aios_graph_sequence_cross_entropy(g, logits, now.labels, m->stablemax ? AIOS_STABLEMAX : AIOS_SOFTMAX, 1.0f);
     aios_tensor correct = aios_graph_sequence_correct(g, means);
     int early = mode == AIOS_MODEL_TRAIN && m->halt_max_steps > 1;
     aios_tensor least = early ? aios_graph_input(g, "min_steps", AIOS_I32, &batch, 1) : 0;
     now.running = aios_graph_halt(g, now.steps, q, least, m->halt_max_steps);
     aios_graph_output(g, "lm_losses", means);
-    aios_graph_output(g, "q_halt_losses", aios_graph_bce_with_logits(g, column(&r, q, 0), correct, 0.5f));
+    aios_graph_output(g, "q_halt_losses", aios_graph_bce_with_logits(g, hrm_column(&r, q, 0), correct, 0.5f));
     if (early)
-        aios_graph_output(g, "q_continue_losses", aios_graph_bce_with_logits(g, column(&r, q, 1), look_ahead(&r, z, x, now.steps), 0.5f));
+        aios_graph_output(g, "q_continue_losses",
+                          aios_graph_bce_with_logits(g, hrm_column(&r, q, 1), look_ahead(&r, z, x, now.steps), 0.5f));
     aios_graph_output(g, "correct", correct);
     aios_graph_output(g, "q", q);
     if (mode == AIOS_MODEL_EVAL) aios_graph_output(g, "logits", logits);
@@ -314,7 +322,7 @@ static aios_status create(aios_context *context, const json_t *config, aios_mode
     *m = sizes;
     m->context = aios_context_retain(context);
     functions->user = m;
-    functions->record = record;
+    functions->record = m->causal ? hrm_record_language : record;
     functions->destroy = destroy;
     functions->vocabulary_size = m->vocabulary;
     functions->context_length = m->length;

@@ -1,7 +1,10 @@
 #include "run_folder.h"
 
 #include "base/context.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "event_file.h"
+#include "gauges.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +112,12 @@ void run_folder_close(struct run_folder *folder)
     aios_memory_free(folder->context, folder->path);
     aios_memory_free(folder->context, folder->checkpoints);
     aios_memory_free(folder->context, folder->log_path);
-    folder->path = folder->checkpoints = folder->log_path = NULL;
+    event_file_close(folder->event_file);
+    gauges_close(folder->gauges);
+    aios_memory_free(folder->context, folder->tensorboard);
+    folder->path = folder->checkpoints = folder->log_path = folder->tensorboard = NULL;
+    folder->event_file = NULL;
+    folder->gauges = NULL;
     folder->context = NULL;
 }
 
@@ -166,13 +174,54 @@ static aios_status cut_log(struct run_folder *folder, int64_t step)
     return keep < length ? os_file_truncate(folder->log, keep) : AIOS_OK;
 }
 
+aios_status run_folder_mirror(struct run_folder *folder, const char *tensorboard, const char *prometheus)
+{
+    const char *slash = strrchr(folder->path, '/');
+    if (*tensorboard && !(folder->tensorboard = aios_memory_strdup(folder->context, tensorboard))) return AIOS_OUT_OF_MEMORY;
+    return *prometheus ? gauges_open(folder->context, prometheus, slash && slash[1] ? slash + 1 : folder->path, &folder->gauges) : AIOS_OK;
+}
+
+/* One of its own for each time that the log is opened: readers put them together. */
+static aios_status open_event_file(struct run_folder *folder, int64_t step)
+{
+    if (!folder->tensorboard) return AIOS_OK;
+    event_file_close(folder->event_file);
+    folder->event_file = NULL;
+    return event_file_open(folder->context, folder->tensorboard, step, &folder->event_file);
+}
+
+/* The folder of a log that is not the run's own. */
+static aios_status make_parent(const struct run_folder *folder)
+{
+    const char *slash = strrchr(folder->log_path, '/');
+    char *parent = slash && slash > folder->log_path ? aios_memory_strdup(folder->context, folder->log_path) : NULL;
+    if (!parent) return slash && slash > folder->log_path ? AIOS_OUT_OF_MEMORY : AIOS_OK;
+    parent[slash - folder->log_path] = 0;
+    aios_status status = os_folder_create(parent);
+    aios_memory_free(folder->context, parent);
+    return status;
+}
+
 aios_status run_folder_open_log(struct run_folder *folder, int64_t step)
 {
     if (folder->follows) return AIOS_OK;
     os_file_close(&folder->log);
+    TRY(make_parent(folder), "making the folder of the log %s", folder->log_path);
     TRY(os_file_append(folder->log_path, &folder->log), "opening the log of the run");
     if (step >= 0) TRY(cut_log(folder, step), "cutting the log %s after step %lld", folder->log_path, (long long)step);
-    return AIOS_OK;
+    return open_event_file(folder, step);
+}
+
+/* To what mirrors the log. */
+static aios_status mirror(struct run_folder *folder, const char *name, const char *json)
+{
+    json_t *fields;
+    if (!folder->event_file && !folder->gauges) return AIOS_OK;
+    TRY_QUIET(json_parse(json, strlen(json), name, NULL, &fields));
+    aios_status status = folder->event_file ? event_file_add(folder->event_file, name, fields) : AIOS_OK;
+    if (status == AIOS_OK && folder->gauges) status = gauges_add(folder->gauges, name, fields);
+    json_decref(fields);
+    return status;
 }
 
 aios_status run_folder_log(struct run_folder *folder, const char *name, const char *json)
@@ -186,7 +235,8 @@ aios_status run_folder_log(struct run_folder *folder, const char *name, const ch
     aios_status status = line.status;
     if (status == AIOS_OK) status = os_file_write(folder->log, line.bytes, line.size);
     text_free(&line);
-    return status == AIOS_OK ? status : aios_error_add_frame(status, "writing %s", folder->log_path);
+    if (status != AIOS_OK) return aios_error_add_frame(status, "writing %s", folder->log_path);
+    return mirror(folder, name, json);
 }
 
 aios_status run_folder_sync_log(struct run_folder *folder)

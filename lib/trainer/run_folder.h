@@ -16,6 +16,9 @@ struct run_folder {
     double metrics_written; /* os_now() of the last metrics.json */
     int made;               /* 1: the folder was not there before */
     int follows;            /* 1: another process writes; what is written here is dropped */
+    char *tensorboard;      /* folder of event files; NULL: none are written */
+    struct event_file *event_file;
+    struct gauges *gauges; /* NULL: none are written */
 };
 
 /* Makes the folder where missing and takes its lock.  path "": runs/ and the time of day.  log_path "": metrics.jsonl in it.
@@ -29,6 +32,9 @@ void run_folder_close(struct run_folder *folder); /* what was zeroed or never op
 /* Closes it and removes a folder that was made and holds nothing yet.  Keeps the thread's error record. */
 void run_folder_discard(struct run_folder *folder);
 
+/* What is logged goes to others, too: tensorboard is a folder of TensorBoard's event files, prometheus a text file of Prometheus; "": not.
+ * Before the log is opened. */
+aios_status run_folder_mirror(struct run_folder *folder, const char *tensorboard, const char *prometheus);
 /* Opens the log to append; with step >= 0 cuts it before the first line of a later step. */
 aios_status run_folder_open_log(struct run_folder *folder, int64_t step);
 /* One line: {"event": NAME, then the fields of the object json. */

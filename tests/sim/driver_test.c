@@ -294,7 +294,10 @@ static void telemetry_is_of_this_device(void)
     aios_context *context = make_context();
     aios_device *devices[2] = {open_device(context, 0), open_device(context, 1)};
     aios_telemetry read[2];
-    for (int i = 0; i < 2; i++) OK(device_read_telemetry(devices[i], &read[i]));
+    for (int i = 0; i < 2; i++) {
+        read[i].struct_size = sizeof read[i];
+        OK(aios_device_get_telemetry(devices[i], &read[i]));
+    }
     for (int i = 0; i < 2; i++) {
         CHECK(read[i].utilisation >= 0 && read[i].utilisation <= 100);
         CHECK(read[i].temperature > 20 && read[i].temperature < 110);

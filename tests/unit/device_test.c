@@ -587,6 +587,11 @@ static void what_a_backend_cannot_record_is_said(void **state)
     assert_fails(stream_capture_end(stream, &recording), AIOS_UNSUPPORTED, "can't record");
     assert_ok(device_read_telemetry(device, &telemetry));
     assert_true(telemetry.power < 0 && telemetry.temperature < 0 && telemetry.utilisation < 0);
+    telemetry = (aios_telemetry){offsetof(aios_telemetry, power), 0, 0, 7, 7}; /* of a caller that knows no power */
+    assert_ok(aios_device_get_telemetry(device, &telemetry));
+    assert_true(telemetry.utilisation == -1 && telemetry.temperature == -1 && telemetry.power == 7);
+    telemetry.struct_size = 0;
+    assert_int_equal(aios_device_get_telemetry(device, &telemetry), AIOS_ABI_MISMATCH);
     aios_stream_destroy(stream);
     aios_device_close(device);
 }

@@ -414,6 +414,12 @@ static void weights_are_converted_to_the_type_that_is_asked_for(void **state)
     aios_parameters *p = parameters_of(w, m);
     assert_ok(aios_model_load_weights(m, p, from));
     assert_ok(aios_parameters_read(p, "wte.weight", AIOS_VALUE, before, 88));
+    float *there;
+    uint64_t count;
+    assert_ok(aios_parameters_data(p, "wte.weight", AIOS_VALUE, &there, &count));
+    assert_true(count == 88 && memcmp(there, before, sizeof before) == 0); /* the CPU's memory is the host's */
+    assert_fails(aios_parameters_data(p, "wte", AIOS_VALUE, &there, &count), AIOS_NOT_FOUND, "'wte'");
+    assert_true(there == NULL && count == 0);
     assert_ok(aios_model_save_weights(m, p, to, AIOS_BF16, 0));
     assert_ok(aios_model_load_weights(m, p, to));
     assert_ok(aios_parameters_read(p, "wte.weight", AIOS_VALUE, after, 88));

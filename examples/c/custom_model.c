@@ -1,7 +1,5 @@
-/* custom_model.c: a model of your own on libaios, from recording to accuracy, in one file.
- *
- * The task: eight digits go in, the same digits come out sorted.  Every position has to know all the others, so the model is a
- * transformer without a mask: each block lets the positions look at each other (attention), then thinks about each (SwiGLU).
+/* custom_model.c: a model of your own.  The task: eight digits go in, the same digits come out sorted.  Every position has to know all
+ * others, so the model is a transformer without a mask: in each block positions look at each other (attention), then think (SwiGLU).
  *
  *     cc custom_model.c $(pkg-config --cflags --libs libaios) -o custom_model && ./custom_model */
 #include <aios/aios.h>
@@ -11,15 +9,12 @@
 
 enum { BATCH = 64, LENGTH = 8, DIGITS = 10, WIDTH = 48, HEADS = 4, BLOCKS = 2, STEPS = 500 };
 
-/* Every call that can fail returns a status; the library keeps the sentence that goes with it. */
 static void check(aios_status status)
 {
-    if (status == AIOS_OK) return;
-    fprintf(stderr, "custom_model: %s\n", aios_error_message());
-    exit(1);
+    if (status != AIOS_OK) fprintf(stderr, "custom_model: %s\n", aios_error_message());
+    if (status != AIOS_OK) exit(1);
 }
 
-/* A matrix product with a weight (out, in), as torch.nn.Linear.  Weights begin small and random, about 1/sqrt(in). */
 static aios_tensor linear(aios_graph *g, aios_tensor x, const char *name, int block, int in, int out)
 {
     char full[32];
@@ -30,15 +25,15 @@ static aios_tensor linear(aios_graph *g, aios_tensor x, const char *name, int bl
 
 /* Recording computes nothing: it says what is to be computed, and the library finds the gradients, the memory and the order.  A
  * mistake (say, shapes that don't fit) makes every later call do nothing, and aios_graph_finish tells the first one. */
-static aios_status record(aios_graph *g)
+static aios_graph *record(aios_context *context)
 {
+    aios_graph *g;
+    check(aios_graph_create(context, &g));
     int32_t shape[] = {BATCH, LENGTH};
     aios_tensor table = aios_graph_parameter(g, "digits.table", (int32_t[]){DIGITS, WIDTH}, 2, AIOS_INIT_NORMAL, 1.0f, AIOS_GROUP_NO_DECAY);
-    aios_tensor places = aios_graph_parameter(g, "places", (int32_t[]){LENGTH, WIDTH}, 2, AIOS_INIT_NORMAL, 1.0f, AIOS_GROUP_NO_DECAY);
     aios_tensor x = aios_graph_embedding(g, table, aios_graph_input(g, "digits", AIOS_I32, shape, 2)); /* (BATCH, LENGTH, WIDTH) */
-    x = aios_graph_add(g, x, places);
-    aios_attention_options attention = AIOS_ATTENTION_OPTIONS_INIT; /* causal stays 0: everybody sees everybody */
-    attention.heads = HEADS;
+    x = aios_graph_add(g, x, aios_graph_parameter(g, "places", (int32_t[]){LENGTH, WIDTH}, 2, AIOS_INIT_NORMAL, 1.0f, AIOS_GROUP_NO_DECAY));
+    aios_attention_options attention = {.struct_size = sizeof attention, .heads = HEADS}; /* not causal: everybody sees everybody */
     for (int i = 0; i < BLOCKS; i++) {
         aios_tensor h = linear(g, aios_graph_rmsnorm(g, x, 0, 1e-5f), "qkv", i, WIDTH, 3 * WIDTH);
         x = aios_graph_add(g, x, linear(g, aios_graph_attention(g, h, &attention), "mix", i, WIDTH, WIDTH));
@@ -47,11 +42,11 @@ static aios_status record(aios_graph *g)
     }
     aios_tensor logits = linear(g, aios_graph_rmsnorm(g, x, 0, 1e-5f), "head", BLOCKS, WIDTH, DIGITS);
     aios_graph_cross_entropy(g, logits, aios_graph_input(g, "sorted", AIOS_I32, shape, 2), AIOS_SOFTMAX, 1.0f);
-    return aios_graph_finish(g);
+    check(aios_graph_finish(g));
+    return g;
 }
 
-/* One batch of new numbers through a plan. */
-static void run_batch(aios_plan *plan)
+static void run_batch(aios_plan *plan) /* of new numbers */
 {
     int32_t digits[BATCH][LENGTH], sorted[BATCH][LENGTH];
     for (int b = 0; b < BATCH; b++) {
@@ -69,21 +64,18 @@ int main(void)
 {
     aios_context *context;
     aios_device *device;
-    aios_graph *graph;
     aios_parameters *parameters;
     aios_plan *training, *testing;
     aios_optimizer *optimizer;
-    aios_loss_sums sums;
+    aios_loss_sums sums = AIOS_LOSS_SUMS_INIT;
     check(aios_context_create(NULL, &context));
     check(aios_device_open(context, "cpu", &device)); /* "cuda:0", "hip:0" and "xpu:0" are as good */
-    check(aios_graph_create(context, &graph));
-    check(record(graph));
+    aios_graph *graph = record(context);
     check(aios_parameters_create(device, graph, NULL, &parameters)); /* weights, gradients and moments live on the device */
     check(aios_parameters_initialize(parameters, 42));
-    aios_plan_options options = AIOS_PLAN_OPTIONS_INIT;
-    check(aios_plan_create(graph, parameters, &options, &testing)); /* forward only */
-    options.training = 1;
-    check(aios_plan_create(graph, parameters, &options, &training));
+    aios_plan_options backward = {.struct_size = sizeof backward, .training = 1, .capture = 1};
+    check(aios_plan_create(graph, parameters, &backward, &training));
+    check(aios_plan_create(graph, parameters, NULL, &testing)); /* forward only */
     check(aios_optimizer_create(parameters, NULL, &optimizer)); /* AdamW as it comes */
     for (int step = 1; step <= STEPS; step++) {
         check(aios_optimizer_begin(optimizer, 3e-3 * (STEPS - step + 1) / STEPS, BATCH * LENGTH)); /* the rate falls; the loss is a mean */

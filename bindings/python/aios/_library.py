@@ -1,0 +1,226 @@
+"""The shared library: where it is found, how its calls become Python, who owns its handles."""
+from __future__ import annotations
+
+import ctypes
+import glob
+import logging
+import os
+import sys
+import sysconfig
+import threading
+import weakref
+from typing import Any, Callable, Iterable, List, Optional, Tuple, TypeVar
+
+from . import _c, errors
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+NATIVE = os.path.join(_HERE, "_native")  # what a wheel carries: lib/, bin/, share/
+_MAJOR = _c.AIOS_VERSION_MAJOR
+_NAMES = {"win32": f"aios-{_MAJOR}.dll", "darwin": f"libaios.{_MAJOR}.dylib"}
+NAME = _NAMES.get(sys.platform, f"libaios.so.{_MAJOR}")
+_STATUS_NAMES = {code: name for name, code, _ in _c.STATUSES}
+_LEVELS = {_c.AIOS_LOG_ERROR: logging.ERROR, _c.AIOS_LOG_WARNING: logging.WARNING, _c.AIOS_LOG_INFO: logging.INFO, _c.AIOS_LOG_DEBUG: logging.DEBUG}
+logger = logging.getLogger("aios")
+
+Self = TypeVar("Self", bound="Handle")
+
+
+def _open() -> Any:
+    """AIOS_LIBRARY, else the one that the wheel carries, that of the prefix where the package is installed, the system's."""
+    bundled = os.path.join(NATIVE, "lib", NAME)
+    prefix = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # of PREFIX/python3/dist-packages/aios
+    places = [bundled, os.path.join(prefix, sysconfig.get_config_var("MULTIARCH") or "", NAME), os.path.join(prefix, NAME)]
+    path = os.environ.get("AIOS_LIBRARY") or next((place for place in places if os.path.exists(place)), NAME)
+    if path == bundled:
+        # What libaios itself needs, where this machine has none: a library that is loaded is found by its name.
+        for needed in sorted(glob.glob(os.path.join(NATIVE, "lib", "needed", "*"))):
+            try:
+                ctypes.CDLL(os.path.basename(needed))
+            except OSError:
+                ctypes.CDLL(needed, mode=ctypes.RTLD_GLOBAL)
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError(f"the shared library of libaios could not be opened: {error}.  Install libaios, or a wheel that carries it, or name the "
+                          f"file in AIOS_LIBRARY") from error
+
+
+class _Library:
+    """The functions of libaios by their C names, opened at the first use, with the prototypes of the headers.  A function that returns
+    aios_status raises what is not AIOS_OK.  The GIL is free during every call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._dll: Any = None
+
+    @property
+    def dll(self) -> Any:
+        with self._lock:
+            if self._dll is None:
+                self._dll = _open()
+            return self._dll
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _c.PROTOTYPES:
+            raise AttributeError(name)
+        result, parameters = _c.PROTOTYPES[name]
+        try:
+            function = self.dll[name]  # by index: an object of our own
+        except AttributeError:
+            raise ImportError(f"{self.dll._name} has no {name}: this package is of libaios {_c.VERSION}, an older library was found") from None
+        function.argtypes = parameters
+        function.restype = ctypes.c_int32 if result is _c.STATUS else result
+        if result is _c.STATUS:
+            function.errcheck = _check
+        setattr(self, name, function)
+        return function
+
+
+lib = _Library()
+
+
+def _check(status: int, _function: Any, _arguments: Tuple[Any, ...]) -> int:
+    if status != _c.AIOS_OK:
+        raise last_error(status)
+    return status
+
+
+def last_error(status: int) -> errors.Error:
+    """The exception that says what the calling thread's last failure was."""
+    name = _STATUS_NAMES.get(status, f"STATUS_{status}")
+    message = string(lib.aios_error_message()) or name
+    frames: List[str] = []
+    while True:
+        frame = lib.aios_error_frame(len(frames))
+        if frame is None:
+            break
+        frames.append(string(frame))
+    return errors.BY_STATUS.get(name, errors.Error)(message, status=name, code=status, frames=tuple(frames),
+                                                    backend=string(lib.aios_error_backend()), native_code=lib.aios_error_native_code())
+
+
+def string(text: Optional[bytes]) -> str:
+    """A string of the library."""
+    return (text or b"").decode("utf-8", "surrogateescape")
+
+
+def encode(text: Any) -> bytes:
+    """A string for the library: text, or the path that an object stands for."""
+    made = os.fspath(text) if isinstance(text, os.PathLike) else text
+    if not isinstance(made, (str, bytes)):
+        raise TypeError(f"a string or a path is needed, not {type(text).__name__}")
+    made = made.encode("utf-8", "surrogateescape") if isinstance(made, str) else made
+    if b"\0" in made:
+        raise ValueError(f"{made!r} holds a zero byte, which no string of libaios can")
+    return made
+
+
+def optional(text: Any) -> Optional[bytes]:
+    return None if text is None else encode(text)
+
+
+def structure(name: str, /, **values: Any) -> Any:
+    """A structure of the headers with struct_size and the defaults of its _INIT macro set."""
+    kind = getattr(_c, name)
+    made = kind()
+    made.struct_size = ctypes.sizeof(kind)
+    for field, value in {**_c.DEFAULTS.get(name, {}), **values}.items():
+        setattr(made, field, value)
+    return made
+
+
+def borrowed(pointer: Any) -> Any:
+    """What a pointer to a structure points to; None for NULL."""
+    return pointer.contents if pointer else None
+
+
+def out(function: Callable[..., Any], *arguments: Any) -> int:
+    """Calls a function whose last parameter gets the handle that it makes."""
+    handle = ctypes.c_void_p()
+    function(*arguments, ctypes.byref(handle))
+    return handle.value or 0
+
+
+# ---- handles ---------------------------------------------------------------------------------------------------------
+
+
+def _destroy(function: str, handle: int, _keep: Tuple[Any, ...]) -> None:
+    getattr(lib, function)(handle)
+
+
+class Handle:
+    """Something that the library made and that is given back once: by close(), at the end of a with statement, or when nobody has it any
+    more.  What it was made from lives at least as long."""
+
+    _finalizer: Any = None
+    _handle: Optional[int] = None
+
+    def _own(self, destroy: str, handle: int, *keep: Any) -> None:
+        """keep: the objects that must outlive the handle; those that are handles close this one before themselves."""
+        self._handle = handle
+        self._dependents: weakref.WeakSet[Handle] = weakref.WeakSet()
+        for parent in keep:
+            if isinstance(parent, Handle):
+                parent._dependents.add(self)
+        self._finalizer = weakref.finalize(self, _destroy, destroy, handle, keep)
+
+    @property
+    def handle(self) -> int:
+        """The address of the C object, for ctypes and cffi programs that go on from here."""
+        if self._handle is None:
+            raise errors.WrongStateError(f"this {type(self).__name__} is closed")
+        return self._handle
+
+    @property
+    def closed(self) -> bool:
+        return self._handle is None
+
+    def close(self) -> None:
+        """Gives the object back; calling it again does nothing."""
+        if self._handle is not None:
+            for dependent in list(self._dependents):
+                dependent.close()
+        self._handle = None
+        if self._finalizer is not None:
+            self._finalizer()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class Context(Handle):
+    """aios_context: log lines go to the logger "aios", events to a function, from whatever thread they come."""
+
+    def __init__(self, on_event: Optional[Callable[[str, str], None]] = None) -> None:
+        def log(_user: Any, level: int, message: bytes) -> None:
+            logger.log(_LEVELS.get(level, logging.INFO), "%s", string(message))
+
+        def event(_user: Any, name: bytes, fields: bytes) -> None:
+            if on_event is not None:
+                on_event(string(name), string(fields))
+
+        level = _c.AIOS_LOG_DEBUG if logger.isEnabledFor(logging.DEBUG) else _c.AIOS_LOG_INFO
+        callbacks = (_c.aios_log_fn(log), _c.aios_event_fn(event))
+        made = structure("aios_context_options", log_level=level, log=callbacks[0])
+        if on_event is not None:
+            made.event = callbacks[1]
+        self._own("aios_context_destroy", out(lib.aios_context_create, ctypes.byref(made)), callbacks)
+
+_shared: Optional[Context] = None
+_shared_lock = threading.Lock()
+
+
+def shared_context() -> Context:
+    """The context of whatever reports no events."""
+    global _shared
+    with _shared_lock:
+        if _shared is None or _shared.closed:
+            _shared = Context()
+        return _shared
+
+
+def joined(words: Iterable[Any]) -> str:
+    return ",".join(str(word) for word in words)
