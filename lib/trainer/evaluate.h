@@ -1,4 +1,4 @@
-/* evaluate.h (internal): the loss of a model on texts, without an effect on training. */
+/* evaluate.h (internal): the loss of a model on texts, without an effect on training. aios_evaluate is in fan_out.c. */
 #ifndef AIOS_TRAINER_EVALUATE_H
 #define AIOS_TRAINER_EVALUATE_H
 
@@ -16,6 +16,10 @@ struct evaluator {
 aios_status evaluator_open(struct evaluator *evaluator, aios_context *context, const aios_model *model, aios_parameters *parameters,
                            int64_t batch, int32_t sequence);
 void evaluator_close(struct evaluator *evaluator); /* what was zeroed is fine */
+
+/* Runs what stands in the evaluator's tokens and labels, and adds to sums. */
+struct evaluator_sums;
+aios_status evaluator_run_rows(struct evaluator *evaluator, struct evaluator_sums *sums);
 
 struct evaluator_sums {
     double loss, rows, hits; /* nats in all, labels, labels predicted right */
