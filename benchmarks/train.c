@@ -84,7 +84,7 @@ static void close_run(struct run *r)
 static double step(struct run *r, const struct shape *s)
 {
     uint64_t bytes = (uint64_t)(s->batch * s->tokens) * 4;
-    aios_step_result result;
+    aios_step_result result = {.struct_size = sizeof result};
     double begin = bench_now();
     check(aios_optimizer_begin(r->optimizer, 1e-4, s->batch * s->tokens), "begin");
     check(aios_plan_write(r->plan, "tokens", r->ids, bytes), "tokens");

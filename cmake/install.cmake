@@ -1,4 +1,5 @@
-install(TARGETS aios EXPORT aios-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development)
+install(TARGETS aios EXPORT aios-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT development
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
 install(DIRECTORY include/aios DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 # What an author of a backend needs beside the headers: backends/README.md.
 set(AIOS_BACKEND_KIT ${CMAKE_INSTALL_DATADIR}/aios/backend)
@@ -29,6 +30,11 @@ else()
   file(RELATIVE_PATH AIOS_PC_UP "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
   string(REGEX REPLACE "/$" "" AIOS_PC_UP "${AIOS_PC_UP}")
   set(AIOS_PC_PREFIX "\${pcfiledir}/${AIOS_PC_UP}")
+endif()
+# `pkg-config --static --libs libaios` names what libaios.a leaves to whoever links it; the shared library brings its own.
+set(AIOS_PC_PRIVATE "")
+if(NOT BUILD_SHARED_LIBS)
+  set(AIOS_PC_PRIVATE "Requires.private: jansson libpcre2-8 sqlite3 zlib\nLibs.private: -pthread -ldl -lm\n")
 endif()
 configure_file(pkgconfig/libaios.pc.in ${CMAKE_BINARY_DIR}/libaios.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/libaios.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)

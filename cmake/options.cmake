@@ -1,4 +1,5 @@
 # What can be switched, and the compiler's flags for our own code.
+option(BUILD_SHARED_LIBS "libaios.so; OFF: libaios.a, for programs that carry the library with them" ON)
 option(AIOS_TOOLS "build the aios command" ON)
 option(AIOS_PYTHON "the Python package" ON)
 option(AIOS_EXAMPLES "build the examples" ON)

@@ -67,7 +67,7 @@ int main(void)
     aios_parameters *parameters;
     aios_plan *training, *testing;
     aios_optimizer *optimizer;
-    aios_loss_sums sums = {.struct_size = sizeof sums};
+    aios_loss_sums sums = AIOS_LOSS_SUMS_INIT;
     check(aios_context_create(NULL, &context));
     check(aios_device_open(context, "cpu", &device)); /* "cuda:0", "hip:0" and "xpu:0" are as good */
     aios_graph *graph = record(context);

@@ -4,7 +4,8 @@
  * allowed and does nothing); every other pointer that a call returns is borrowed and lives as long as its handle.
  * A fallible call returns aios_status and, on failure, leaves its out-parameters NULL or 0 and a message in the calling
  * thread's error record (status.h).  Structures that cross the ABI begin with struct_size: set it with the structure's
- * _INIT macro or _init function.  Strings are UTF-8.  Sizes are bytes unless a name says otherwise. */
+ * _INIT macro or _init function, those that a call fills too: it fills as much as the caller knows.  Strings are UTF-8.
+ * Sizes are bytes unless a name says otherwise. */
 #ifndef AIOS_API_H
 #define AIOS_API_H
 

@@ -33,6 +33,10 @@ typedef struct aios_device_estimate {
     uint64_t host;        /* beside it: host memory that the driver pins */
     uint64_t memory;      /* what there is: as given, else what is free; 0: not known */
 } aios_device_estimate;
+#define AIOS_DEVICE_ESTIMATE_INIT                                                                                                          \
+    {                                                                                                                                      \
+        sizeof(aios_device_estimate), 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                              \
+    }
 
 /* options: those of a run (scope TRAIN; dataset-file may be empty), model: NULL or the one to train, both as for aios_trainer_create.
  * Devices that are not on this machine are named by backend and number: cuda:0,hip:1.  memory: bytes of each device; 0: what is free.

@@ -27,6 +27,10 @@ typedef struct aios_hrm_scores {
     double halt_accuracy;  /* puzzles of which "halt" is at least 0 just where the answer is right */
     double loss;           /* mean over the puzzles of the mean loss of their labels */
 } aios_hrm_scores;
+#define AIOS_HRM_SCORES_INIT                                                                                                               \
+    {                                                                                                                                      \
+        sizeof(aios_hrm_scores), 0, 0, 0, 0, 0, 0                                                                                          \
+    }
 
 /* Trains on data-path/train on the calling thread, measures on data-path/test where there is one, saves.  options: scope HRM.  *stop:
  * looked at after each step, from a signal handler or another thread; NULL: never.  scores: of the last evaluation, examples 0 without a

@@ -34,6 +34,10 @@ typedef struct aios_model_functions {
     aios_status (*record)(void *user, aios_graph *graph, int32_t mode, int32_t batch, int32_t sequence);
     void (*destroy)(void *user); /* may be NULL */
 } aios_model_functions;
+#define AIOS_MODEL_FUNCTIONS_INIT                                                                                                          \
+    {                                                                                                                                      \
+        sizeof(aios_model_functions), 0, 0, 0, NULL, NULL, NULL, NULL, NULL                                                                \
+    }
 AIOS_API aios_status aios_model_create_custom(aios_context *context, const aios_model_functions *functions, aios_model **model);
 AIOS_API aios_model *aios_model_retain(aios_model *model);
 AIOS_API void aios_model_destroy(aios_model *model); /* gives up one reference */

@@ -44,6 +44,10 @@ typedef struct aios_parameter_info {
     uint64_t count;   /* elements */
     const char *name; /* borrowed */
 } aios_parameter_info;
+#define AIOS_PARAMETER_INFO_INIT                                                                                                           \
+    {                                                                                                                                      \
+        sizeof(aios_parameter_info), 0, {0}, 0, 0, 0, NULL                                                                                 \
+    }
 
 /* The parameters and states of a finished graph, on a device.  Values are undefined until initialised or written. */
 AIOS_API aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *options,
@@ -108,6 +112,10 @@ typedef struct aios_loss_sums {
     double rows; /* labels that were not ignored */
     double hits; /* of those, predicted right */
 } aios_loss_sums;
+#define AIOS_LOSS_SUMS_INIT                                                                                                                \
+    {                                                                                                                                      \
+        sizeof(aios_loss_sums), 0, 0, 0, 0                                                                                                 \
+    }
 /* Waits for the runs.  reset 1: starts again from zero. */
 AIOS_API aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t reset);
 
@@ -118,6 +126,10 @@ typedef struct aios_plan_memory {
     uint64_t unshared;    /* what they would take without reuse */
     uint64_t workspace;   /* part of the arena: scratch of attention and reductions, at the most at once */
 } aios_plan_memory;
+#define AIOS_PLAN_MEMORY_INIT                                                                                                              \
+    {                                                                                                                                      \
+        sizeof(aios_plan_memory), 0, 0, 0, 0                                                                                               \
+    }
 AIOS_API aios_status aios_plan_get_memory(const aios_plan *plan, aios_plan_memory *memory);
 
 /* ---- optimizer --------------------------------------------------------------------------------------------------- */
@@ -157,6 +169,10 @@ typedef struct aios_step_result {
     double skipped;    /* in all */
     double skipped_in_a_row;
 } aios_step_result;
+#define AIOS_STEP_RESULT_INIT                                                                                                              \
+    {                                                                                                                                      \
+        sizeof(aios_step_result), 0, 0, 0, 0, 0                                                                                            \
+    }
 /* Waits for the last step. */
 AIOS_API aios_status aios_optimizer_result(aios_optimizer *optimizer, aios_step_result *result);
 /* The scaler's and bias corrections' numbers, to save and restore bitwise; count is aios_optimizer_state_count(). */

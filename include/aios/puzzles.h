@@ -34,6 +34,10 @@ typedef struct aios_puzzles_info {
     int32_t kind;                /* AIOS_PUZZLE_…; OTHER where a folder does not tell */
     uint64_t examples, puzzles, groups;
 } aios_puzzles_info;
+#define AIOS_PUZZLES_INFO_INIT                                                                                                             \
+    {                                                                                                                                      \
+        sizeof(aios_puzzles_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                            \
+    }
 
 /* ---- sets -------------------------------------------------------------------------------------------------------- */
 

@@ -69,6 +69,10 @@ typedef struct aios_trainer_metrics {
     double loss, eval_loss; /* nats per token, of the last step and evaluation; NaN before the first */
     double lr, grad_norm, tokens_per_second, elapsed;
 } aios_trainer_metrics;
+#define AIOS_TRAINER_METRICS_INIT                                                                                                          \
+    {                                                                                                                                      \
+        sizeof(aios_trainer_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                         \
+    }
 /* From any thread. */
 AIOS_API aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics);
 AIOS_API const char *aios_trainer_folder(const aios_trainer *trainer);    /* save-dir as resolved; borrowed */
@@ -101,9 +105,9 @@ AIOS_API aios_status aios_merge_checkpoints(aios_context *context, const aios_me
 
 typedef struct aios_evaluation {
     uint32_t struct_size;
-    uint32_t devices; /* that did it to the end */
-    int64_t tokens;   /* predicted; of questions: those of the right choices, as loss and perplexity are */
-    double loss;      /* nats per token */
+    uint32_t reserved;
+    int64_t tokens; /* predicted; of questions: those of the right choices, as loss and perplexity are */
+    double loss;    /* nats per token */
     double perplexity;
     double accuracy; /* of the next token; NaN of questions */
     double nats_per_byte;
@@ -112,9 +116,13 @@ typedef struct aios_evaluation {
     int64_t questions;           /* of task-file; 0 without, and the next two NaN */
     double choice_accuracy;      /* part of them whose right choice has the greatest log-likelihood (lm-evaluation-harness: acc) */
     double choice_accuracy_norm; /* the same by log-likelihood per character of the choice (acc_norm) */
+    uint32_t devices;            /* that did it to the end */
     uint32_t devices_failed;
-    uint32_t reserved;
 } aios_evaluation;
+#define AIOS_EVALUATION_INIT                                                                                                               \
+    {                                                                                                                                      \
+        sizeof(aios_evaluation), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                     \
+    }
 /* options of scope EVAL: model, dataset-file or task-file, tokenizer, devices, …
  *
  * Several devices share the micro-batches; each one's sums are added in the order of the text, so with devices that compute the same

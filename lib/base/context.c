@@ -104,6 +104,18 @@ aios_status aios_struct_read(const char *name, void *to, size_t size, const void
     return AIOS_OK;
 }
 
+aios_status aios_struct_write(const char *name, void *to, const void *from, size_t size)
+{
+    uint32_t given;
+    memcpy(&given, to, sizeof given);
+    if (given < sizeof given)
+        return FAIL(AIOS_ABI_MISMATCH, "%s.struct_size is %u: start with its _INIT macro, or set it to sizeof(%s)", name, (unsigned)given,
+                    name);
+    memcpy(to, from, given < size ? given : size);
+    memcpy(to, &given, sizeof given);
+    return AIOS_OK;
+}
+
 aios_context *aios_context_retain(aios_context *context)
 {
     atomic_fetch_add_explicit(&context->references, 1, memory_order_relaxed);

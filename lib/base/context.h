@@ -23,6 +23,8 @@ aios_status aios_memory_grow(aios_context *context, void **array, size_t *capaci
 /* Reads a structure that crossed the ABI: `to` holds the defaults of this library; takes min(sizes) of `from` (NULL:
  * nothing) and refuses a non-zero tail that this library does not know.  Errors: ABI_MISMATCH. */
 aios_status aios_struct_read(const char *name, void *to, size_t size, const void *from);
+/* Copies a structure to a caller, whose struct_size says how much of it he knows.  Errors: ABI_MISMATCH where it is not set. */
+aios_status aios_struct_write(const char *name, void *to, const void *from, size_t size);
 
 #define aios_new(context, type) ((type *)aios_memory_zalloc(context, sizeof(type)))
 

@@ -99,11 +99,7 @@ aios_status aios_option_get_info(uint32_t index, aios_option_info *info)
     const struct row *row = &table[index];
     aios_option_info filled = {sizeof filled, row->type,         row->scopes,  0,         row->minimum, row->maximum,
                                row->name,     row->default_text, row->choices, row->help, row->section, alias_of(row->name)};
-    uint32_t size = info->struct_size;
-    if (size < sizeof size) return FAIL(AIOS_ABI_MISMATCH, "aios_option_info.struct_size is %u: start with AIOS_OPTION_INFO_INIT", size);
-    memcpy(info, &filled, size < sizeof filled ? size : sizeof filled);
-    info->struct_size = size;
-    return AIOS_OK;
+    return aios_struct_write("aios_option_info", info, &filled, sizeof filled);
 }
 
 /* The name as the table writes it: '-' for '_'.  0 where it is longer than any name. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -426,9 +427,13 @@ done:
 aios_status os_library_folder(char *path, size_t size)
 {
     Dl_info info;
+    struct link_map *map;
+    void *extra = NULL;
     char real[PATH_MAX];
-    if (!dladdr((void *)(uintptr_t)&aios_version, &info) || !info.dli_fname || !realpath(info.dli_fname, real))
+    if (!dladdr1((void *)(uintptr_t)&aios_version, &info, &extra, RTLD_DL_LINKMAP) || !extra)
         return FAIL(AIOS_NOT_FOUND, "the folder of libaios can't be told");
+    map = extra; /* without a name: the program, of which dladdr knows argv[0] alone, and that is no path */
+    if (!realpath(*map->l_name ? map->l_name : "/proc/self/exe", real)) return FAIL(AIOS_NOT_FOUND, "the folder of libaios can't be told");
     char *slash = strrchr(real, '/');
     if (slash) *slash = 0;
     if (snprintf(path, size, "%s", real) >= (int)size)

@@ -160,11 +160,11 @@ aios_status aios_chunk_tracker_claim(aios_chunk_tracker *tracker, const aios_chu
     chunk_state state;
     struct wish wish;
     if (!tracker || !claim) return FAIL(AIOS_INVALID_ARGUMENT, "aios_chunk_tracker_claim: tracker and claim must not be NULL");
-    TRY_QUIET(tracker_fill("aios_chunk_claim", claim, &made, sizeof made));
+    TRY_QUIET(aios_struct_write("aios_chunk_claim", claim, &made, sizeof made));
     TRY_QUIET(read_wish(tracker, options, &wish));
     TRY_QUIET(tracker_enter(tracker, TRACKER_WRITES, &state));
     TRY_QUIET(tracker_leave(tracker, claim_in(tracker, &state, &wish, &made)));
-    return tracker_fill("aios_chunk_claim", claim, &made, sizeof made);
+    return aios_struct_write("aios_chunk_claim", claim, &made, sizeof made);
 }
 
 /* ---- on a claim -------------------------------------------------------------------------------------------------- */

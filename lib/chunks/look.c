@@ -40,7 +40,7 @@ aios_status aios_chunk_tracker_get_info(aios_chunk_tracker *tracker, aios_chunk_
     if (!tracker || !info) return FAIL(AIOS_INVALID_ARGUMENT, "aios_chunk_tracker_get_info: tracker and info must not be NULL");
     TRY_QUIET(tracker_enter(tracker, TRACKER_READS, &state));
     TRY_QUIET(tracker_leave(tracker, get_info(tracker, &state, &made)));
-    return tracker_fill("aios_chunk_tracker_info", info, &made, sizeof made);
+    return aios_struct_write("aios_chunk_tracker_info", info, &made, sizeof made);
 }
 
 /* ---- progress ---------------------------------------------------------------------------------------------------- */
@@ -128,7 +128,7 @@ aios_status aios_chunk_tracker_get_epoch(aios_chunk_tracker *tracker, uint64_t e
     aios_status status = check_epoch(tracker, &state, epoch);
     if (status == AIOS_OK) status = get_progress(tracker, (int64_t)epoch, 0, state.total, &made);
     TRY_QUIET(tracker_leave(tracker, status));
-    return tracker_fill("aios_chunk_progress", progress, &made, sizeof made);
+    return aios_struct_write("aios_chunk_progress", progress, &made, sizeof made);
 }
 
 aios_status aios_chunk_tracker_get_block(aios_chunk_tracker *tracker, uint64_t epoch, uint64_t block, aios_chunk_progress *progress)
@@ -138,7 +138,7 @@ aios_status aios_chunk_tracker_get_block(aios_chunk_tracker *tracker, uint64_t e
     if (!tracker || !progress) return FAIL(AIOS_INVALID_ARGUMENT, "aios_chunk_tracker_get_block: tracker and progress must not be NULL");
     TRY_QUIET(tracker_enter(tracker, TRACKER_READS, &state));
     TRY_QUIET(tracker_leave(tracker, get_block(tracker, &state, epoch, block, &made)));
-    return tracker_fill("aios_chunk_progress", progress, &made, sizeof made);
+    return aios_struct_write("aios_chunk_progress", progress, &made, sizeof made);
 }
 
 /* ---- devices, claims --------------------------------------------------------------------------------------------- */
@@ -167,7 +167,7 @@ aios_status aios_chunk_tracker_get_share(aios_chunk_tracker *tracker, uint64_t e
     if (!tracker || !share) return FAIL(AIOS_INVALID_ARGUMENT, "aios_chunk_tracker_get_share: tracker and share must not be NULL");
     TRY_QUIET(tracker_enter(tracker, TRACKER_READS, &state));
     TRY_QUIET(tracker_leave(tracker, get_share(tracker, epoch, index, &made)));
-    return tracker_fill("aios_chunk_share", share, &made, sizeof made);
+    return aios_struct_write("aios_chunk_share", share, &made, sizeof made);
 }
 
 static aios_status get_holder(aios_chunk_tracker *tracker, uint32_t index, aios_chunk_holder *h)
@@ -206,5 +206,5 @@ aios_status aios_chunk_tracker_get_holder(aios_chunk_tracker *tracker, uint32_t 
     if (!tracker || !holder) return FAIL(AIOS_INVALID_ARGUMENT, "aios_chunk_tracker_get_holder: tracker and holder must not be NULL");
     TRY_QUIET(tracker_enter(tracker, TRACKER_READS, &state));
     TRY_QUIET(tracker_leave(tracker, get_holder(tracker, index, &made)));
-    return tracker_fill("aios_chunk_holder", holder, &made, sizeof made);
+    return aios_struct_write("aios_chunk_holder", holder, &made, sizeof made);
 }

@@ -51,16 +51,6 @@ aios_status tracker_leave(aios_chunk_tracker *tracker, aios_status status)
     return status;
 }
 
-aios_status tracker_fill(const char *name, void *to, const void *from, size_t size)
-{
-    uint32_t given;
-    memcpy(&given, to, sizeof given);
-    if (given < sizeof given) return FAIL(AIOS_ABI_MISMATCH, "%s.struct_size is %u: start with its _INIT macro", name, (unsigned)given);
-    memcpy(to, from, given < size ? given : size);
-    memcpy(to, &given, sizeof given);
-    return AIOS_OK;
-}
-
 aios_status tracker_add_epoch(database *db, chunk_state *s)
 {
     int64_t last = s->total ? s->total - 1 : SCHEMA_OPEN_LAST;

@@ -50,8 +50,6 @@ enum { TRACKER_READS = 0, TRACKER_WRITES = 1, TRACKER_SYNCS = 2 };
 aios_status tracker_enter(aios_chunk_tracker *tracker, int how, chunk_state *state);
 aios_status tracker_leave(aios_chunk_tracker *tracker, aios_status status);
 aios_status tracker_state(database *db, chunk_state *state);
-/* Fills a structure of the caller's size.  Errors: ABI_MISMATCH. */
-aios_status tracker_fill(const char *name, void *to, const void *from, size_t size);
 /* Sets the total inside a transaction. */
 aios_status tracker_set_total(database *db, chunk_state *state, int64_t total);
 /* Adds the next epoch, all of it free. */

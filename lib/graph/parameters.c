@@ -366,8 +366,7 @@ aios_status aios_parameters_info(const aios_parameters *p, uint32_t index, aios_
     const struct parameter *x = &p->list[p->count - 1 - index]; /* in the order of recording */
     aios_parameter_info filled = {sizeof filled, x->rank, {0}, x->group, 0, x->count, x->name};
     memcpy(filled.shape, x->shape, sizeof filled.shape);
-    memcpy(info, &filled, info->struct_size && info->struct_size < sizeof filled ? info->struct_size : sizeof filled);
-    return AIOS_OK;
+    return aios_struct_write("aios_parameter_info", info, &filled, sizeof filled);
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */

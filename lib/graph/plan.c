@@ -277,13 +277,13 @@ aios_status aios_plan_losses(aios_plan *plan, aios_loss_sums *sums, int32_t rese
     if (!plan || !sums) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_losses: plan and sums must not be NULL");
     TRY(stream_fetch(plan->stream, values, plan->losses, sizeof values), "reading the loss");
     if (reset) TRY_QUIET(aios_stream_fill(plan->stream, plan->losses, 0, sizeof values));
-    *sums = (aios_loss_sums){sizeof *sums, 0, (double)values[LOSS_SUM], (double)values[LOSS_ROWS], (double)values[LOSS_HITS]};
-    return AIOS_OK;
+    aios_loss_sums filled = {sizeof filled, 0, (double)values[LOSS_SUM], (double)values[LOSS_ROWS], (double)values[LOSS_HITS]};
+    return aios_struct_write("aios_loss_sums", sums, &filled, sizeof filled);
 }
 
 aios_status aios_plan_get_memory(const aios_plan *plan, aios_plan_memory *memory)
 {
     if (!plan || !memory) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_get_memory: plan and memory must not be NULL");
-    *memory = (aios_plan_memory){sizeof *memory, (uint32_t)plan->instruction_count, plan->arena_size, plan->unshared, plan->workspace};
-    return AIOS_OK;
+    aios_plan_memory filled = {sizeof filled, (uint32_t)plan->instruction_count, plan->arena_size, plan->unshared, plan->workspace};
+    return aios_struct_write("aios_plan_memory", memory, &filled, sizeof filled);
 }

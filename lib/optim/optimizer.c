@@ -321,7 +321,11 @@ aios_status aios_optimizer_result(aios_optimizer *o, aios_step_result *result)
     float s[STATE_SIZE];
     if (!o || !result) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_result: optimizer and result must not be NULL");
     TRY_QUIET(aios_optimizer_read_state(o, s, STATE_SIZE));
-    *result = (aios_step_result){sizeof *result,           s[STATE_FINITE] != 0.0f,     (double)s[STATE_NORM], (double)s[STATE_LOSS_SCALE],
-                                 (double)s[STATE_SKIPPED], (double)s[STATE_SKIPPED_ROW]};
-    return AIOS_OK;
+    aios_step_result filled = {sizeof filled,
+                               s[STATE_FINITE] != 0.0f,
+                               (double)s[STATE_NORM],
+                               (double)s[STATE_LOSS_SCALE],
+                               (double)s[STATE_SKIPPED],
+                               (double)s[STATE_SKIPPED_ROW]};
+    return aios_struct_write("aios_step_result", result, &filled, sizeof filled);
 }

@@ -410,12 +410,7 @@ aios_status aios_estimate_device(const aios_estimate *e, uint32_t index, aios_de
 {
     if (!e || !info) return FAIL(AIOS_INVALID_ARGUMENT, "aios_estimate_device: estimate and info must not be NULL");
     if (index >= (uint32_t)e->count) return FAIL(AIOS_OUT_OF_RANGE, "device %u of an estimate: there are %d", index, e->count);
-    uint32_t size = info->struct_size;
-    if (size < sizeof size)
-        return FAIL(AIOS_ABI_MISMATCH, "aios_device_estimate.struct_size is %u: set it to sizeof(aios_device_estimate)", size);
-    memcpy(info, &e->devices[index], size < sizeof *info ? size : sizeof *info);
-    info->struct_size = size;
-    return AIOS_OK;
+    return aios_struct_write("aios_device_estimate", info, &e->devices[index], sizeof *info);
 }
 
 uint64_t aios_estimate_parameters(const aios_estimate *e)

@@ -376,16 +376,14 @@ static aios_status evaluate(struct fan *f, const aios_options *options, aios_eva
     r.samples = sums.samples;
     r.exact_accuracy = sums.correct >= 0 ? (double)sums.correct / (double)sums.samples : NAN;
     if (!f->questions.count) r.choice_accuracy = r.choice_accuracy_norm = NAN;
-    memcpy(result, &r, result->struct_size < sizeof r ? result->struct_size : sizeof r);
-    return AIOS_OK;
+    return aios_struct_write("aios_evaluation", result, &r, sizeof r);
 }
 
 aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation)
 {
     if (!context || !options || !evaluation)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
-    if (evaluation->struct_size < sizeof(uint32_t))
-        return FAIL(AIOS_ABI_MISMATCH, "aios_evaluation.struct_size is %u: set it to sizeof(aios_evaluation)", evaluation->struct_size);
+    TRY_QUIET(aios_struct_write("aios_evaluation", evaluation, &(aios_evaluation){0}, sizeof *evaluation));
     struct fan f = {.context = context};
     os_mutex_init(&f.mutex);
     os_condition_init(&f.changed);

@@ -226,7 +226,9 @@ aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options
     aios_device *device = NULL;
     aios_puzzles *set = NULL;
     struct hrm_engine engine = {0};
+    aios_hrm_scores measured = {.struct_size = sizeof measured};
     if (!context || !options || !scores) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_evaluate: no argument may be NULL");
+    TRY_QUIET(aios_struct_write("aios_hrm_scores", scores, &measured, sizeof measured));
     TRY_QUIET(hrm_settings_read(options, &s));
     if (!*s.model || !*s.data_path)
         return FAIL(AIOS_INVALID_ARGUMENT, "option model is '%s' and data-path '%s': both must name a folder", s.model, s.data_path);
@@ -236,7 +238,8 @@ aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options
     ATTEMPT_QUIET(hrm_engine_open(context, model, device, s.precision, AIOS_MODEL_EVAL, s.batch, &engine));
     ATTEMPT_QUIET(hrm_check_set(model, set, "test"));
     ATTEMPT_QUIET(aios_model_load_weights(model, engine.parameters, s.model));
-    ATTEMPT_QUIET(hrm_measure(&engine, set, s.eval_examples, scores));
+    ATTEMPT_QUIET(hrm_measure(&engine, set, s.eval_examples, &measured));
+    ATTEMPT_QUIET(aios_struct_write("aios_hrm_scores", scores, &measured, sizeof measured));
 done:
     hrm_engine_close(&engine);
     aios_device_close(device);

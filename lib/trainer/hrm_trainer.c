@@ -363,13 +363,14 @@ static aios_status train(struct run *r, const volatile int32_t *stop)
 aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop, aios_hrm_scores *scores)
 {
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_train: context and options must not be NULL");
+    if (scores) TRY_QUIET(aios_struct_write("aios_hrm_scores", scores, &(aios_hrm_scores){.struct_size = sizeof *scores}, sizeof *scores));
     struct run *r = aios_new(context, struct run);
     if (!r) return AIOS_OUT_OF_MEMORY;
     r->context = context;
     r->scores.struct_size = sizeof r->scores;
     aios_status status = begin(r, options);
     if (status == AIOS_OK) status = train(r, stop);
-    if (scores) *scores = r->scores;
+    if (scores) (void)aios_struct_write("aios_hrm_scores", scores, &r->scores, sizeof r->scores);
     end(r);
     aios_memory_free(context, r);
     return status;

@@ -12,19 +12,6 @@
 
 enum { CHOICES_MOST = 256 };
 
-static aios_status grow(aios_context *context, void **list, int64_t *capacity, int64_t wanted, size_t size)
-{
-    if (wanted <= *capacity) return AIOS_OK;
-    int64_t more = 2 * wanted + 64;
-    void *larger = aios_memory_array(context, (size_t)more, size);
-    if (!larger) return AIOS_OUT_OF_MEMORY;
-    if (*list) memcpy(larger, *list, (size_t)*capacity * size);
-    aios_memory_free(context, *list);
-    *list = larger;
-    *capacity = more;
-    return AIOS_OK;
-}
-
 /* ---- a line ------------------------------------------------------------------------------------------------------- */
 
 static const json_t *member(const json_t *line, const char *const *names)
@@ -67,8 +54,8 @@ static aios_status add_row(struct questions *q, const int32_t *ids, size_t count
     if (answer > (size_t)q->sequence)
         return FAIL(AIOS_INVALID_ARGUMENT, "a choice has %zu tokens: at most %d fit (max-seq-len)", answer, q->sequence);
     size_t taken = count < room ? count : room;
-    TRY_QUIET(grow(q->context, (void **)&q->tokens, &q->token_capacity, q->token_count + (int64_t)taken, sizeof *q->tokens));
-    TRY_QUIET(grow(q->context, (void **)&q->rows, &q->row_capacity, q->row_count + 1, sizeof *q->rows));
+    TRY_QUIET(aios_memory_grow(q->context, (void **)&q->tokens, &q->token_capacity, (size_t)q->token_count + taken, sizeof *q->tokens));
+    TRY_QUIET(aios_memory_grow(q->context, (void **)&q->rows, &q->row_capacity, (size_t)q->row_count + 1, sizeof *q->rows));
     memcpy(q->tokens + q->token_count, ids + (count - taken), taken * sizeof *ids);
     q->rows[q->row_count++] = (struct question_row){q->token_count, (int32_t)taken, (int32_t)answer, characters};
     q->token_count += (int64_t)taken;
@@ -119,7 +106,7 @@ static aios_status add_question(struct questions *q, const json_t *line)
     int answer = find_answer(member(line, answers), choices);
     if (answer < 0)
         return FAIL(AIOS_INVALID_ARGUMENT, "\"answer\" (or gold, label) must be a choice, or its number from 0 to %zu", count - 1);
-    TRY_QUIET(grow(q->context, (void **)&q->list, &q->capacity, q->count + 1, sizeof *q->list));
+    TRY_QUIET(aios_memory_grow(q->context, (void **)&q->list, &q->capacity, (size_t)q->count + 1, sizeof *q->list));
     q->list[q->count++] = (struct question){q->row_count, (int32_t)count, answer};
     const char *text = json_string_value(context);
     size_t size = strlen(text);

@@ -26,7 +26,8 @@ struct questions {
     int32_t sequence, *tokens;
     struct question_row *rows;
     struct question *list;
-    int64_t count, row_count, token_count, capacity, row_capacity, token_capacity;
+    int64_t count, row_count, token_count;
+    size_t capacity, row_capacity, token_capacity;
 };
 
 /* Errors: NOT_FOUND, IO, CORRUPT and INVALID_ARGUMENT, which name the line. */

@@ -364,14 +364,10 @@ void aios_trainer_stop(aios_trainer *trainer, int32_t mode)
 aios_status aios_trainer_get_metrics(aios_trainer *trainer, aios_trainer_metrics *metrics)
 {
     if (!trainer || !metrics) return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_get_metrics: trainer and metrics must not be NULL");
-    uint32_t size = metrics->struct_size;
-    if (size < sizeof size)
-        return FAIL(AIOS_ABI_MISMATCH, "aios_trainer_metrics.struct_size is %u: set it to sizeof(aios_trainer_metrics)", size);
     os_mutex_lock(&trainer->mutex);
-    memcpy(metrics, &trainer->metrics, size < sizeof trainer->metrics ? size : sizeof trainer->metrics);
+    aios_status status = aios_struct_write("aios_trainer_metrics", metrics, &trainer->metrics, sizeof trainer->metrics);
     os_mutex_unlock(&trainer->mutex);
-    metrics->struct_size = size;
-    return AIOS_OK;
+    return status;
 }
 
 const char *aios_trainer_folder(const aios_trainer *trainer)

@@ -97,8 +97,8 @@ static aios_status train(struct things *t)
 {
     int32_t tokens[] = {1, 2, 3, 4, 5, 6, 7, 8}, labels[] = {2, 3, 4, -1, 6, 7, 8, 18};
     float gradient[64];
-    aios_loss_sums sums;
-    aios_step_result result;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
+    aios_step_result result = {.struct_size = sizeof result};
     STEP(aios_parameters_initialize(t->parameters, 1));
     STEP(aios_optimizer_begin(t->optimizer, 0.01, 7.0));
     STEP(aios_plan_write(t->plan, "tokens", tokens, sizeof tokens));

@@ -237,7 +237,7 @@ static void gradients_of(const struct sizes *sizes, int32_t precision, double lo
 {
     struct subject s;
     aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
-    aios_loss_sums sums;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
     options.loss_scale = loss_scale;
     begin(&s, sizes, "cpu", precision, &options);
     aios_plan *plan = training_plan(&s, 0);
@@ -277,7 +277,7 @@ static void an_evaluation_has_the_loss_of_training(void **state)
     struct subject s;
     aios_graph *graph;
     aios_plan *evaluation;
-    aios_loss_sums a, b;
+    aios_loss_sums a = {.struct_size = sizeof a}, b = {.struct_size = sizeof b};
     begin(&s, &configurations[0], "cpu", AIOS_PRECISION_32, NULL);
     assert_ok(aios_graph_create(s.context, &graph));
     assert_ok(aios_model_record(s.model, graph, AIOS_MODEL_EVAL, s.sizes.batch, s.sizes.length));
@@ -302,7 +302,7 @@ static void checkpointing_changes_no_bit(void **state)
         for (size_t p = 0; p < 3; p++) {
             struct subject s;
             float *got[2];
-            aios_plan_memory memory[2];
+            aios_plan_memory memory[2] = {{.struct_size = sizeof memory[0]}, {.struct_size = sizeof memory[0]}};
             begin(&s, &configurations[c], "cpu", precisions[p], NULL);
             for (int checkpointing = 0; checkpointing < 2; checkpointing++) {
                 aios_plan *plan = training_plan(&s, checkpointing);
@@ -325,7 +325,7 @@ static void micro_batches_add_up(void **state)
     (void)state;
     for (int checkpointing = 0; checkpointing < 2; checkpointing++) {
         struct subject s;
-        aios_loss_sums sums;
+        aios_loss_sums sums = {.struct_size = sizeof sums};
         double loss = 0.0;
         begin(&s, &configurations[0], "cpu", AIOS_PRECISION_32, NULL);
         aios_plan *plan = training_plan(&s, checkpointing);
@@ -472,8 +472,8 @@ static void the_loss_curve_is_the_references(void **state)
     begin(&s, &configurations[0], "cpu", AIOS_PRECISION_32, &options);
     aios_plan *plan = training_plan(&s, 1);
     for (uint32_t step = 0; step < 30; step++) {
-        aios_loss_sums sums;
-        aios_step_result result;
+        aios_loss_sums sums = {.struct_size = sizeof sums};
+        aios_step_result result = {.struct_size = sizeof result};
         make_batch(&s, step % 3);
         struct reference_result wanted = reference_run(&s.reference, s.tokens, s.labels, s.sizes.batch, s.sizes.length, 0.1, NULL, NULL);
         double norm = reference_adamw_step(&s.reference, &adamw);
@@ -597,8 +597,8 @@ static void logits_gradients_and_ten_steps_are_pytorchs(void **state)
 
     aios_plan *plan = training_plan(&s, 0);
     for (int step = 0; step < steps; step++) {
-        aios_loss_sums sums;
-        aios_step_result result;
+        aios_loss_sums sums = {.struct_size = sizeof sums};
+        aios_step_result result = {.struct_size = sizeof result};
         assert_ok(aios_optimizer_begin(s.optimizer, pytorch_number(adamw, "lr"), rows));
         run(&s, plan);
         if (step == 0) compare_tensors(&s, pytorch_get(document, "gradients"), AIOS_GRADIENT, TOLERANCE_F32, 1);

@@ -285,7 +285,7 @@ static void counts_of_labels_and_hits_are_right(void **state)
     net_cross_entropy(&n, logits, labels, 0, 1.0f);
     aios_parameters *parameters;
     aios_plan *plan;
-    aios_loss_sums sums;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
     float x[200];
     int32_t y[40];
     int rows = 0, hits = 0;

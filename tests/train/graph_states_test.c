@@ -336,7 +336,7 @@ enum { WHOLE, MARKED, DETACHED };
 static aios_plan_memory memory_of(int blocks, int training, int how)
 {
     struct subject s = begin();
-    aios_plan_memory memory;
+    aios_plan_memory memory = {.struct_size = sizeof memory};
     aios_tensor x = aios_graph_input(s.graph, "x", AIOS_F32, SHAPE(64, 32));
     aios_tensor up = aios_graph_parameter(s.graph, "up", SHAPE(128, 32), AIOS_INIT_NORMAL, 0.1f, AIOS_GROUP_DECAY);
     aios_tensor down = aios_graph_parameter(s.graph, "down", SHAPE(32, 128), AIOS_INIT_NORMAL, 0.1f, AIOS_GROUP_DECAY);

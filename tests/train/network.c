@@ -279,7 +279,7 @@ size_t network_gradient_count(const struct network *n)
 static void read_outcome(struct network *n, aios_parameters *parameters, aios_plan *plan, struct outcome *o)
 {
     size_t at = 0;
-    aios_loss_sums sums;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
     o->count = network_gradient_count(n);
     for (int i = 0; i < n->kept_count; i++) o->count += tape_at(n->tape, n->kept[i].node)->count;
     o->numbers = malloc((o->count + 1) * sizeof *o->numbers);
@@ -296,6 +296,7 @@ static void read_outcome(struct network *n, aios_parameters *parameters, aios_pl
         at += count;
     }
     assert_ok(aios_plan_losses(plan, &sums, 1));
+    o->memory = (aios_plan_memory){.struct_size = sizeof o->memory};
     assert_ok(aios_plan_get_memory(plan, &o->memory));
     o->loss = sums.loss;
     o->rows = sums.rows;

@@ -98,7 +98,7 @@ static void write_gradient(struct subject *s, uint64_t step, double loss_scale)
 
 static aios_step_result step_with(struct subject *s, uint64_t step, double lr, double loss_scale)
 {
-    aios_step_result result;
+    aios_step_result result = {.struct_size = sizeof result};
     assert_ok(aios_optimizer_begin(s->optimizer, lr, 1.0));
     write_gradient(s, step, loss_scale);
     assert_ok(aios_optimizer_step(s->optimizer));
@@ -109,7 +109,7 @@ static aios_step_result step_with(struct subject *s, uint64_t step, double lr, d
 /* A step whose gradient has one number that is not finite. */
 static aios_step_result broken_step(struct subject *s, float poison, size_t where)
 {
-    aios_step_result result;
+    aios_step_result result = {.struct_size = sizeof result};
     float gradient[TOTAL] = {0};
     gradient[where] = poison;
     assert_ok(aios_optimizer_begin(s->optimizer, 0.01, 1.0));

@@ -168,7 +168,7 @@ static void overflow_skips_until_the_scale_fits(void **state)
     struct mirror m;
     float before[WEIGHTS], after[WEIGHTS];
     aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
-    aios_step_result result;
+    aios_step_result result = {.struct_size = sizeof result};
     int skipped = 0;
     options.loss_scale = 0x1p24;
     options.growth_interval = 1000;

@@ -180,7 +180,7 @@ static void judge(const char *part, int hrm, int checkpointing)
     struct block b;
     aios_plan *plan;
     aios_optimizer *optimizer;
-    aios_loss_sums sums;
+    aios_loss_sums sums = {.struct_size = sizeof sums};
     aios_plan_options plan_options = AIOS_PLAN_OPTIONS_INIT;
     aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
     begin(&b, part, hrm);

@@ -102,7 +102,7 @@ static void information_is_sized_and_bounded(void **state)
     assert_int_equal(older.struct_size, 8);
     assert_int_equal(older.canary, 77);
     info.struct_size = 0;
-    assert_fails(aios_option_get_info(0, &info), AIOS_ABI_MISMATCH, "AIOS_OPTION_INFO_INIT");
+    assert_fails(aios_option_get_info(0, &info), AIOS_ABI_MISMATCH, "aios_option_info");
 }
 
 /* ---- set and get ------------------------------------------------------------------------------------------------- */

@@ -170,12 +170,8 @@ void grid_turn(uint8_t *to, const uint8_t *from, int32_t rows, int32_t columns, 
 
 aios_status aios_puzzles_get_info(const aios_puzzles *set, aios_puzzles_info *info)
 {
-    if (!set || !info || info->struct_size < sizeof info->struct_size)
-        return FAIL(AIOS_INVALID_ARGUMENT, "aios_puzzles_get_info: puzzles and info must not be NULL, struct_size be set");
-    uint32_t size = info->struct_size < sizeof *info ? info->struct_size : (uint32_t)sizeof *info;
-    memcpy(info, &set->info, size);
-    info->struct_size = size;
-    return AIOS_OK;
+    if (!set || !info) return FAIL(AIOS_INVALID_ARGUMENT, "aios_puzzles_get_info: puzzles and info must not be NULL");
+    return aios_struct_write("aios_puzzles_info", info, &set->info, sizeof set->info);
 }
 
 static void copy_example(const aios_puzzles *set, uint64_t index, int32_t *inputs, int32_t *labels)

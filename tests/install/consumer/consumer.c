@@ -1,8 +1,15 @@
-/* A program of somebody else: C11 and C++17.  Lists the devices; 0 where the library is the version that was asked for. */
+/* A program of somebody else, in C11.  Lists the devices and backends; 0 where the library is the version that was asked for. */
 #include <aios/aios.h>
 
 #include <stdio.h>
 #include <string.h>
+
+/* A name that libaios has inside: a static library must keep it there. */
+int json_parse(void);
+int json_parse(void)
+{
+    return 1;
+}
 
 int main(int argc, char **argv)
 {
@@ -19,7 +26,10 @@ int main(int argc, char **argv)
     else
         (void)fprintf(stderr, "%s\n", aios_error_message());
     for (i = 0; i < count; i++) (void)printf("%s: %s\n", aios_device_list_get(list, i)->spec, aios_device_list_get(list, i)->info.name);
+    for (i = 0; i < aios_device_list_backend_count(list); i++)
+        (void)printf("backend %s %s: %s\n", aios_device_list_get_backend(list, i)->name, aios_device_list_get_backend(list, i)->path,
+                     aios_device_list_get_backend(list, i)->reason);
     aios_device_list_destroy(list);
     aios_context_destroy(context);
-    return count > 0 ? 0 : 1;
+    return count > 0 && json_parse() == 1 ? 0 : 1;
 }
