@@ -7,7 +7,7 @@ install(DIRECTORY lib/kernels DESTINATION ${AIOS_BACKEND_KIT} COMPONENT developm
 install(DIRECTORY backends/common backends/template DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development)
 install(FILES backends/README.md DESTINATION ${AIOS_BACKEND_KIT} COMPONENT development)
 # Configurations in DeepSpeed's layout, for option zero-config.
-install(DIRECTORY config DESTINATION ${CMAKE_INSTALL_DATADIR}/aios COMPONENT runtime FILES_MATCHING PATTERN "*.json")
+install(DIRECTORY config DESTINATION ${CMAKE_INSTALL_DATADIR}/aios COMPONENT tools FILES_MATCHING PATTERN "*.json")
 install(EXPORT aios-targets NAMESPACE aios:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios COMPONENT development)
 configure_package_config_file(cmake/aiosConfig.cmake.in ${CMAKE_BINARY_DIR}/aiosConfig.cmake INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/aios
                               PATH_VARS AIOS_BACKEND_KIT)

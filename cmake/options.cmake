@@ -9,6 +9,12 @@ option(AIOS_TESTS "build the tests (needs cmocka)" ON)
 option(AIOS_WERROR "warnings are errors" OFF)
 set(AIOS_SANITIZE "" CACHE STRING "sanitizers for everything: address,undefined or thread")
 
+# The command finds the library of its own tree, wherever that lies; in /usr the loader does.
+set(AIOS_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  set(AIOS_RPATH "")
+endif()
+
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "build type" FORCE)
 endif()

@@ -70,7 +70,7 @@ static aios_status open_worker(struct fan_worker *w)
     parameters.training = 0;
     TRY_QUIET(aios_parameters_create(w->device, w->graph, &parameters, &w->parameters));
     TRY_QUIET(aios_model_load_weights(f->model, w->parameters, s->model));
-    TRY_QUIET(evaluator_open(&w->evaluator, f->context, f->model, w->parameters, s->batch_size, f->sequence));
+    TRY_QUIET(evaluator_open(&w->evaluator, &f->batches, f->model, w->parameters, s->batch_size, f->sequence));
     w->losses = aios_memory_array(f->context, (size_t)s->batch_size * (size_t)f->sequence, sizeof *w->losses);
     w->correct = aios_memory_array(f->context, (size_t)s->batch_size, sizeof *w->correct);
     return w->losses && w->correct ? AIOS_OK : AIOS_OUT_OF_MEMORY;
@@ -95,7 +95,7 @@ static aios_status read_rows(struct fan_worker *w, int64_t first, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         double sum = 0;
         for (int32_t k = 0; k < f->sequence; k++)
-            if (w->evaluator.labels[i * f->sequence + k] >= 0) sum += (double)w->losses[i * f->sequence + k];
+            if (w->evaluator.samples.labels[i * f->sequence + k] >= 0) sum += (double)w->losses[i * f->sequence + k];
         f->row_losses[first + i] = sum;
         f->row_correct[first + i] = (double)w->correct[i];
     }
@@ -109,10 +109,10 @@ static aios_status run_shard(struct fan_worker *w, int64_t index, struct shard *
     int64_t first = index * e->batch, count = f->rows - first < e->batch ? f->rows - first : e->batch;
     *shard = (struct shard){.samples = count};
     if (f->questions.count)
-        questions_read(&f->questions, first, e->batch, e->tokens, e->labels);
+        questions_read(&f->questions, first, e->batch, e->samples.tokens, e->samples.labels);
     else
-        TRY_QUIET(batches_read_eval(&f->batches, first, e->batch, e->tokens, e->labels, &shard->sums.bytes));
-    TRY_QUIET(evaluator_run_rows(e, &shard->sums));
+        TRY_QUIET(batches_read_eval(&f->batches, first, e->batch, &e->samples, &shard->sums.bytes));
+    TRY_QUIET(evaluator_run_texts(e, &shard->sums));
     aios_status status = aios_plan_read(e->plan, "correct", w->correct, (uint64_t)e->batch * sizeof *w->correct);
     if (status != AIOS_OK && status != AIOS_NOT_FOUND) return status;
     for (int64_t i = 0; i < count && status == AIOS_OK; i++) shard->correct += w->correct[i] > 0;
@@ -257,7 +257,7 @@ static void sum_up(const struct fan *f, struct shard *sums, aios_evaluation *r)
     r->questions += f->questions.count;
     sums->samples = f->questions.count;
     sums->correct = sums->correct < 0 ? -1 : correct;
-    sums->sums = (struct evaluator_sums){loss, (double)tokens, NAN, 0};
+    sums->sums = (struct evaluator_sums){.loss = loss, .rows = (double)tokens, .hits = NAN};
 }
 
 /* Each device does everything, one after the other; those that fail do not count. */
@@ -325,6 +325,7 @@ static aios_status open_questions(struct fan *f)
 {
     TRY_QUIET(questions_open(&f->questions, f->context, f->settings.task_file, f->tokenizer, f->sequence));
     f->rows = f->questions.row_count;
+    f->batches = (struct batches){.context = f->context, .sequence = f->sequence};
     f->row_losses = aios_memory_array(f->context, (size_t)f->rows, sizeof *f->row_losses);
     f->row_correct = aios_memory_array(f->context, (size_t)f->rows, sizeof *f->row_correct);
     return f->row_losses && f->row_correct ? AIOS_OK : AIOS_OUT_OF_MEMORY;

@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "base/text.h"
-#include "batches.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -165,7 +164,10 @@ void questions_close(struct questions *q)
 
 void questions_read(const struct questions *q, int64_t first, int64_t count, int32_t *tokens, int32_t *labels)
 {
-    batches_fill(tokens, labels, count * q->sequence);
+    for (int64_t i = 0; i < count * q->sequence; i++) {
+        tokens[i] = 0;
+        labels[i] = -1; /* takes no part in the loss */
+    }
     for (int64_t i = 0; i < count && first + i < q->row_count; i++) {
         const struct question_row *row = &q->rows[first + i];
         const int32_t *from = q->tokens + row->first;
