@@ -92,7 +92,17 @@ static const char hrm_hf_notes[] =
 static const char eval_examples[] = "How well does a checkpoint predict a text that it has not seen?\n"
                                     "  aios eval --model runs/notes/checkpoints/step-00002000 --dataset-file other.txt\n"
                                     "The whole text, as JSON:\n"
-                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --json\n";
+                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --json\n"
+                                    "Shared by two GPUs; or by each of them alone, to compare them:\n"
+                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --devices cuda:0,hip:0\n"
+                                    "  aios eval --model gpt2 --dataset-file other.txt --devices cuda:0,hip:0 --sequential\n"
+                                    "Which answers does it take for the right ones?\n"
+                                    "  aios eval --model gpt2 --task-file questions.jsonl\n";
+
+static const char eval_notes[] =
+    "Devices share the text in micro-batches, and the result is the same whoever did what; what one that fails had is\n"
+    "done by another.  A line of a task file is {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}: acc is the part of\n"
+    "the questions whose right choice has the greatest log-likelihood, acc_norm that by character (docs/evaluation.md).\n";
 
 static const struct flag estimate_flags[] = {
     {"memory", "SIZE", "", "of each device, as in 24GiB; without: what is free"},
@@ -197,7 +207,7 @@ static const char merge_examples[] = "One model out of two runs from the same be
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, train_flags, COUNT_OF(train_flags), train_examples, train_notes,
      run_train},
-    {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
+    {"eval", "measure a model on a text or on questions", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, eval_notes, run_eval},
     {"estimate", "tell what memory a run will take of each device", "", 0, AIOS_SCOPE_TRAIN, 0, estimate_flags, COUNT_OF(estimate_flags),
      estimate_examples, estimate_notes, run_estimate},
     {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
