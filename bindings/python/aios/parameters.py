@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import weakref
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Mapping, Tuple, Union
 
@@ -36,14 +35,12 @@ class Parameters(Handle, Mapping[str, Array]):
     def borrow(cls, handle: int, owner: Handle) -> "Parameters":
         """Those of somebody who lives longer."""
         made = cls.__new__(cls)
-        made._handle, made._owner = handle, owner
-        made._dependents = weakref.WeakSet()
-        owner._dependents.add(made)
+        assert owner._token is not None
+        made._adopt_token(owner._token, handle, owner)
         made.device = GPUDevice.retained(lib.aios_parameters_device(handle))
         made._read_shapes()
         return made
 
-    _owner: Any = None
     device: GPUDevice
 
     def _read_shapes(self) -> None:
@@ -80,7 +77,7 @@ class Parameters(Handle, Mapping[str, Array]):
         run with precision 32; with others use write()."""
         data, count = ctypes.POINTER(ctypes.c_float)(), ctypes.c_uint64()
         lib.aios_parameters_data(self.handle, encode(name), choose(_KINDS, "kind", kind), ctypes.byref(data), ctypes.byref(count))
-        return Array(self.device, ctypes.cast(data, ctypes.c_void_p).value or 0, "f32", self.shape(name), self)
+        return Array(self.device, ctypes.cast(data, ctypes.c_void_p).value or 0, "f32", self.shape(name), self._token)
 
     def read(self, name: str, kind: str = "value") -> Any:
         """A copy of a tensor: a numpy array, or a memoryview where there is no numpy."""
