@@ -100,9 +100,10 @@ static const char eval_examples[] = "How well does a checkpoint predict a text t
                                     "  aios eval --model gpt2 --task-file questions.jsonl\n";
 
 static const char eval_notes[] =
-    "Devices share the text in micro-batches, and the result is the same whoever did what; what one that fails had is\n"
-    "done by another.  A line of a task file is {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}: acc is the part of\n"
-    "the questions whose right choice has the greatest log-likelihood, acc_norm that by character (docs/evaluation.md).\n";
+    "Devices share the text in micro-batches, and the result is the same whoever did what; what one that fails\n"
+    "had is done by another.  A line of a task file is {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}:\n"
+    "acc is the part of the questions whose right choice has the greatest log-likelihood, acc_norm that by\n"
+    "character (docs/evaluation.md).\n";
 
 static const struct flag estimate_flags[] = {
     {"memory", "SIZE", "", "of each device, as in 24GiB; without: what is free"},
@@ -130,8 +131,8 @@ static const char generate_examples[] =
     "  aios generate --model gpt2 --prompts prompts.txt --stop $'\\n\\n' --json\n";
 
 static const char generate_notes[] =
-    "The prompt \"-\" is read from standard input.  --prompt and --stop may come several times.  Samples of a prompt have the\n"
-    "seeds sample-seed, sample-seed + 1, …: one prompt's samples are the same whatever other prompts there are.\n";
+    "The prompt \"-\" is read from standard input.  --prompt and --stop may come several times.  Samples of a\n"
+    "prompt have the seeds sample-seed, sample-seed + 1, …, whatever other prompts there are.\n";
 
 static const struct flag generate_flags[] = {
     {"prompts", "FILE", "", "a prompt on each line; in a .jsonl file as a JSON text, or an object with \"prompt\""},
@@ -222,9 +223,9 @@ static const char report_examples[] = "Look at a run, while it trains or afterwa
                                       "  aios report runs/notes/metrics.jsonl -o notes.html\n";
 
 static const char report_notes[] =
-    "RUN_DIR is a run's folder (its save-dir), of aios train or aios hrm train, or its metrics.jsonl.  The page is one file that\n"
-    "needs nothing else: losses, learning rate, throughput and share of each device, how near all together came to the\n"
-    "sum of the parts, when what happened, and the options.\n";
+    "RUN_DIR is a run's folder (its save-dir), of aios train or aios hrm train, or its metrics.jsonl.  The page is\n"
+    "one file that needs nothing else: losses, learning rate, throughput and share of each device, how near all\n"
+    "together came to the sum of the parts, when what happened, and the options.\n";
 
 static const char merge_examples[] = "One model out of two runs from the same beginning, by their tokens:\n"
                                      "  aios merge runs/a/checkpoints/step-00001000 runs/b/checkpoints/step-00001000 -o merged\n"
