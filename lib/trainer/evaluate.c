@@ -1,6 +1,7 @@
 /* Evaluation: the loop that training shares, and aios_evaluate over a saved model. */
 #include "evaluate.h"
 
+#include "base/float_scope.h"
 #include "setup.h"
 #include <aios/trainer.h>
 
@@ -121,6 +122,7 @@ static aios_status evaluate(struct evaluation *e, const aios_options *options, a
 
 aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation)
 {
+    FLOAT_SCOPE;
     if (!context || !options || !evaluation)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
     TRY_QUIET(aios_struct_write("aios_evaluation", evaluation, &(aios_evaluation){0}, sizeof *evaluation));

@@ -1,6 +1,7 @@
 /* HRM: options, engines, evaluation. */
 #include "hrm.h"
 
+#include "base/float_scope.h"
 #include "base/json.h"
 #include "setup.h"
 
@@ -220,6 +221,7 @@ done:
 
 aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options, aios_hrm_scores *scores)
 {
+    FLOAT_SCOPE;
     aios_status status = AIOS_OK;
     struct hrm_settings s = {0};
     aios_model *model = NULL;

@@ -1,4 +1,5 @@
 /* Training HRM on puzzles: one segment, one update. */
+#include "base/float_scope.h"
 #include "fields.h"
 #include "hrm.h"
 #include "run_folder.h"
@@ -362,6 +363,7 @@ static aios_status train(struct run *r, const volatile int32_t *stop)
 
 aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop, aios_hrm_scores *scores)
 {
+    FLOAT_SCOPE;
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_train: context and options must not be NULL");
     if (scores) TRY_QUIET(aios_struct_write("aios_hrm_scores", scores, &(aios_hrm_scores){.struct_size = sizeof *scores}, sizeof *scores));
     struct run *r = aios_new(context, struct run);
