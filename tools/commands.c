@@ -108,7 +108,7 @@ static const char estimate_notes[] =
     "Takes the options of aios train and nothing of any device.  exchange: buckets of what devices hold in parts;\n"
     "evaluation: on the first device, where eval-file or eval-fraction holds something out; host: memory that the\n"
     "driver pins.  What drivers and vendors' libraries take for themselves comes on top.  With the folder of a\n"
-    "Hierarchical Reasoning Model as --model, --batch-size is its global-batch-size.\n";
+    "Hierarchical Reasoning Model as --model, --batch-size is each device's part of its global-batch-size.\n";
 
 static const char generate_examples[] =
     "Continue a text:\n"
@@ -146,6 +146,9 @@ static const char hrm_examples[] =
     "  aios hrm train --data-path data/sudoku-4x4 --hidden-size 64 --num-heads 2 --h-layers 1 --l-layers 1 --pos-encodings learned\n"
     "      --halt-max-steps 2 --global-batch-size 128 --lr 2e-3 --lr-warmup-steps 50 --lr-min-ratio 0.1 --steps 3000 --save-dir "
     "runs/sudoku\n"
+    "Go on after a stop, or for longer; and on two devices, whose numbers are one's:\n"
+    "  aios hrm train --data-path data/sudoku-4x4 --steps 6000 --save-dir runs/sudoku --resume\n"
+    "  aios hrm train --data-path data/sudoku-4x4 --devices cuda:0,hip:0 --strategy ddp --save-dir runs/mixed\n"
     "Ask it:\n"
     "  aios hrm solve --model runs/sudoku/checkpoints/step-00003000 --watch '1... ..3. .4.. ...2'\n"
     "How many of the test puzzles does it solve?\n"

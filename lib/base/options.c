@@ -515,6 +515,11 @@ const char *aios_options_write_json(aios_options *options)
     return options ? write_json(options, 0) : NULL;
 }
 
+uint32_t options_scopes(const aios_options *options)
+{
+    return options->scopes;
+}
+
 const char *options_write_all(aios_options *options)
 {
     return write_json(options, 1);

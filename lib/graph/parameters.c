@@ -271,6 +271,48 @@ void parameters_drop_whole(aios_parameters *p)
     p->whole = NULL;
 }
 
+/* ---- rows of a step ---------------------------------------------------------------------------------------------- */
+
+aios_status parameters_room_for_rows(aios_parameters *p, int32_t rows)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct parameter *x = &p->list[i];
+        if (!x->is_table || !p->training) continue;
+        aios_device_free(p->device, x->kept_gradient);
+        aios_device_free(p->device, x->kept_ids);
+        x->kept_gradient = NULL;
+        x->kept_ids = NULL;
+        x->kept_room = rows;
+        TRY_QUIET(alloc_zero(p, "the gradient of a step's rows", (uint64_t)rows * (uint64_t)x->shape[1] * 4, &x->kept_gradient));
+        TRY_QUIET(alloc_zero(p, "the ids of a step's rows", (uint64_t)rows * 4, &x->kept_ids));
+    }
+    return parameters_forget_rows(p);
+}
+
+aios_status parameters_keep_rows(aios_parameters *p, int32_t at)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct parameter *x = &p->list[i];
+        uint64_t rows = (uint64_t)x->rows_most, n = (uint64_t)x->shape[1];
+        if (!x->kept_room) continue;
+        if (at + x->rows_most > x->kept_room)
+            return FAIL(AIOS_INTERNAL, "rows %d to %d of a step with %d", at, at + x->rows_most, x->kept_room);
+        TRY_QUIET(
+            aios_stream_copy(p->stream, x->kept_gradient + (uint64_t)at * n, x->rows_gradient, rows * n * 4, AIOS_COPY_DEVICE_TO_DEVICE));
+        TRY_QUIET(aios_stream_copy(p->stream, x->kept_ids + at, x->rows_ids, rows * 4, AIOS_COPY_DEVICE_TO_DEVICE));
+    }
+    p->table_runs = 0;
+    return AIOS_OK;
+}
+
+aios_status parameters_forget_rows(aios_parameters *p)
+{
+    p->table_runs = 0;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->list[i].kept_room) TRY_QUIET(aios_stream_fill(p->stream, p->list[i].kept_ids, 0xff, (uint64_t)p->list[i].kept_room * 4));
+    return AIOS_OK;
+}
+
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 aios_status aios_parameters_create(aios_device *device, const aios_graph *graph, const aios_parameters_options *given,
@@ -326,6 +368,8 @@ void aios_parameters_destroy(aios_parameters *p)
         aios_device_free(p->device, p->list[i].table);
         aios_device_free(p->device, p->list[i].rows_gradient);
         aios_device_free(p->device, p->list[i].rows_ids);
+        aios_device_free(p->device, p->list[i].kept_gradient);
+        aios_device_free(p->device, p->list[i].kept_ids);
     }
     if (p->weight != p->master) aios_device_free(p->device, p->weight);
     aios_device_free(p->device, p->master);

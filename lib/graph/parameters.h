@@ -23,6 +23,9 @@ struct parameter {
     float *rows_gradient;   /* device: (rows_most, n), of the step's run … */
     int32_t *rows_ids;      /* … and (rows_most) the rows that it used, -1 for none */
     int32_t rows_most;
+    float *kept_gradient; /* device: the same of all runs of a step, of all ranks (parameters_keep_rows): (kept_room, n) … */
+    int32_t *kept_ids;    /* … and (kept_room) */
+    int32_t kept_room;    /* 0: a step has one run, of one rank */
     int32_t is_table;
     int32_t bucket; /* from 1 on; 0: in none */
 };
@@ -100,6 +103,12 @@ void *parameters_own_weight(const aios_parameters *p, const struct bucket *bucke
 /* Host memory for all numbers of the kinds that are sharded, which aios_parameters_read and _write then use; and its end. */
 aios_status parameters_stage(aios_parameters *p);
 void parameters_unstage(aios_parameters *p);
+/* Room for the rows that all runs of a step use, instead of one run's.  Then every run is followed by keep_rows. */
+aios_status parameters_room_for_rows(aios_parameters *p, int32_t rows);
+/* What the last run used becomes the step's rows `at` and the following. */
+aios_status parameters_keep_rows(aios_parameters *p, int32_t at);
+/* Before the first run of a step. */
+aios_status parameters_forget_rows(aios_parameters *p);
 /* The end of whole, which plans without training read at stage 3. */
 void parameters_drop_whole(aios_parameters *p);
 /* The copy that forward reads follows the master. */

@@ -169,7 +169,7 @@ aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
     TRY_QUIET(aios_event_record(o->copied[slot], p->stream));
     o->in_use[slot] = 1;
     o->next = 1 - slot;
-    p->table_runs = 0;
+    TRY_QUIET(parameters_forget_rows(p));
     uint64_t gradients = parameters_is_sharded(p, AIOS_GRADIENT) ? p->owned : p->padded;
     if (gradients) TRY_QUIET(aios_stream_fill(p->stream, p->gradient, 0, gradients * sizeof(float)));
     return launch_step_begin(p->stream, AIOS_F32, 1, p->scale, o->state, o->control);
@@ -211,15 +211,17 @@ static aios_status update_whole(aios_optimizer *o, uint64_t first, uint64_t coun
                                      p->group + first / BLOCK, (int32_t)(count / BLOCK)});
 }
 
-/* The rows that the step's run used; no run, nothing to do. */
+/* The rows that the step's runs used; no run, nothing to do. */
 static aios_status update_tables(aios_optimizer *o)
 {
     aios_parameters *p = o->parameters;
-    for (size_t i = 0; i < p->count && p->table_runs; i++) {
+    for (size_t i = 0; i < p->count; i++) {
         const struct parameter *x = &p->list[i];
-        if (x->is_table)
-            TRY_QUIET(launch_sign_sgd_rows(p->stream, AIOS_F32, 0, x->table, x->rows_gradient, x->rows_ids,
-                                           o->hyper + GROUP_ROWS * HYPER_ROW, x->rows_most, x->shape[1]));
+        int kept = x->kept_room > 0;
+        if (!x->is_table || (!kept && !p->table_runs)) continue;
+        TRY_QUIET(launch_sign_sgd_rows(p->stream, AIOS_F32, 0, x->table, kept ? x->kept_gradient : x->rows_gradient,
+                                       kept ? x->kept_ids : x->rows_ids, o->hyper + GROUP_ROWS * HYPER_ROW,
+                                       kept ? x->kept_room : x->rows_most, x->shape[1]));
     }
     return AIOS_OK;
 }
@@ -283,7 +285,8 @@ static aios_status write_sum(aios_optimizer *o, double squares)
 aios_status optimizer_update(aios_optimizer *o, double squares, uint64_t first, uint64_t count)
 {
     TRY_QUIET(write_sum(o, squares));
-    return update_whole(o, first, count);
+    TRY_QUIET(update_whole(o, first, count));
+    return update_tables(o);
 }
 
 aios_status optimizer_update_owned(aios_optimizer *o, double squares)

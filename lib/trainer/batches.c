@@ -77,41 +77,131 @@ aios_status batches_open_eval(struct batches *batches, aios_context *context, co
     return status == AIOS_OK ? status : aios_error_add_frame(status, "option dataset-file");
 }
 
+aios_status batches_open_puzzles(struct batches *b, aios_context *context, const struct settings *s, int train)
+{
+    aios_status status = AIOS_OK;
+    aios_puzzles_info info = {.struct_size = sizeof info};
+    *b = (struct batches){.context = context, .test_most = s->eval_examples};
+    if (!*s->data_path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "option data-path is empty: it must name a folder with train/ and test/ (aios data makes one)");
+    if (train) {
+        ATTEMPT(aios_puzzles_open(context, s->data_path, "train", &b->puzzles), "option data-path");
+        ATTEMPT(puzzle_order_create(b->puzzles, (uint64_t)s->seed, &b->order), "%s/train", s->data_path);
+    }
+    status = aios_puzzles_open(context, s->data_path, "test", &b->test);
+    if (status == AIOS_NOT_FOUND && train) status = AIOS_OK; /* without a test set there is no evaluation */
+    if (status == AIOS_OK) status = aios_puzzles_get_info(train ? b->puzzles : b->test, &info);
+    b->sequence = info.length;
+done:
+    if (status != AIOS_OK) batches_close(b);
+    return status;
+}
+
 void batches_close(struct batches *batches)
 {
     if (!batches->context) return;
+    puzzle_order_destroy(batches->order);
+    aios_puzzles_destroy(batches->puzzles);
+    aios_puzzles_destroy(batches->test);
     aios_dataset_close(batches->train);
     aios_dataset_close(batches->held_out);
     aios_memory_free(batches->context, batches->id_bytes);
     *batches = (struct batches){.context = NULL};
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- samples ----------------------------------------------------------------------------------------------------- */
 
-int64_t batches_train_count(const struct batches *batches)
+static int is_puzzles(const struct batches *b)
 {
-    return batches->train ? (int64_t)aios_dataset_count(batches->train) : 0;
+    return b->puzzles || b->test;
 }
 
-int64_t batches_eval_count(const struct batches *batches)
+aios_status samples_create(const struct batches *b, int64_t count, struct samples *samples)
 {
-    return batches->held_out ? (int64_t)aios_dataset_count(batches->held_out) : 0;
+    size_t rows = (size_t)count, cells = rows * (size_t)b->sequence; /* below 2^53 */
+    samples->tokens = aios_memory_array(b->context, cells, sizeof *samples->tokens);
+    samples->labels = aios_memory_array(b->context, cells, sizeof *samples->labels);
+    samples->identifiers = is_puzzles(b) ? aios_memory_array(b->context, rows, sizeof *samples->identifiers) : NULL;
+    if (samples->tokens && samples->labels && (samples->identifiers || !is_puzzles(b))) return AIOS_OK;
+    samples_free(b->context, samples);
+    return AIOS_OUT_OF_MEMORY;
 }
 
-aios_status batches_read_train(const struct batches *batches, int64_t first, int64_t count, int32_t *tokens, int32_t *labels)
+void samples_free(aios_context *context, struct samples *samples)
 {
-    for (int64_t i = 0; i < count; i++)
-        TRY(aios_dataset_read(batches->train, (uint64_t)(first + i), tokens + i * batches->sequence, labels + i * batches->sequence),
-            "training sample %lld", (long long)(first + i));
-    return AIOS_OK;
+    aios_memory_free(context, samples->tokens);
+    aios_memory_free(context, samples->labels);
+    aios_memory_free(context, samples->identifiers);
+    *samples = (struct samples){NULL, NULL, NULL};
 }
 
-void batches_fill(int32_t *tokens, int32_t *labels, int64_t count)
+/* count tokens that take no part in the loss. */
+static void fill_blank(int32_t *tokens, int32_t *labels, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
         tokens[i] = 0;
         labels[i] = NO_LABEL;
     }
+}
+
+void batches_fill(const struct batches *b, const struct samples *samples, int64_t count, int64_t rows)
+{
+    size_t size = (size_t)b->sequence * sizeof *samples->tokens;
+    for (int64_t i = count; i < rows; i++) {
+        struct samples to = samples_from(b, samples, i), from = samples_from(b, samples, i - count);
+        if (!samples->identifiers) {
+            fill_blank(to.tokens, to.labels, b->sequence);
+            continue;
+        }
+        memcpy(to.tokens, from.tokens, size);
+        memcpy(to.labels, from.labels, size);
+        *to.identifiers = *from.identifiers;
+    }
+}
+
+int64_t batches_weigh(const struct batches *b, const struct samples *samples, int64_t count, int64_t rows)
+{
+    int64_t counted = 0;
+    if (samples->identifiers) return rows;
+    for (int64_t i = 0; i < count * b->sequence; i++) counted += samples->labels[i] >= 0;
+    return counted;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+int64_t batches_train_count(const struct batches *b)
+{
+    if (b->order) return (int64_t)puzzle_order_epoch(b->order);
+    return b->train ? (int64_t)aios_dataset_count(b->train) : 0;
+}
+
+int64_t batches_eval_count(const struct batches *b)
+{
+    if (!b->test) return b->held_out ? (int64_t)aios_dataset_count(b->held_out) : 0;
+    int64_t there = (int64_t)b->test->info.examples;
+    return b->test_most && b->test_most < there ? b->test_most : there;
+}
+
+const char *batches_identity(const struct batches *b)
+{
+    return b->order ? puzzle_order_identity(b->order) : aios_dataset_identity(b->train);
+}
+
+const char *batches_order_identity(const struct batches *b)
+{
+    return b->order ? puzzle_order_identity(b->order) : aios_dataset_order_identity(b->train);
+}
+
+aios_status batches_read_train(const struct batches *b, int64_t first, int64_t count, const struct samples *samples)
+{
+    for (int64_t i = 0; i < count; i++) {
+        struct samples to = samples_from(b, samples, i);
+        uint64_t n = (uint64_t)(first + i);
+        TRY(b->order ? puzzle_order_read(b->order, n, to.tokens, to.labels, to.identifiers)
+                     : aios_dataset_read(b->train, n, to.tokens, to.labels),
+            "training sample %lld", (long long)(first + i));
+    }
+    return AIOS_OK;
 }
 
 static int64_t count_bytes(const struct batches *batches, const int32_t *labels)
@@ -122,24 +212,25 @@ static int64_t count_bytes(const struct batches *batches, const int32_t *labels)
     return bytes;
 }
 
-aios_status batches_read_eval(const struct batches *batches, int64_t first, int64_t count, int32_t *tokens, int32_t *labels, int64_t *bytes)
+static aios_status read_eval(const struct batches *b, uint64_t sample, const struct samples *to, int64_t *bytes)
 {
-    int64_t there = batches_eval_count(batches);
-    for (int64_t i = 0; i < count; i++) {
-        int32_t *x = tokens + i * batches->sequence, *y = labels + i * batches->sequence;
-        if (first + i < there) {
-            TRY(aios_dataset_read(batches->held_out, (uint64_t)(first + i), x, y), "evaluation sample %lld", (long long)(first + i));
-            *bytes += count_bytes(batches, y);
-        } else {
-            batches_fill(x, y, batches->sequence);
-        }
-    }
+    if (b->test) return aios_puzzles_example(b->test, sample, to->tokens, to->labels, to->identifiers);
+    TRY_QUIET(aios_dataset_read(b->held_out, sample, to->tokens, to->labels));
+    *bytes += count_bytes(b, to->labels);
     return AIOS_OK;
 }
 
-int64_t batches_count_labels(const int32_t *labels, int64_t count)
+aios_status batches_read_eval(const struct batches *b, int64_t first, int64_t count, const struct samples *samples, int64_t *bytes)
 {
-    int64_t counted = 0;
-    for (int64_t i = 0; i < count; i++) counted += labels[i] >= 0;
-    return counted;
+    int64_t there = batches_eval_count(b);
+    for (int64_t i = 0; i < count; i++) {
+        struct samples to = samples_from(b, samples, i);
+        if (first + i < there) {
+            TRY(read_eval(b, (uint64_t)(first + i), &to, bytes), "evaluation sample %lld", (long long)(first + i));
+            continue;
+        }
+        fill_blank(to.tokens, to.labels, b->sequence);
+        if (to.identifiers) *to.identifiers = 0;
+    }
+    return AIOS_OK;
 }

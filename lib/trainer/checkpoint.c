@@ -1,6 +1,7 @@
 #include "checkpoint.h"
 
 #include "base/options.h"
+#include "carry.h"
 #include "checkpoint_folder.h"
 #include "graph/parameters.h"
 #include "model/safetensors.h"
@@ -43,6 +44,7 @@ static aios_status list_moments(struct moments *m)
     for (uint32_t i = 0; i < parameters; i++) {
         aios_parameter_info info = {.struct_size = sizeof info};
         TRY_QUIET(aios_parameters_info(leader(m->t)->parameters, i, &info));
+        if (parameters_find(leader(m->t)->parameters, info.name)->is_table) continue; /* it has values alone */
         for (size_t k = 0; k < COUNT_OF(kinds); k++) {
             safetensors_tensor *tensor = &m->tensors[m->count];
             if (!has_kind(m, k)) continue;
@@ -211,10 +213,10 @@ static aios_status write_state(aios_trainer *t, struct fields *f)
     fields_number(f, "eval_loss", p->eval_loss);
     fields_number(f, "elapsed", trainer_elapsed(t));
     fields_text(f, "model", aios_model_name(t->model));
-    fields_text(f, "dataset", aios_dataset_identity(t->batches.train));
+    fields_text(f, "dataset", batches_identity(&t->batches));
     fields_int(f, "sequence", t->sequence);
     fields_int(f, "train_samples", batches_train_count(&t->batches));
-    fields_text(f, "tokenizer", aios_tokenizer_identity(t->tokenizer));
+    fields_text(f, "tokenizer", t->tokenizer ? aios_tokenizer_identity(t->tokenizer) : "");
     fields_json(f, "options", options_write_all(t->options));
     return fields_end(f);
 }
@@ -250,6 +252,60 @@ static aios_status read_position(const json_t *state, struct position *p)
     return json_get_number(state, "elapsed", 0, HUGE_VAL, &p->elapsed);
 }
 
+/* ---- what puzzles carry ------------------------------------------------------------------------------------------ */
+
+static aios_status carry_path(const char *folder, char path[PATH_ROOM])
+{
+    return snprintf(path, PATH_ROOM, "%s/" CHECKPOINT_CARRY, folder) < PATH_ROOM
+               ? AIOS_OK
+               : FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+}
+
+static aios_status save_carry(aios_trainer *t, const char *folder)
+{
+    char path[PATH_ROOM];
+    struct carry_image image;
+    TRY_QUIET(carry_path(folder, path));
+    TRY_QUIET(carry_gather(&t->replicas, &image));
+    for (size_t i = 0; i < image.count; i++) image.tensors[i].data = image.values[i];
+    aios_status status = image.count ? safetensors_write(t->context, path, image.tensors, image.count, NULL, 0) : AIOS_OK;
+    carry_image_free(t->context, &image);
+    return status;
+}
+
+/* Fills in the image; *fits 0 where the file's is of another batch, precision or model. */
+static void take_image(const safetensors_file *file, struct carry_image *image, int *fits)
+{
+    for (size_t i = 0; i < image->count && *fits; i++) {
+        const safetensors_tensor *want = &image->tensors[i], *is = safetensors_find(file, want->name);
+        *fits = is && is->dtype == want->dtype && is->bytes == want->bytes && is->rank == want->rank && is->shape[0] == want->shape[0];
+        if (*fits) memcpy(image->values[i], is->data, is->bytes);
+    }
+}
+
+static aios_status load_carry(aios_trainer *t, const char *folder)
+{
+    char path[PATH_ROOM];
+    struct carry_image image;
+    safetensors_file *file = NULL;
+    aios_status status = AIOS_OK;
+    int fits = 1;
+    TRY_QUIET(carry_path(folder, path));
+    TRY_QUIET(carry_gather(&t->replicas, &image)); /* its shape */
+    if (!image.count) goto done;
+    status = safetensors_open(t->context, path, &file);
+    if (status == AIOS_NOT_FOUND) fits = 0;
+    if (status == AIOS_NOT_FOUND) status = AIOS_OK;
+    if (status != AIOS_OK) goto done;
+    if (file) take_image(file, &image, &fits);
+    if (fits) status = carry_scatter(&t->replicas, &image);
+    t->carry_lost = !fits;
+done:
+    safetensors_close(file);
+    carry_image_free(t->context, &image);
+    return status;
+}
+
 /* ---- whole ------------------------------------------------------------------------------------------------------- */
 
 static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
@@ -260,8 +316,9 @@ static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
     if (snprintf(path, sizeof path, "%s/" CHECKPOINT_OPTIMIZER, folder) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
     TRY_QUIET(aios_model_save_weights(t->model, leader(t)->parameters, folder, AIOS_F32, 0));
-    TRY_QUIET(aios_tokenizer_save(t->tokenizer, folder));
+    if (t->tokenizer) TRY_QUIET(aios_tokenizer_save(t->tokenizer, folder));
     TRY_QUIET(save_optimizer(t, path));
+    TRY_QUIET(save_carry(t, folder));
     aios_status status = write_state(t, &f);
     if (status == AIOS_OK) status = text_add(&f.text, "\n");
     if (status == AIOS_OK) status = checkpoint_writer_put(writer, CHECKPOINT_STATE, f.text.bytes, f.text.size);
@@ -343,8 +400,8 @@ static aios_status check_number(const json_t *state, const char *key, int64_t no
 
 static aios_status check_data(const aios_trainer *t, const json_t *state)
 {
-    TRY_QUIET(check_same(state, "tokenizer", aios_tokenizer_identity(t->tokenizer), "tokenizer"));
-    TRY_QUIET(check_same(state, "dataset", aios_dataset_identity(t->batches.train), "dataset"));
+    TRY_QUIET(check_same(state, "tokenizer", t->tokenizer ? aios_tokenizer_identity(t->tokenizer) : "", "tokenizer"));
+    TRY_QUIET(check_same(state, "dataset", batches_identity(&t->batches), "dataset"));
     TRY_QUIET(check_number(state, "sequence", t->sequence, "tokens of a sample", "max-seq-len must stay as it was"));
     return check_number(state, "train_samples", batches_train_count(&t->batches), "training samples",
                         "eval-fraction and eval-file must stay as they were");
@@ -368,5 +425,6 @@ aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *s
     t->contributions = json_is_array(devices) ? json_incref(devices) : NULL;
     TRY_QUIET(aios_model_load_weights(t->model, leader(t)->parameters, folder));
     TRY(load_optimizer(t, path), "going on from %s", folder);
+    TRY(load_carry(t, folder), "going on from %s", folder);
     return AIOS_OK;
 }

@@ -2,6 +2,7 @@
  * the tokenizer's files:
  *
  *   optimizer.safetensors   NAME.moment1, NAME.moment2 of each parameter, "optimizer.state": the scaler and the bias corrections
+ *   carry.safetensors       of puzzles: what each row of a step's batch carries (carry.h)
  *   trainer.json            {"format": 1, "version": …, "step": …, "tokens": …, "next_sample": …, "chunks": the chunk tracker's number, of
  * independent devices, "devices": [{"device", "name", "vendor", "tokens"}], "bad_steps": …, "loss": …, "eval_loss":
  * …, "elapsed": …, "model": …, "dataset": IDENTITY, "sequence": …, "train_samples": …, "tokenizer": IDENTITY, "options": {…}} */
@@ -14,6 +15,7 @@
 
 #define CHECKPOINT_STATE     "trainer.json"
 #define CHECKPOINT_OPTIMIZER "optimizer.safetensors"
+#define CHECKPOINT_CARRY     "carry.safetensors"
 
 /* Saves where the run stands, makes it durable, removes checkpoints that are no longer kept, reports. */
 aios_status checkpoint_save(aios_trainer *t);

@@ -1,5 +1,7 @@
 #include "crew.h"
 
+#include "merge_tables.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -26,12 +28,14 @@ aios_status crew_create(aios_trainer *t, struct crew *crew)
         w->staged = aios_memory_array(t->context, values, sizeof *w->staged);
         if (!w->staged) return AIOS_OUT_OF_MEMORY;
     }
+    TRY_QUIET(merge_tables_open(crew));
     return crew->anchor ? replica_read(leader(t), 0, crew->anchor) : AIOS_OK;
 }
 
 void crew_destroy(struct crew *crew)
 {
     aios_context *context = crew->t->context;
+    merge_tables_close(crew);
     for (int i = 0; crew->list && i < crew->count; i++) aios_memory_free(context, crew->list[i].staged);
     aios_memory_free(context, crew->list);
     aios_memory_free(context, crew->merge_order);

@@ -17,6 +17,7 @@ struct worker {
     int index;
     char owner[AIOS_CHUNK_NAME_MAX];
     os_thread thread;
+    float **tables;          /* host: of its replica's tables of rows, likewise; NULL where the model has none */
     float *staged;           /* a buffer of its replica in host memory, while they meet */
     float state[STATE_SIZE]; /* of its optimizer, likewise */
 
@@ -69,6 +70,7 @@ struct crew {
     double *shares;              /* … which sum to 1 */
     float *merged;               /* one of the parts */
     float *anchor;               /* weights of the last meeting, for the outer step */
+    float **table_anchors;       /* host: tables of rows as all had them after the last meeting, by parameter; NULL: there are none */
     double merge_began;
     int buffer; /* of the replicas that is merged */
 };

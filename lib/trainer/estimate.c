@@ -21,6 +21,7 @@ struct aios_estimate {
     aios_context *context;
     aios_options *options;
     struct settings settings; /* borrows from options */
+    struct batches batches;   /* of nothing, but in samples of a length */
     aios_model *model;
     int32_t sequence;
     int count, independent;
@@ -146,13 +147,13 @@ static aios_status rehearse_moments(aios_estimate *e, struct replica *r, uint64_
         ATTEMPT_QUIET(aios_device_alloc(r->device, p->padded * storage_size(p->storage), &whole));
         p->whole = whole;
     }
-    if (evaluates && !gathers) ATTEMPT_QUIET(evaluator_open(&evaluator, e->context, e->model, p, r->batch, e->sequence));
+    if (evaluates && !gathers) ATTEMPT_QUIET(evaluator_open(&evaluator, &e->batches, e->model, p, r->batch, e->sequence));
     *evaluation = used(r) - before;
     if (p->stage) {
         ATTEMPT_QUIET(aios_device_alloc(r->device, largest * sizeof(float), &scratch));
         aios_device_free(r->device, scratch);
     }
-    if (evaluates && gathers) ATTEMPT_QUIET(evaluator_open(&evaluator, e->context, e->model, p, r->batch, e->sequence));
+    if (evaluates && gathers) ATTEMPT_QUIET(evaluator_open(&evaluator, &e->batches, e->model, p, r->batch, e->sequence));
     aios_device_memory_used(r->device, NULL, &peak);
     if (evaluates && gathers) *evaluation = peak - before;
 done:
@@ -166,11 +167,18 @@ static uint64_t flat_bytes(const aios_parameters *p, int32_t kind)
     return parameters_flat(p, kind) ? (parameters_is_sharded(p, kind) ? p->owned : p->padded) * sizeof(float) : 0;
 }
 
+static uint64_t table_bytes(const aios_parameters *p)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p->count; i++) bytes += p->list[i].is_table ? p->list[i].count * sizeof(float) : 0;
+    return bytes;
+}
+
 static aios_status fill_in(aios_estimate *e, struct replica *r, aios_device_estimate *d)
 {
     const aios_parameters *p = r->parameters;
     uint64_t copy = p->storage == AIOS_F32 ? 0 : storage_size(p->storage), held = used(r);
-    d->parameters = flat_bytes(p, AIOS_VALUE) + (parameters_weight_is_sharded(p) ? p->owned : p->padded) * copy;
+    d->parameters = flat_bytes(p, AIOS_VALUE) + table_bytes(p) + (parameters_weight_is_sharded(p) ? p->owned : p->padded) * copy;
     d->gradients = flat_bytes(p, AIOS_GRADIENT);
     d->optimizer = flat_bytes(p, AIOS_MOMENT1) + flat_bytes(p, AIOS_MOMENT2);
     d->activations = r->plan->arena_size - r->plan->workspace;
@@ -180,61 +188,6 @@ static aios_status fill_in(aios_estimate *e, struct replica *r, aios_device_esti
     d->exchange = d->total - held - d->evaluation;
     d->host = rehearsal_pinned(r->device);
     return AIOS_OK;
-}
-
-/* HRM trains on one device: a model that learns and, where there is a test set, its copy that is measured (hrm_trainer.c). */
-static int is_hrm(const aios_estimate *e)
-{
-    return strcmp(aios_model_name(e->model), "hrm_actv1") == 0;
-}
-
-static uint64_t table_bytes(const aios_parameters *p)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < p->count; i++) bytes += p->list[i].is_table ? p->list[i].count * sizeof(float) : 0;
-    return bytes;
-}
-
-static aios_status fill_in_hrm(aios_estimate *e, aios_device *device, int64_t batch, aios_device_estimate *d)
-{
-    struct hrm_engine learner = {.context = NULL}, judge = {.context = NULL};
-    aios_optimizer *optimizer = NULL;
-    aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
-    aios_status status = AIOS_OK;
-    uint64_t held = 0;
-    options.kind = AIOS_ADAM_ATAN2;
-    ATTEMPT_QUIET(hrm_engine_open(e->context, e->model, device, e->settings.precision, AIOS_MODEL_TRAIN, batch, &learner));
-    ATTEMPT_QUIET(aios_optimizer_create(learner.parameters, &options, &optimizer));
-    aios_device_memory_used(device, &held, NULL);
-    if (has_evaluation(e))
-        ATTEMPT_QUIET(hrm_engine_open(e->context, e->model, device, e->settings.precision, AIOS_MODEL_EVAL, batch, &judge));
-    const aios_parameters *p = learner.parameters;
-    aios_device_memory_used(device, NULL, &d->total);
-    e->parameters = aios_parameters_total(p);
-    d->parameters = flat_bytes(p, AIOS_VALUE) + table_bytes(p) + (p->storage == AIOS_F32 ? 0 : p->padded * storage_size(p->storage));
-    d->gradients = flat_bytes(p, AIOS_GRADIENT);
-    d->optimizer = flat_bytes(p, AIOS_MOMENT1) + flat_bytes(p, AIOS_MOMENT2);
-    d->activations = learner.plan->arena_size - learner.plan->workspace;
-    d->workspace = held - d->parameters - d->gradients - d->optimizer - d->activations;
-    d->exchange = 0;
-    d->evaluation = d->total - held;
-    d->host = rehearsal_pinned(device);
-done:
-    aios_optimizer_destroy(optimizer);
-    hrm_engine_close(&learner);
-    hrm_engine_close(&judge);
-    return status;
-}
-
-static aios_status rehearse_hrm(aios_estimate *e, int64_t batch, aios_device_estimate *d)
-{
-    aios_device *device;
-    if (e->count > 1 || e->settings.zero_stage)
-        return FAIL(AIOS_UNSUPPORTED, "%s trains on one device: name one, and no zero-stage", aios_model_name(e->model));
-    TRY_QUIET(rehearsal_open(e->context, &e->entries[0], &device));
-    aios_status status = fill_in_hrm(e, device, batch, d);
-    aios_device_close(device);
-    return status;
 }
 
 static aios_status prepare(aios_estimate *e, struct replicas *all, const struct settings *settings)
@@ -250,7 +203,7 @@ static aios_status prepare(aios_estimate *e, struct replicas *all, const struct 
         TRY_QUIET(rehearsal_open(e->context, &e->entries[i], &all->list[i].device));
         all->count++;
     }
-    return replicas_prepare(all, e->model, NULL, e->sequence);
+    return replicas_prepare(all, e->model, &e->batches, e->sequence);
 }
 
 /* Where gradients meet: memory of the host alone. */
@@ -269,7 +222,6 @@ static aios_status rehearse(aios_estimate *e, int64_t batch, int64_t stage, aios
 {
     struct replicas all;
     struct settings settings = e->settings;
-    if (is_hrm(e)) return rehearse_hrm(e, batch, devices);
     settings.batch_size = batch;
     settings.zero_stage = stage;
     settings.strict = 1; /* no device is left out */
@@ -357,7 +309,12 @@ static aios_status choose_model(aios_estimate *e, const aios_options *given, aio
         aios_tokenizer_close(tokenizer);
         if (status != AIOS_OK) return status;
     }
-    return setup_sequence(e->model, s, given, &e->sequence);
+    TRY_QUIET(setup_sequence(e->model, s, given, &e->sequence));
+    if (hrm_check_kind(e->model) != AIOS_OK) return AIOS_OK;
+    e->sequence = aios_model_context_length(e->model); /* puzzles are read whole */
+    if (!s->zero_stage) return AIOS_OK;
+    return FAIL(AIOS_UNSUPPORTED, "%s of puzzles can't be held in parts: its updates touch single rows (zero-stage none)",
+                aios_model_name(e->model));
 }
 
 static aios_status estimate(aios_estimate *e, const aios_options *given, aios_model *model, uint64_t memory)
@@ -365,6 +322,7 @@ static aios_status estimate(aios_estimate *e, const aios_options *given, aios_mo
     TRY_QUIET(zero_config_options(e->context, given, &e->options));
     TRY_QUIET(settings_read(e->options, AIOS_SCOPE_TRAIN, &e->settings));
     TRY_QUIET(choose_model(e, given, model));
+    e->batches = (struct batches){.context = e->context, .sequence = e->sequence};
     TRY_QUIET(choose_devices(e));
     for (int i = 0; i < e->count && memory; i++) {
         e->devices[i].memory = memory;

@@ -1,4 +1,4 @@
-/* evaluate.h (internal): the loss of a model on texts, without an effect on training. */
+/* evaluate.h (internal): how good a model is on texts or puzzles, without an effect on training. */
 #ifndef AIOS_TRAINER_EVALUATE_H
 #define AIOS_TRAINER_EVALUATE_H
 
@@ -8,17 +8,24 @@
 struct evaluator {
     aios_context *context;
     aios_plan *plan;
-    int32_t *tokens, *labels;
+    aios_parameters *parameters;
+    const struct batches *batches;
+    struct samples samples;
     int64_t batch;
-    int32_t sequence;
+    int32_t segments; /* of a puzzle; 0: texts */
+    char *stash;      /* host: what training carries, while puzzles are worked at */
+    float *numbers;   /* (3 batch): outputs of puzzles */
 };
 
-aios_status evaluator_open(struct evaluator *evaluator, aios_context *context, const aios_model *model, aios_parameters *parameters,
+/* batches: where the samples come from; borrowed until close, as are the parameters. */
+aios_status evaluator_open(struct evaluator *evaluator, const struct batches *batches, const aios_model *model, aios_parameters *parameters,
                            int64_t batch, int32_t sequence);
 void evaluator_close(struct evaluator *evaluator); /* what was zeroed is fine */
 
 struct evaluator_sums {
     double loss, rows, hits; /* nats in all, labels, labels predicted right */
+    double puzzles, solved;  /* of puzzles, whose loss is each one's mean: how many, and of how many every label is right … */
+    double halts;            /* … and of how many "halt" is at least 0 just where that is so */
     int64_t bytes;           /* of text under the labels */
 };
 /* Of several that share an evaluation: micro-batch `index` and every count-th after it, of `unit` samples (a multiple of the evaluator's).
@@ -31,7 +38,7 @@ struct evaluator_part {
 typedef int (*evaluator_stop_fn)(void *user);
 /* The first `most` micro-batches of the evaluation samples (0: all).  part may be NULL: all.  stop may be NULL; it is
  * asked before each.  Errors: STOPPED. */
-aios_status evaluator_run(struct evaluator *evaluator, const struct batches *batches, const struct evaluator_part *part, int64_t most,
-                          evaluator_stop_fn stop, void *user, struct evaluator_sums *sums);
+aios_status evaluator_run(struct evaluator *evaluator, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
+                          struct evaluator_sums *sums);
 
 #endif

@@ -3,6 +3,7 @@
 #include "balance.h"
 #include "base/checksum.h"
 #include "base/os.h"
+#include "gpu/device.h"
 #include "graph/plan.h"
 #include "kernels/kernels.h"
 #include "optim/optimizer.h"
@@ -198,6 +199,27 @@ aios_status exchange_gradients(struct replica *r, double *squares)
     return comm_sum_numbers(r->comm, squares, 1);
 }
 
+/* numbers of each sample, from a table's (samples, numbers) */
+static aios_status gather_samples(struct replica *r, float *table, uint64_t numbers)
+{
+    const struct replicas *all = r->all;
+    uint64_t borders[REPLICAS_MOST + 1] = {0}, batch = (uint64_t)all->settings->batch_size;
+    for (int i = 0; i < all->ranks; i++) borders[i + 1] = borders[i] + (uint64_t)all->shares[i] * batch * numbers;
+    return exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_ALL_GATHER, table, 0, borders, 0});
+}
+
+aios_status exchange_rows(struct replica *r)
+{
+    const aios_parameters *p = r->parameters;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct parameter *x = &p->list[i];
+        if (!x->kept_room) continue;
+        TRY_QUIET(gather_samples(r, x->kept_gradient, (uint64_t)x->shape[1]));
+        TRY_QUIET(gather_samples(r, (float *)(void *)x->kept_ids, 1)); /* moved, never computed with */
+    }
+    return AIOS_OK;
+}
+
 aios_status exchange_update(struct replica *r, double squares)
 {
     const aios_parameters *p = r->parameters;
@@ -223,11 +245,43 @@ static aios_status gather_weights(struct replica *r)
     return exchange_end_all(r->exchange->queue);
 }
 
+/* Between the rows of a table that the step moved and the buffer of their gradients. */
+static aios_status move_rows(aios_parameters *p, const struct parameter *x, const int32_t *ids, int into_table)
+{
+    uint64_t n = (uint64_t)x->shape[1];
+    for (int32_t i = 0; i < x->kept_room; i++) {
+        float *row = x->table + (uint64_t)ids[i] * n, *kept = x->kept_gradient + (uint64_t)i * n;
+        if (ids[i] >= 0)
+            TRY_QUIET(aios_stream_copy(p->stream, into_table ? row : kept, into_table ? kept : row, n * sizeof(float),
+                                       AIOS_COPY_DEVICE_TO_DEVICE));
+    }
+    return AIOS_OK;
+}
+
+/* Rank 0's rows to all, where devices may round an update differently. */
+static aios_status spread_rows(struct replica *r, const struct parameter *x)
+{
+    aios_parameters *p = r->parameters;
+    aios_status status = AIOS_OK;
+    int32_t *ids = aios_memory_array(r->all->context, (size_t)x->kept_room, sizeof *ids);
+    if (!ids) return AIOS_OUT_OF_MEMORY;
+    ATTEMPT_QUIET(stream_fetch(p->stream, ids, x->kept_ids, (uint64_t)x->kept_room * sizeof *ids));
+    ATTEMPT_QUIET(move_rows(p, x, ids, 0));
+    ATTEMPT_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, x->kept_gradient,
+                                                                   (uint64_t)x->kept_room * (uint64_t)x->shape[1], NULL, 0}));
+    ATTEMPT_QUIET(move_rows(p, x, ids, 1));
+done:
+    aios_memory_free(r->all->context, ids);
+    return status;
+}
+
 aios_status exchange_weights(struct replica *r)
 {
     aios_parameters *p = r->parameters;
     if (p->stage == 3 || (p->stage == 0 && !r->all->kinds_differ)) return AIOS_OK;
     if (p->stage) return gather_weights(r);
+    for (size_t i = 0; i < p->count; i++)
+        if (p->list[i].kept_room) TRY_QUIET(spread_rows(r, &p->list[i]));
     TRY_QUIET(exchange_gather_flat(r, p->master));
     return parameters_refresh(p, 0, p->padded);
 }

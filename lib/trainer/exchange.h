@@ -38,6 +38,8 @@ int exchange_is_constant(const struct replica *r);
 aios_status exchange_run(struct replica *r, int idle);
 /* Every exchange is over: the gradient is the sum over all replicas.  *squares: of its elements, the same number everywhere. */
 aios_status exchange_gradients(struct replica *r, double *squares);
+/* Every replica has the rows of tables that all of them used, in the order of the step's samples. */
+aios_status exchange_rows(struct replica *r);
 /* Around a wait for the other replicas: where shares follow speed, that is no part of the replica's own time. */
 aios_status exchange_begin_wait(struct replica *r, double *began);
 void exchange_end_wait(struct replica *r, double began);

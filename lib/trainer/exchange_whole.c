@@ -73,6 +73,11 @@ static aios_status spread_flat(struct replica *r)
         if (kind != AIOS_GRADIENT && flat && !parameters_is_sharded(p, kind))
             TRY_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, flat, p->padded, NULL, r->all->root}));
     }
+    for (size_t i = 0; i < p->count; i++) {
+        const struct parameter *x = &p->list[i];
+        if (x->is_table)
+            TRY_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, x->table, x->count, NULL, r->all->root}));
+    }
     return AIOS_OK;
 }
 

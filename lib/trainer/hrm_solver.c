@@ -20,12 +20,12 @@ aios_status aios_hrm_solver_create(aios_context *context, const aios_options *op
 {
     FLOAT_SCOPE;
     aios_status status = AIOS_OK;
-    struct hrm_settings s = {0};
+    struct settings s;
     aios_device *device = NULL;
     int64_t identifiers;
     if (!context || !options || !solver) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_solver_create: no argument may be NULL");
     *solver = NULL;
-    TRY_QUIET(hrm_settings_read(options, &s));
+    TRY_QUIET(settings_read(options, AIOS_SCOPE_HRM, &s));
     if (!*s.model)
         return FAIL(AIOS_INVALID_ARGUMENT, "option model is empty: it must name a folder with config.json and model.safetensors");
     aios_hrm_solver *made = aios_new(context, aios_hrm_solver);
@@ -73,6 +73,15 @@ const aios_model *aios_hrm_solver_model(const aios_hrm_solver *solver)
     return solver ? solver->model : NULL;
 }
 
+static aios_status run_segment(aios_hrm_solver *s, const int32_t *inputs, int32_t identifier)
+{
+    uint64_t bytes = (uint64_t)s->engine.length * sizeof *inputs;
+    TRY_QUIET(aios_plan_write(s->engine.plan, "tokens", inputs, bytes));
+    TRY_QUIET(aios_plan_write(s->engine.plan, "labels", s->labels, bytes));
+    TRY_QUIET(aios_plan_write(s->engine.plan, "puzzles", &identifier, sizeof identifier));
+    return aios_plan_run(s->engine.plan);
+}
+
 static aios_status read_answers(aios_hrm_solver *s)
 {
     uint64_t cells = (uint64_t)s->engine.length * (uint64_t)s->vocabulary;
@@ -107,7 +116,7 @@ aios_status aios_hrm_solver_run(aios_hrm_solver *s, const int32_t *inputs, uint6
     TRY_QUIET(aios_parameters_reset_states(s->engine.parameters));
     int32_t step = 0;
     for (int more = 1; more && step < s->engine.max_steps;) {
-        TRY_QUIET(hrm_engine_run(&s->engine, inputs, s->labels, &identifier, NULL));
+        TRY_QUIET(run_segment(s, inputs, identifier));
         TRY_QUIET(aios_plan_read(s->engine.plan, "q", q, sizeof q));
         TRY_QUIET(read_answers(s));
         step++;

@@ -61,8 +61,8 @@ aios_status independent_open(aios_trainer *t, uint64_t sealed, int64_t next_samp
     aios_chunk_tracker_info info = AIOS_CHUNK_TRACKER_INFO_INIT;
     options.folder = t->folder.path;
     options.brain_id = base_name(t->folder.path);
-    options.dataset_name = base_name(s->dataset_file);
-    options.dataset_identity = aios_dataset_order_identity(t->batches.train);
+    options.dataset_name = base_name(s->puzzles ? s->data_path : s->dataset_file);
+    options.dataset_identity = batches_order_identity(&t->batches);
     options.block_samples = (uint64_t)s->block_samples;
     options.chunk_samples = chunk_samples(t);
     if (options.chunk_samples > options.block_samples) options.chunk_samples = options.block_samples;
@@ -123,7 +123,7 @@ static aios_status claim_chunk(struct worker *w, int *meet)
     w->claim = claim;
     w->done = w->claim_steps = 0;
     if (claim.outcome == AIOS_CHUNK_CLAIMED) /* what the next claim, whoever's, will most likely be */
-        aios_dataset_prefetch(crew->t->batches.train, claim.epoch, claim.end, chunk_samples(crew->t));
+        batches_prefetch(&crew->t->batches, claim.epoch, claim.end, chunk_samples(crew->t));
     if (claim.outcome == AIOS_CHUNK_WAIT) {
         w->waiting = 1;
         (void)os_condition_wait_for(&crew->changed, &crew->mutex, claim.wait_seconds < 0.5 ? claim.wait_seconds : 0.5);
@@ -229,6 +229,7 @@ static void count_step(struct worker *w, int64_t samples, double rate, const str
     p->step++;
     p->tokens += outcome->weight;
     p->loss = outcome->loss;
+    if (outcome->solved.sequences > 0) t->solved = outcome->solved;
     t->rate = rate;
     t->busy = os_now() - t->run_began;
     w->done += (uint64_t)samples;
@@ -248,7 +249,8 @@ static aios_status train_step(struct worker *w, int64_t step)
     int64_t left = (int64_t)(w->claim.end - w->claim.first - w->done), samples = left < most ? left : most;
     int64_t next = left - samples < most ? left - samples : most, first = epoch_first + (int64_t)(w->claim.first + w->done);
     double began = os_now(), rate = schedule_rate(&t->schedule, step);
-    struct step_job job = {first, first + samples, rate, 0, leave_off, w};
+    int logged = t->settings.puzzles && (step + 1) % t->settings.log_interval == 0;
+    struct step_job job = {step + 1, first, first + samples, logged, rate, 0, leave_off, w};
     struct step_outcome outcome;
     TRY(replica_step_alone(w->replica, &job, samples, next, &outcome), "step %lld on %s", (long long)step + 1, w->owner);
     crew_lock(crew);

@@ -3,6 +3,7 @@
 #include "crew.h"
 #include "independent.h"
 #include "merge.h"
+#include "merge_tables.h"
 #include "worker.h"
 
 #include <math.h>
@@ -230,12 +231,12 @@ static aios_status lead(struct worker *w)
     TRY_QUIET(aios_device_set_current(w->replica->device));
     if (t->replicas.leader == w->replica->rank) return AIOS_OK;
     t->replicas.leader = w->replica->rank;
-    if (!t->batches.held_out) return AIOS_OK;
+    if (!batches_eval_count(&t->batches)) return AIOS_OK;
     if (!t->retired) t->retired = aios_memory_array(t->context, REPLICAS_MOST, sizeof *t->retired);
     if (!t->retired) return AIOS_OUT_OF_MEMORY;
     if (t->evaluator.context) t->retired[t->retired_count++] = t->evaluator;
     t->evaluator = (struct evaluator){.context = NULL};
-    return evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
+    return evaluator_open(&t->evaluator, &t->batches, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
 }
 
 static aios_status conclude(struct worker *w)
@@ -270,6 +271,7 @@ aios_status meeting(struct worker *w, int *end)
     struct crew *crew = w->crew;
     TRY_QUIET(crew_barrier(w));
     for (int buffer = 0; buffer < REPLICA_BUFFERS; buffer++) TRY_QUIET(merge_buffer(w, buffer));
+    TRY_QUIET(merge_tables(w));
     TRY_QUIET(merge_states(w));
     TRY_QUIET(crew_once(w, conclude));
     *end = crew->end;

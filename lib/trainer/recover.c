@@ -43,6 +43,7 @@ static aios_status rewind_run(aios_trainer *t)
     TRY_QUIET(resume_stand(t, 0));
     t->replicas.root = 0; /* not who was ahead */
     TRY_QUIET(run_folder_open_log(&t->folder, t->position.step));
+    report_carry(t);
     fields_begin(&f, t->context);
     fields_int(&f, "step", t->position.step);
     fields_int(&f, "from_step", from);
@@ -75,9 +76,9 @@ static aios_status keep_writing(aios_trainer *t)
 
 static aios_status move_evaluator(aios_trainer *t)
 {
-    if (!t->batches.held_out || parameters_weight_is_sharded(leader(t)->parameters)) return AIOS_OK;
+    if (!batches_eval_count(&t->batches) || parameters_weight_is_sharded(leader(t)->parameters)) return AIOS_OK;
     TRY_QUIET(aios_device_set_current(leader(t)->device));
-    return evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
+    return evaluator_open(&t->evaluator, &t->batches, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
 }
 
 static aios_status go_on(aios_trainer *t)

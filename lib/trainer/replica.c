@@ -1,6 +1,7 @@
 #include "exchange.h"
 
 #include "balance.h"
+#include "carry.h"
 #include "comm/hierarchical.h"
 #include "comm/vendor.h"
 #include "graph/parameters.h"
@@ -183,6 +184,8 @@ static aios_status make_optimizer(struct replica *r)
     o.eps = s->adam_eps;
     o.weight_decay = s->weight_decay;
     o.max_norm = s->grad_clip;
+    if (s->puzzles) o.rows_lr_factor = s->lr > 0 ? s->puzzle_lr / s->lr : 0;
+    if (s->puzzles) o.rows_weight_decay = s->puzzle_decay;
     if (s->precision == AIOS_PRECISION_16_MIXED) {
         o.loss_scale = s->loss_scale;
         o.growth_interval = (int32_t)s->growth_interval;
@@ -289,14 +292,10 @@ static aios_status make_room(struct replica *r)
     if (!all->independent && all->settings->balance == BALANCE_MEASURED) /* all but one micro-batch for each of the others */
         most = all->step_samples - (all->ranks - 1) * all->settings->batch_size;
     r->held = -1;
-    if (r->tokens && r->room >= most) return AIOS_OK;
-    size_t count = (size_t)most * (size_t)all->sequence; /* below 2^53 */
-    aios_memory_free(all->context, r->tokens);
-    aios_memory_free(all->context, r->labels);
-    r->tokens = aios_memory_array(all->context, count, sizeof *r->tokens);
-    r->labels = aios_memory_array(all->context, count, sizeof *r->labels);
+    if (r->samples.tokens && r->room >= most) return AIOS_OK;
+    samples_free(all->context, &r->samples);
     r->room = most;
-    if (r->tokens && r->labels) return AIOS_OK;
+    if (samples_create(all->batches, most, &r->samples) == AIOS_OK) return carry_make_room(r);
     return aios_error_add_frame(AIOS_OUT_OF_MEMORY, "the samples of a step: batch-size %lld x gradient-accumulation-steps %lld x %d tokens",
                                 (long long)all->settings->batch_size, (long long)all->settings->accumulation, all->sequence);
 }
@@ -377,6 +376,7 @@ static aios_status choose_memory_shares(struct replicas *all)
 
 static void free_model(struct replica *r)
 {
+    carry_free(r);
     aios_optimizer_destroy(r->optimizer);
     aios_plan_destroy(r->plan);
     aios_parameters_destroy(r->parameters);
@@ -389,8 +389,7 @@ static void close_one(struct replica *r)
 {
     free_model(r);
     aios_device_close(r->device);
-    aios_memory_free(r->all->context, r->tokens);
-    aios_memory_free(r->all->context, r->labels);
+    samples_free(r->all->context, &r->samples);
 }
 
 /* batch-size times accumulation for each device that was asked for, or that there is. */
@@ -519,13 +518,20 @@ static aios_status forget_sums(struct replica *r)
 
 static aios_status shrink(struct replicas *all)
 {
+    struct carry_image carry;
     leave_group(all);
+    TRY_QUIET(carry_gather(all, &carry)); /* of those that are left; the others' puzzles begin anew */
     remove_lost(all);
-    TRY_QUIET(processes_reform(all->processes));
-    TRY_QUIET(attend(all));
-    TRY_QUIET(share_anew(all));
-    size_step(all);
-    return make_rooms(all);
+    aios_status status = processes_reform(all->processes);
+    if (status == AIOS_OK) status = attend(all);
+    if (status == AIOS_OK) status = share_anew(all);
+    if (status == AIOS_OK) {
+        size_step(all);
+        status = make_rooms(all);
+    }
+    if (status == AIOS_OK) status = carry_scatter(all, &carry);
+    carry_image_free(all->context, &carry);
+    return status;
 }
 
 aios_status replicas_drop_lost(struct replicas *all)

@@ -6,6 +6,7 @@
  *   replica.c   opening, memory, plans, shares, closing
  *   step.c      a step
  *   exchange.c  what it exchanges
+ *   carry.c     what puzzles carry from step to step
  *   spread.c    the same weights everywhere, and the proof of it */
 #ifndef AIOS_TRAINER_REPLICA_H
 #define AIOS_TRAINER_REPLICA_H
@@ -22,6 +23,22 @@
 
 #define REPLICAS_MOST 64
 
+/* What became of the puzzles of a step. */
+struct solved {
+    double sequences, halted, correct, steps; /* correct and steps: of those that halted */
+    double lm, q_halt, q_continue;            /* sums of the losses of sequences */
+};
+
+struct step_job {
+    int64_t step;                      /* from 1; of devices that train on their own, its number among all of theirs */
+    int64_t first_sample, next_sample; /* of this step and of the next, -1: there is none */
+    int measured;                      /* 1: what became of puzzles is told */
+    double rate;
+    int stopping;            /* AIOS_STOP_… that is known before the step: any process's leaves it out in all */
+    int (*stop)(void *user); /* asked by a process's first replica between micro-batches: not 0 leaves the step out; NULL: never */
+    void *user;
+};
+
 struct replica {
     struct replicas *all;
     int rank;     /* in all processes */
@@ -32,11 +49,15 @@ struct replica {
     aios_optimizer *optimizer;
     communicator *comm; /* NULL where there is one replica, as the next */
     struct exchange *exchange;
-    int32_t *tokens, *labels; /* of its share of a step */
+    struct samples samples;   /* of its share of a step */
+    char *carry;              /* device: the states of each micro-batch of its share, where there are several (carry.h); else NULL */
+    int64_t carry_slots;      /* of carry */
+    int32_t *least;           /* (batch): segments that each puzzle gets at the least; NULL where none halts early */
+    struct solved solved;     /* of a step that is measured */
     double weight;            /* of its share, where no speed is known */
     int64_t first, count;     /* its share: samples from the step's first on */
     int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
-    int64_t room;             /* samples that tokens and labels hold at the most */
+    int64_t room;             /* that there is for samples */
     int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
     double began, seconds;    /* of the last step: os_now(), and what its micro-batches took */
     double squares;           /* of the gradient's elements, of all replicas */
@@ -44,6 +65,7 @@ struct replica {
     aios_step_result result;  /* of the last step */
     double speed;             /* micro-batches per second, smoothed; 0 before the first step */
     struct pause pause;
+    struct step_job job;
     int lost;           /* 1: its device failed (replicas_find_lost) */
     int orphan;         /* 1: its thread hangs in a driver, and may come back */
     aios_status status; /* of the last call, with its record */
@@ -62,19 +84,12 @@ struct refusal {
     char device[32], message[512];
 };
 
-struct step_job {
-    int64_t first_sample, next_sample; /* of this step and of the next, -1: there is none */
-    double rate;
-    int stopping;            /* AIOS_STOP_… that is known before the step: any process's leaves it out in all */
-    int (*stop)(void *user); /* asked by a process's first replica between micro-batches: not 0 leaves the step out; NULL: never */
-    void *user;
-};
-
 struct step_outcome {
     int abandoned;
     int stopping;   /* AIOS_STOP_… of a step that did not begin */
     int64_t weight; /* labels */
-    double loss;    /* nats per label */
+    double loss;    /* nats per label, or the loss per puzzle */
+    struct solved solved;
     aios_step_result result;
 };
 

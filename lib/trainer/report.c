@@ -48,6 +48,13 @@ void report_warning(aios_trainer *t, const char *format, ...)
     aios_log(t->context, AIOS_LOG_WARNING, "%s", message);
 }
 
+void report_carry(aios_trainer *t)
+{
+    if (t->carry_lost)
+        report_warning(t, "the checkpoint's puzzles in work are of another batch, precision or way to train: they begin anew");
+    t->carry_lost = 0;
+}
+
 void report_drop(aios_trainer *t, const char *device, const char *message, int left)
 {
     struct fields f;
@@ -151,6 +158,11 @@ void report_start(aios_trainer *t)
     fields_int(&f, "tokens_per_step", t->replicas.step_samples * t->sequence);
     fields_int(&f, "train_samples", batches_train_count(&t->batches));
     fields_int(&f, "eval_samples", batches_eval_count(&t->batches));
+    if (t->settings.puzzles) {
+        fields_int(&f, "batch", t->replicas.step_samples);
+        fields_int(&f, "train_examples", (int64_t)t->batches.puzzles->info.examples);
+        fields_int(&f, "test_examples", t->batches.test ? (int64_t)t->batches.test->info.examples : 0);
+    }
     if (t->replicas.ranks > 1 && !t->replicas.independent) put_shares(t, &f);
     report_event(t, "run_start", &f);
 }
@@ -162,12 +174,25 @@ static double seconds_left(const aios_trainer *t)
     return done > 0 && left >= 0 ? t->busy / (double)done * (double)left : NAN;
 }
 
+/* Of puzzles: the parts of the loss, and what became of those that halted with this step. */
+static void put_solved(const aios_trainer *t, struct fields *f, double steps_per_second)
+{
+    const struct solved *s = &t->solved;
+    fields_number(f, "lm_loss", s->lm / s->sequences);
+    fields_number(f, "q_halt_loss", s->q_halt / s->sequences);
+    fields_number(f, "q_continue_loss", s->q_continue / s->sequences);
+    fields_number(f, "exact_accuracy", s->halted > 0 ? s->correct / s->halted : NAN);
+    fields_number(f, "mean_steps", s->halted > 0 ? s->steps / s->halted : NAN);
+    fields_number(f, "steps_per_second", steps_per_second);
+}
+
 void report_step(aios_trainer *t, const struct step_place *place)
 {
     const struct position *p = &t->position;
     struct fields f;
     double seconds = t->busy - t->reported_busy;
     t->tokens_per_second = seconds > 0 ? (double)(p->tokens - t->reported_tokens) / seconds : NAN;
+    double steps_per_second = t->tokens_per_second / (double)t->replicas.step_samples; /* a puzzle counts as one */
     t->reported_busy = t->busy;
     t->reported_tokens = p->tokens;
     fields_begin(&f, t->context);
@@ -188,6 +213,7 @@ void report_step(aios_trainer *t, const struct step_place *place)
         fields_int(&f, "sample", place->sample);
         fields_int(&f, "samples", place->samples);
     }
+    if (t->settings.puzzles) put_solved(t, &f, steps_per_second);
     fields_number(&f, "eta", seconds_left(t));
     report_event(t, "step", &f);
 }
@@ -200,7 +226,13 @@ void report_eval(aios_trainer *t, const struct evaluator_sums *sums)
     fields_number(&f, "loss", t->position.eval_loss);
     fields_number(&f, "accuracy", t->eval_accuracy);
     fields_int(&f, "tokens", (int64_t)sums->rows);
-    fields_number(&f, "nats_per_byte", t->eval_nats_per_byte);
+    if (sums->puzzles > 0) {
+        fields_number(&f, "exact_accuracy", t->eval_solved);
+        fields_number(&f, "halt_accuracy", sums->halts / sums->puzzles);
+        fields_int(&f, "examples", (int64_t)sums->puzzles);
+    } else {
+        fields_number(&f, "nats_per_byte", t->eval_nats_per_byte);
+    }
     report_event(t, "eval", &f);
 }
 
@@ -258,7 +290,7 @@ static void put_run(aios_trainer *t, const char *outcome, const char *message)
     fields_int(&f, "parameters", (int64_t)aios_parameters_total(leader(t)->parameters));
     put_devices(t, &f);
     fields_text(&f, "device_name", info->name);
-    fields_text(&f, "tokenizer", aios_tokenizer_identity(t->tokenizer));
+    if (t->tokenizer) fields_text(&f, "tokenizer", aios_tokenizer_identity(t->tokenizer));
     fields_text(&f, "started", t->started);
     if (t->resumed_step >= 0) fields_int(&f, "resumed_step", t->resumed_step);
     fields_text(&f, "updated", now);
@@ -287,6 +319,7 @@ void report_end(aios_trainer *t, const char *outcome, const char *message)
     fields_text(&f, "outcome", outcome);
     fields_number(&f, "loss", t->position.loss);
     fields_int(&f, "tokens", t->position.tokens);
+    if (t->settings.puzzles) fields_number(&f, "exact_accuracy", t->eval_solved);
     report_event(t, "training_complete", &f);
     check_log(t, run_folder_sync_log(&t->folder));
     put_run(t, outcome, message);

@@ -14,10 +14,15 @@
 static const char *const own[] = {"resume", "save-dir", "stop-file", "max-minutes", "launcher"};
 
 /* What a process may have for itself. */
-static const char *const local[] = {"device", "devices", "cache-dir", "save-dir", "log-file", "stop-file", "tensorboard", "prometheus", "max-memory"};
+static const char *const local[] = {"device",    "devices",     "cache-dir",  "save-dir",  "log-file",
+                                    "stop-file", "tensorboard", "prometheus", "max-memory"};
 
 /* What the numbers of a run depend on. */
 static const char *const exact[] = {"batch-size",
+                                    "global-batch-size",
+                                    "halt-exploration-prob",
+                                    "puzzle-emb-lr",
+                                    "puzzle-emb-weight-decay",
                                     "gradient-accumulation-steps",
                                     "seed",
                                     "shuffle",
@@ -43,9 +48,9 @@ static aios_status merge(aios_trainer *t, const aios_options *given, const json_
     if (!kept) return FAIL(AIOS_OUT_OF_MEMORY, "no memory for the checkpoint's options");
     for (size_t i = 0; i < COUNT_OF(own); i++) (void)json_object_del(kept, own[i]);
     ATTEMPT_QUIET(json_to_text(t->context, kept, JSON_TEXT_COMPACT, &text, NULL));
-    ATTEMPT_QUIET(aios_options_create(t->context, AIOS_SCOPE_TRAIN, &t->options));
+    ATTEMPT_QUIET(aios_options_create(t->context, t->scope, &t->options));
     ATTEMPT(aios_options_read_json(t->options, text), "reading the checkpoint's options");
-    ATTEMPT_QUIET(aios_options_copy(t->context, given, AIOS_SCOPE_TRAIN, &mine));
+    ATTEMPT_QUIET(aios_options_copy(t->context, given, t->scope, &mine));
     const char *set = aios_options_write_json(mine);
     status = set ? aios_options_read_json(t->options, set) : AIOS_OUT_OF_MEMORY;
 done:
@@ -99,7 +104,8 @@ aios_status resume_options(aios_trainer *t, const aios_options *given, const jso
 
 static void report_change(aios_trainer *t, const json_t *saved, const json_t *now, const char *name)
 {
-    if (json_equal(json_object_get(saved, name), json_object_get(now, name))) return;
+    const json_t *before = json_object_get(saved, name), *after = json_object_get(now, name);
+    if ((!before && !after) || json_equal(before, after)) return;
     char *then = value_text(t->context, saved, name), *is = value_text(t->context, now, name);
     report_warning(t, "%s was %s and is %s: from here the run is another one than it would have been", name, then ? then : "not there",
                    is ? is : "not there");
@@ -114,7 +120,8 @@ void resume_report_changes(aios_trainer *t, const json_t *state)
     json_t *now = NULL;
     if (!text || json_parse(text, strlen(text), "options", NULL, &now) != AIOS_OK) return;
     for (size_t i = 0; i < COUNT_OF(exact); i++) report_change(t, saved, now, exact[i]);
-    if (t->settings.lr_schedule != SCHEDULE_CONSTANT) report_change(t, saved, now, "steps");
+    if (t->settings.lr_schedule != SCHEDULE_CONSTANT && (!t->settings.puzzles || t->settings.lr_min_ratio < 1))
+        report_change(t, saved, now, "steps");
     json_decref(now);
 }
 

@@ -5,13 +5,14 @@
  *   cosine    lr * (m + (1 - m) * (1 + cos(pi p)) / 2)      Loshchilov and Hutter, "SGDR", without restarts
  *   linear    lr * (1 - (1 - m) p)
  *   constant  lr
+ *   reference  cosine with p = (s + 1 - w) / (steps - w), as the public HRM reference counts
  * m is min_ratio.  A step past the last has the last one's rate. */
 #ifndef AIOS_TRAINER_SCHEDULE_H
 #define AIOS_TRAINER_SCHEDULE_H
 
 #include <stdint.h>
 
-enum { SCHEDULE_COSINE = 0, SCHEDULE_LINEAR = 1, SCHEDULE_CONSTANT = 2 };
+enum { SCHEDULE_COSINE = 0, SCHEDULE_LINEAR = 1, SCHEDULE_CONSTANT = 2, SCHEDULE_REFERENCE = 3 };
 
 struct schedule {
     double lr, min_ratio;

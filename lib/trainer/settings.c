@@ -5,11 +5,13 @@
 #include "schedule.h"
 #include <aios/plan.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #define T AIOS_SCOPE_TRAIN
 #define E AIOS_SCOPE_EVAL
 #define G AIOS_SCOPE_GENERATE
+#define H AIOS_SCOPE_HRM
 
 enum kind { INT, FLOAT, TEXT, CHOICE };
 
@@ -23,23 +25,23 @@ static const struct {
     {                                                                                                                                      \
         name, scopes, kind, offsetof(struct settings, field)                                                                               \
     }
-    ROW(T | E | G, "model", TEXT, model),
+    ROW(T | E | G | H, "model", TEXT, model),
     ROW(T, "model-type", TEXT, model_type),
     ROW(T, "n-layer", INT, n_layer),
     ROW(T, "n-head", INT, n_head),
     ROW(T, "n-embd", INT, n_embd),
-    ROW(T, "hidden-size", INT, hidden_size),
-    ROW(T, "num-heads", INT, num_heads),
-    ROW(T, "expansion", FLOAT, expansion),
-    ROW(T, "h-layers", INT, h_layers),
-    ROW(T, "l-layers", INT, l_layers),
-    ROW(T, "h-cycles", INT, h_cycles),
-    ROW(T, "l-cycles", INT, l_cycles),
-    ROW(T, "halt-max-steps", INT, halt_max_steps),
-    ROW(T, "pos-encodings", TEXT, pos_encodings),
-    ROW(T, "rope-theta", FLOAT, rope_theta),
-    ROW(T, "rms-norm-eps", FLOAT, rms_norm_eps),
-    ROW(T, "loss-type", TEXT, loss_type),
+    ROW(T | H, "hidden-size", INT, hidden_size),
+    ROW(T | H, "num-heads", INT, num_heads),
+    ROW(T | H, "expansion", FLOAT, expansion),
+    ROW(T | H, "h-layers", INT, h_layers),
+    ROW(T | H, "l-layers", INT, l_layers),
+    ROW(T | H, "h-cycles", INT, h_cycles),
+    ROW(T | H, "l-cycles", INT, l_cycles),
+    ROW(T | H, "halt-max-steps", INT, halt_max_steps),
+    ROW(T | H, "pos-encodings", TEXT, pos_encodings),
+    ROW(T | H, "rope-theta", FLOAT, rope_theta),
+    ROW(T | H, "rms-norm-eps", FLOAT, rms_norm_eps),
+    ROW(T | H, "loss-type", TEXT, loss_type),
     ROW(T | E | G, "tokenizer", TEXT, tokenizer),
     ROW(T | E, "dataset-file", TEXT, dataset_file),
     ROW(T, "eval-file", TEXT, eval_file),
@@ -47,72 +49,81 @@ static const struct {
     ROW(T | E, "max-seq-len", INT, max_seq_len),
     ROW(T, "shuffle", INT, shuffle),
     ROW(T | E, "cache-dir", TEXT, cache_dir),
-    ROW(T, "steps", INT, steps),
+    ROW(T | H, "steps", INT, steps),
     ROW(T | E, "batch-size", INT, batch_size),
-    ROW(T, "gradient-accumulation-steps", INT, accumulation),
-    ROW(T, "seed", INT, seed),
-    ROW(T, "iterate", INT, iterate),
-    ROW(T, "stop-after-epoch", INT, stop_after_epoch),
-    ROW(T, "max-minutes", FLOAT, max_minutes),
-    ROW(T, "optimizer", CHOICE, optimizer),
-    ROW(T, "lr", FLOAT, lr),
-    ROW(T, "lr-warmup-steps", INT, lr_warmup_steps),
+    ROW(T | H, "gradient-accumulation-steps", INT, accumulation),
+    ROW(T | H, "seed", INT, seed),
+    ROW(T | H, "iterate", INT, iterate),
+    ROW(T | H, "stop-after-epoch", INT, stop_after_epoch),
+    ROW(T | H, "max-minutes", FLOAT, max_minutes),
+    ROW(T | H, "optimizer", CHOICE, optimizer),
+    ROW(T | H, "lr", FLOAT, lr),
+    ROW(T | H, "lr-warmup-steps", INT, lr_warmup_steps),
     ROW(T, "lr-schedule", CHOICE, lr_schedule),
-    ROW(T, "lr-min-ratio", FLOAT, lr_min_ratio),
-    ROW(T, "weight-decay", FLOAT, weight_decay),
-    ROW(T, "beta1", FLOAT, beta1),
-    ROW(T, "beta2", FLOAT, beta2),
-    ROW(T, "adam-eps", FLOAT, adam_eps),
-    ROW(T, "grad-clip", FLOAT, grad_clip),
-    ROW(T | E | G, "device", TEXT, device),
-    ROW(T, "devices", TEXT, devices),
+    ROW(T | H, "lr-min-ratio", FLOAT, lr_min_ratio),
+    ROW(T | H, "weight-decay", FLOAT, weight_decay),
+    ROW(T | H, "beta1", FLOAT, beta1),
+    ROW(T | H, "beta2", FLOAT, beta2),
+    ROW(T | H, "adam-eps", FLOAT, adam_eps),
+    ROW(T | H, "grad-clip", FLOAT, grad_clip),
+    ROW(T | E | G | H, "device", TEXT, device),
+    ROW(T | H, "devices", TEXT, devices),
     ROW(T, "launcher", CHOICE, launcher),
-    ROW(T, "keep-cpu", INT, keep_cpu),
-    ROW(T, "keep-global-batch", INT, keep_global_batch),
-    ROW(T, "on-divergence", CHOICE, resync),
-    ROW(T, "strategy", CHOICE, strategy),
-    ROW(T, "strict", INT, strict),
-    ROW(T, "max-memory", FLOAT, max_memory),
-    ROW(T, "max-utilisation", FLOAT, max_utilisation),
-    ROW(T, "max-temperature", FLOAT, max_temperature),
-    ROW(T, "max-power", FLOAT, max_power),
-    ROW(T, "balance", CHOICE, balance),
-    ROW(T, "collectives", CHOICE, collectives),
-    ROW(T, "device-weights", TEXT, device_weights),
-    ROW(T, "verify-interval", INT, verify_interval),
-    ROW(T, "step-deadline", FLOAT, step_deadline),
+    ROW(T | H, "keep-cpu", INT, keep_cpu),
+    ROW(T | H, "keep-global-batch", INT, keep_global_batch),
+    ROW(T | H, "on-divergence", CHOICE, resync),
+    ROW(T | H, "strategy", CHOICE, strategy),
+    ROW(T | H, "strict", INT, strict),
+    ROW(T | H, "max-memory", FLOAT, max_memory),
+    ROW(T | H, "max-utilisation", FLOAT, max_utilisation),
+    ROW(T | H, "max-temperature", FLOAT, max_temperature),
+    ROW(T | H, "max-power", FLOAT, max_power),
+    ROW(T | H, "balance", CHOICE, balance),
+    ROW(T | H, "collectives", CHOICE, collectives),
+    ROW(T | H, "device-weights", TEXT, device_weights),
+    ROW(T | H, "verify-interval", INT, verify_interval),
+    ROW(T | H, "step-deadline", FLOAT, step_deadline),
     ROW(T, "zero-stage", CHOICE, zero_stage),
-    ROW(T, "bucket-mb", FLOAT, bucket_mb),
-    ROW(T, "overlap", INT, overlap),
-    ROW(T | E | G, "precision", CHOICE, precision),
-    ROW(T, "gradient-checkpointing", INT, gradient_checkpointing),
-    ROW(T, "loss-scale", FLOAT, loss_scale),
-    ROW(T, "loss-scale-growth-interval", INT, growth_interval),
-    ROW(T, "dataset-chunk-size", INT, chunk_samples),
-    ROW(T, "dataset-block-size", INT, block_samples),
-    ROW(T, "start-block-id", INT, start_block),
-    ROW(T, "start-chunk-id", INT, start_chunk),
-    ROW(T, "merge", CHOICE, merge),
-    ROW(T, "merge-interval", INT, merge_interval),
-    ROW(T, "merge-chunks", INT, merge_chunks),
-    ROW(T, "outer-lr", FLOAT, outer_lr),
-    ROW(T, "outer-momentum", FLOAT, outer_momentum),
-    ROW(T, "save-dir", TEXT, save_dir),
-    ROW(T, "resume", INT, resume),
-    ROW(T, "checkpoint-interval", INT, checkpoint_interval),
-    ROW(T, "keep-checkpoints", INT, keep_checkpoints),
-    ROW(T, "eval-interval", INT, eval_interval),
+    ROW(T | H, "bucket-mb", FLOAT, bucket_mb),
+    ROW(T | H, "overlap", INT, overlap),
+    ROW(T | E | G | H, "precision", CHOICE, precision),
+    ROW(T | H, "gradient-checkpointing", INT, gradient_checkpointing),
+    ROW(T | H, "loss-scale", FLOAT, loss_scale),
+    ROW(T | H, "loss-scale-growth-interval", INT, growth_interval),
+    ROW(T | H, "dataset-chunk-size", INT, chunk_samples),
+    ROW(T | H, "dataset-block-size", INT, block_samples),
+    ROW(T | H, "start-block-id", INT, start_block),
+    ROW(T | H, "start-chunk-id", INT, start_chunk),
+    ROW(T | H, "merge", CHOICE, merge),
+    ROW(T | H, "merge-interval", INT, merge_interval),
+    ROW(T | H, "merge-chunks", INT, merge_chunks),
+    ROW(T | H, "outer-lr", FLOAT, outer_lr),
+    ROW(T | H, "outer-momentum", FLOAT, outer_momentum),
+    ROW(T | H, "save-dir", TEXT, save_dir),
+    ROW(T | H, "resume", INT, resume),
+    ROW(T | H, "checkpoint-interval", INT, checkpoint_interval),
+    ROW(T | H, "keep-checkpoints", INT, keep_checkpoints),
+    ROW(T | H, "eval-interval", INT, eval_interval),
     ROW(T | E, "eval-batches", INT, eval_batches),
-    ROW(T, "log-interval", INT, log_interval),
-    ROW(T, "log-file", TEXT, log_file),
-    ROW(T, "tensorboard", TEXT, tensorboard),
-    ROW(T, "prometheus", TEXT, prometheus),
-    ROW(T, "stop-file", TEXT, stop_file),
-    ROW(T, "max-nan-steps", INT, max_nan_steps),
+    ROW(T | H, "log-interval", INT, log_interval),
+    ROW(T | H, "log-file", TEXT, log_file),
+    ROW(T | H, "tensorboard", TEXT, tensorboard),
+    ROW(T | H, "prometheus", TEXT, prometheus),
+    ROW(T | H, "stop-file", TEXT, stop_file),
+    ROW(T | H, "max-nan-steps", INT, max_nan_steps),
     ROW(G, "max-tokens", INT, max_tokens),
     ROW(G, "temperature", FLOAT, temperature),
     ROW(G, "top-k", INT, top_k),
     ROW(G, "top-p", FLOAT, top_p),
+    ROW(H, "data-path", TEXT, data_path),
+    ROW(H, "global-batch-size", INT, global_batch),
+    ROW(H, "epochs", INT, epochs),
+    ROW(H, "eval-examples", INT, eval_examples),
+    ROW(H, "target-accuracy", FLOAT, target_accuracy),
+    ROW(H, "halt-exploration-prob", FLOAT, exploration),
+    ROW(H, "puzzle-emb-ndim", INT, puzzle_emb_ndim),
+    ROW(H, "puzzle-emb-lr", FLOAT, puzzle_lr),
+    ROW(H, "puzzle-emb-weight-decay", FLOAT, puzzle_decay),
 #undef ROW
 };
 
@@ -167,17 +178,50 @@ static aios_status read_choice(const aios_options *options, const char *name, in
     return FAIL(AIOS_INTERNAL, "%s is '%s', which the trainer doesn't know", name, text);
 }
 
-/* HRM's sizes for texts, where they are not those of the public reference's puzzles. */
-static void language_defaults(const aios_options *options, struct settings *s)
+/* Defaults that depend on what is trained: HRM on texts, and on puzzles as the public reference does. */
+static const struct {
+    uint32_t scope;
+    const char *option, *value;
+} own_defaults[] = {
+    {T, "h-layers", "2"},
+    {T, "l-layers", "2"},
+    {T, "halt-max-steps", "2"},
+    {T, "expansion", "2"},
+    {T, "loss-type", "softmax_cross_entropy"},
+    {H, "lr", "1e-4"},
+    {H, "lr-min-ratio", "1"},
+    {H, "lr-warmup-steps", "2000"},
+    {H, "grad-clip", "0"},
+    {H, "optimizer", "adam-atan2"},
+    {H, "log-interval", "10"},
+};
+
+aios_status settings_complete(aios_options *options, uint32_t scope)
 {
-    const struct {
-        const char *option;
-        int64_t *to, value;
-    } defaults[] = {{"h-layers", &s->h_layers, 2}, {"l-layers", &s->l_layers, 2}, {"halt-max-steps", &s->halt_max_steps, 2}};
-    for (size_t i = 0; i < COUNT_OF(defaults); i++)
-        if (!aios_options_is_set(options, defaults[i].option)) *defaults[i].to = defaults[i].value;
-    if (!aios_options_is_set(options, "expansion")) s->expansion = 2.0;
-    if (!aios_options_is_set(options, "loss-type")) s->loss_type = "softmax_cross_entropy";
+    const char *type = "hrm_actv1";
+    int64_t interval;
+    char text[32];
+    if (scope == T) TRY_QUIET(aios_options_get_string(options, "model-type", &type));
+    if (strcmp(type, "hrm_actv1") != 0) return AIOS_OK;
+    for (size_t i = 0; i < COUNT_OF(own_defaults); i++)
+        if (own_defaults[i].scope == scope && !aios_options_is_set(options, own_defaults[i].option))
+            TRY_QUIET(aios_options_set(options, own_defaults[i].option, own_defaults[i].value));
+    if (scope != H || aios_options_is_set(options, "checkpoint-interval")) return AIOS_OK;
+    TRY_QUIET(aios_options_get_int(options, "eval-interval", &interval));
+    (void)snprintf(text, sizeof text, "%lld", (long long)interval);
+    return aios_options_set(options, "checkpoint-interval", text);
+}
+
+/* What a run on puzzles has no options for. */
+static void complete_puzzles(struct settings *s)
+{
+    s->puzzles = 1;
+    s->shuffle = 1;
+    s->lr_schedule = SCHEDULE_REFERENCE;
+    s->model_type = "hrm_actv1";
+    s->tokenizer = s->dataset_file = s->eval_file = s->cache_dir = "";
+    s->batch_size = s->global_batch;
+    s->eval_batches = 0;
 }
 
 aios_status settings_read(const aios_options *options, uint32_t scope, struct settings *settings)
@@ -193,6 +237,6 @@ aios_status settings_read(const aios_options *options, uint32_t scope, struct se
         case CHOICE: TRY_QUIET(read_choice(options, table[i].name, field)); break;
         }
     }
-    if (scope == T) language_defaults(options, settings);
+    if (scope == H) complete_puzzles(settings);
     return AIOS_OK;
 }

@@ -28,8 +28,15 @@ struct settings {
     double eval_fraction, max_minutes, lr, lr_min_ratio, weight_decay, beta1, beta2, adam_eps, grad_clip, loss_scale, step_deadline,
         bucket_mb;
     double temperature, top_p;
+
+    int64_t puzzles;       /* 1: a run on puzzles (scope HRM), which has what follows */
+    const char *data_path; /* of the train and the test set */
+    int64_t global_batch, epochs, eval_examples, puzzle_emb_ndim;
+    double target_accuracy, exploration, puzzle_lr, puzzle_decay;
 };
 
+/* Sets what is not set and has another default for this model or scope, so that a checkpoint's options say it. */
+aios_status settings_complete(aios_options *options, uint32_t scope);
 /* Reads what `scope` (one of AIOS_SCOPE_…) has. */
 aios_status settings_read(const aios_options *options, uint32_t scope, struct settings *settings);
 

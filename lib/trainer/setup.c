@@ -74,22 +74,21 @@ static json_t *gpt2_config(const struct settings *s, const aios_tokenizer *token
     return config;
 }
 
-/* The keys of the public reference's hrm_v1.yaml, and causal. */
-static json_t *hrm_config(const struct settings *s, const aios_tokenizer *tokenizer)
+/* The keys of the public reference's hrm_v1.yaml that texts and puzzles share. */
+static json_t *hrm_config(const struct settings *s, int32_t vocabulary, int64_t length)
 {
-    return json_pack("{sb si sI sI sI sI sI sI sf sI sI ss sf sf s{ss}}", "causal", 1, "vocab_size",
-                     aios_tokenizer_vocabulary_size(tokenizer), "seq_len", (json_int_t)s->max_seq_len, "H_cycles", (json_int_t)s->h_cycles,
-                     "L_cycles", (json_int_t)s->l_cycles, "H_layers", (json_int_t)s->h_layers, "L_layers", (json_int_t)s->l_layers,
-                     "hidden_size", (json_int_t)s->hidden_size, "expansion", s->expansion, "num_heads", (json_int_t)s->num_heads,
-                     "halt_max_steps", (json_int_t)s->halt_max_steps, "pos_encodings", s->pos_encodings, "rope_theta", s->rope_theta,
-                     "rms_norm_eps", s->rms_norm_eps, "loss", "loss_type", s->loss_type);
+    return json_pack("{si sI sI sI sI sI sI sf sI sI ss sf sf s{ss}}", "vocab_size", vocabulary, "seq_len", (json_int_t)length, "H_cycles",
+                     (json_int_t)s->h_cycles, "L_cycles", (json_int_t)s->l_cycles, "H_layers", (json_int_t)s->h_layers, "L_layers",
+                     (json_int_t)s->l_layers, "hidden_size", (json_int_t)s->hidden_size, "expansion", s->expansion, "num_heads",
+                     (json_int_t)s->num_heads, "halt_max_steps", (json_int_t)s->halt_max_steps, "pos_encodings", s->pos_encodings,
+                     "rope_theta", s->rope_theta, "rms_norm_eps", s->rms_norm_eps, "loss", "loss_type", s->loss_type);
 }
 
-aios_status setup_new_model(aios_context *context, const struct settings *s, const aios_tokenizer *tokenizer, aios_model **model)
+/* Takes the configuration over; NULL: there was no memory for it. */
+static aios_status create_model(aios_context *context, json_t *config, const char *type, aios_model **model)
 {
     char *text = NULL;
-    json_t *config = strcmp(s->model_type, "gpt2") == 0 ? gpt2_config(s, tokenizer) : hrm_config(s, tokenizer);
-    if (!config || json_object_set_new(config, "model_type", json_string(s->model_type))) {
+    if (!config || json_object_set_new(config, "model_type", json_string(type))) {
         json_decref(config);
         return FAIL(AIOS_OUT_OF_MEMORY, "no memory for a model's configuration");
     }
@@ -98,6 +97,32 @@ aios_status setup_new_model(aios_context *context, const struct settings *s, con
     aios_memory_free(context, text);
     json_decref(config);
     return status == AIOS_OK ? status : aios_error_add_frame(status, "making a new model");
+}
+
+aios_status setup_new_model(aios_context *context, const struct settings *s, const aios_tokenizer *tokenizer, aios_model **model)
+{
+    if (strcmp(s->model_type, "gpt2") == 0) return create_model(context, gpt2_config(s, tokenizer), s->model_type, model);
+    json_t *config = hrm_config(s, aios_tokenizer_vocabulary_size(tokenizer), s->max_seq_len);
+    if (config && json_object_set_new(config, "causal", json_true())) {
+        json_decref(config);
+        config = NULL;
+    }
+    return create_model(context, config, s->model_type, model);
+}
+
+aios_status setup_puzzle_model(aios_context *context, const struct settings *s, const aios_puzzles_info *puzzles, aios_model **model)
+{
+    static const char *const kinds[] = {"other", "sudoku", "maze", "arc"};
+    int64_t width = s->puzzle_emb_ndim < 0 ? s->hidden_size : s->puzzle_emb_ndim;
+    json_t *config = hrm_config(s, puzzles->vocabulary_size, puzzles->length),
+           *more = json_pack("{si sI sf ss}", "num_puzzle_identifiers", puzzles->identifier_count, "puzzle_emb_ndim", (json_int_t)width,
+                             "halt_exploration_prob", s->exploration, "puzzle_kind", kinds[puzzles->kind]);
+    if (!more || (config && json_object_update(config, more))) {
+        json_decref(config);
+        config = NULL;
+    }
+    json_decref(more);
+    return create_model(context, config, s->model_type, model);
 }
 
 aios_status setup_sequence(const aios_model *model, const struct settings *s, const aios_options *given, int32_t *sequence)

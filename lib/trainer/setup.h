@@ -6,6 +6,7 @@
 #include "settings.h"
 #include <aios/hardware.h>
 #include <aios/model.h>
+#include <aios/puzzles.h>
 #include <aios/tokenizer.h>
 
 /* Devices and how they work together, by the rules of <aios/hardware.h>.  strategy: STRATEGY_…. */
@@ -19,6 +20,9 @@ aios_status setup_tokenizer(aios_context *context, const char *option, const cha
 aios_status setup_check_vocabulary(const aios_model *model, const aios_tokenizer *tokenizer);
 /* A new model of the options' sizes, with random weights to come, for what the tokenizer writes. */
 aios_status setup_new_model(aios_context *context, const struct settings *settings, const aios_tokenizer *tokenizer, aios_model **model);
+/* Likewise HRM for such puzzles. */
+aios_status setup_puzzle_model(aios_context *context, const struct settings *settings, const aios_puzzles_info *puzzles,
+                               aios_model **model);
 /* Tokens of a sample: max-seq-len, or the model's positions where those are fewer and nothing was said (given: what the caller set). */
 aios_status setup_sequence(const aios_model *model, const struct settings *settings, const aios_options *given, int32_t *sequence);
 /* A recorded and finished graph. */

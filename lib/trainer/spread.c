@@ -54,6 +54,26 @@ aios_status replicas_verify(struct replicas *all)
     return AIOS_OK;
 }
 
+/* Tables of rows of the first replica to all others. */
+static aios_status spread_tables(struct replicas *all)
+{
+    aios_parameters *from = all->list[0].parameters;
+    for (size_t k = 0; k < from->count; k++) {
+        const struct parameter *x = &from->list[k];
+        if (!x->is_table) continue;
+        float *values = aios_memory_array(all->context, x->count, sizeof *values);
+        if (!values) return AIOS_OUT_OF_MEMORY;
+        aios_status status = aios_parameters_read(from, x->name, AIOS_VALUE, values, x->count);
+        for (int i = 1; i < all->count && status == AIOS_OK; i++) {
+            status = aios_device_set_current(all->list[i].device);
+            if (status == AIOS_OK) status = aios_parameters_write(all->list[i].parameters, x->name, AIOS_VALUE, values, x->count);
+        }
+        aios_memory_free(all->context, values);
+        TRY_QUIET(status);
+    }
+    return AIOS_OK;
+}
+
 /* Through host memory: replicas that train on their own have no communicators. */
 static aios_status spread_by_host(struct replicas *all)
 {
@@ -70,6 +90,7 @@ static aios_status spread_by_host(struct replicas *all)
         ATTEMPT_QUIET(replica_read(&all->list[0], b, values));
         for (int i = 1; i < all->count; i++) ATTEMPT_QUIET(replica_write(&all->list[i], b, values));
     }
+    status = spread_tables(all);
 done:
     aios_memory_free(all->context, values);
     return status;

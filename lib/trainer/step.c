@@ -3,6 +3,7 @@
 
 #include "balance.h"
 #include "base/os.h"
+#include "carry.h"
 #include "graph/parameters.h"
 
 #include <aios/trainer.h>
@@ -10,14 +11,15 @@
 
 #define PAUSE_SECONDS 0.02 /* between looks at whether to wait on */
 
-/* Samples [first, first + count) of the running order, unless they are here already.  Rows without labels fill the last micro-batch. */
+/* Samples [first, first + count) of the running order, unless they are here already, filled up to whole micro-batches. */
 static aios_status read_samples(struct replica *r, int64_t first, int64_t count)
 {
-    int64_t rows = (count + r->batch - 1) / r->batch * r->batch, sequence = r->all->sequence;
+    const struct batches *batches = r->all->batches;
+    int64_t rows = (count + r->batch - 1) / r->batch * r->batch;
     if (r->held == first && r->held_count == count) return AIOS_OK;
     r->held = -1;
-    TRY_QUIET(batches_read_train(r->all->batches, first, count, r->tokens, r->labels));
-    batches_fill(r->tokens + count * sequence, r->labels + count * sequence, (rows - count) * sequence);
+    TRY_QUIET(batches_read_train(batches, first, count, &r->samples));
+    batches_fill(batches, &r->samples, count, rows);
     r->held = first;
     r->held_count = count;
     return AIOS_OK;
@@ -41,10 +43,22 @@ static int64_t micro_batches(const struct replica *r)
 
 static aios_status write_micro_batch(struct replica *r, int64_t m)
 {
-    int64_t size = r->batch * r->all->sequence;
-    uint64_t bytes = (uint64_t)size * sizeof *r->tokens;
-    TRY_QUIET(aios_plan_write(r->plan, "tokens", r->tokens + m * size, bytes));
-    return aios_plan_write(r->plan, "labels", r->labels + m * size, bytes);
+    const struct samples now = samples_from(r->all->batches, &r->samples, m * r->batch);
+    uint64_t rows = (uint64_t)r->batch * sizeof *now.tokens, bytes = rows * (uint64_t)r->all->sequence;
+    TRY_QUIET(aios_plan_write(r->plan, "tokens", now.tokens, bytes));
+    TRY_QUIET(aios_plan_write(r->plan, "labels", now.labels, bytes));
+    if (now.identifiers) TRY_QUIET(aios_plan_write(r->plan, "puzzles", now.identifiers, rows));
+    return r->least ? carry_explore(r, m) : AIOS_OK;
+}
+
+/* One run of the plan, with what its samples carry. */
+static aios_status run_micro_batch(struct replica *r, int64_t m, int exchanges)
+{
+    TRY_QUIET(carry_take(r, m));
+    TRY_QUIET(write_micro_batch(r, m));
+    TRY_QUIET(exchanges ? exchange_run(r, 0) : aios_plan_run(r->plan));
+    TRY_QUIET(carry_keep(r, m));
+    return r->job.measured && r->samples.identifiers ? carry_measure(r) : AIOS_OK;
 }
 
 /* Of the samples in memory.  stop may be NULL; it is asked between micro-batches: 1 leaves off, with *left_off 1. */
@@ -53,8 +67,7 @@ static aios_status run_micro_batches(struct replica *r, int (*stop)(void *user),
     int64_t batches = micro_batches(r);
     *left_off = 0;
     for (int64_t m = 0; m < batches && !*left_off; m++) {
-        TRY_QUIET(write_micro_batch(r, m));
-        TRY_QUIET(aios_plan_run(r->plan));
+        TRY_QUIET(run_micro_batch(r, m, 0));
         if (m + 1 < batches && stop && stop(user)) *left_off = 1;
     }
     return AIOS_OK;
@@ -120,8 +133,7 @@ static aios_status run_constantly(struct replica *r)
             TRY_QUIET(agree(r));
         }
         if (r->abandoned) return AIOS_OK;
-        if (m < own) TRY_QUIET(write_micro_batch(r, m));
-        TRY_QUIET(exchange_run(r, m >= own));
+        TRY_QUIET(m < own ? run_micro_batch(r, m, 1) : exchange_run(r, 1));
     }
     return AIOS_OK;
 }
@@ -132,14 +144,12 @@ static aios_status run_then_exchange(struct replica *r)
     int64_t own = micro_batches(r);
     int left_off = 0;
     for (int64_t m = 0; m + 1 < own && !left_off; m++) {
-        TRY_QUIET(write_micro_batch(r, m));
-        TRY_QUIET(aios_plan_run(r->plan));
+        TRY_QUIET(run_micro_batch(r, m, 0));
         left_off = is_abandoned(r);
     }
     TRY_QUIET(agree(r));
     if (r->abandoned) return AIOS_OK;
-    if (own > 0) TRY_QUIET(write_micro_batch(r, own - 1));
-    return exchange_run(r, own == 0);
+    return own > 0 ? run_micro_batch(r, own - 1, 1) : exchange_run(r, 1);
 }
 
 /* All micro-batches of the replica's share of a step that others take part in. */
@@ -175,12 +185,18 @@ static aios_status count_labels(struct replica *r, double *weight)
 {
     struct replicas *all = r->all;
     double labels[COMM_NUMBERS_MOST] = {0};
-    labels[r->rank] = (double)batches_count_labels(r->labels, r->count * all->sequence);
+    labels[r->rank] = (double)batches_weigh(all->batches, &r->samples, r->count, r->count);
     TRY_QUIET(sum(r, labels, all->ranks));
     *weight = 0;
     for (int i = 0; i < all->ranks; i++) *weight += labels[i];
     if (r == all->list) memcpy(all->step_labels, labels, sizeof all->step_labels);
     return *weight > 0 ? AIOS_OK : no_labels(r);
+}
+
+static void begin_job(struct replica *r, const struct step_job *job)
+{
+    r->job = *job;
+    r->solved = (struct solved){.sequences = 0};
 }
 
 /* Up to the sum of all gradients: nothing that lasts has changed. */
@@ -196,15 +212,19 @@ static aios_status compute_one(struct replica *r)
     r->abandoned = r->stopping != 0;
     if (r->abandoned) return AIOS_OK;
     parameters_unstage(r->parameters);
+    begin_job(r, job);
     TRY_QUIET(read_share(r, job->first_sample));
     TRY_QUIET(count_labels(r, &weight));
     TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
     TRY_QUIET(r->comm ? run_shared(r) : run_alone(r));
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_gradients(r, &r->squares));
+    if (r->comm && !r->abandoned) TRY_QUIET(exchange_rows(r));
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(sum(r, &sums.loss, 1));
+    if (job->measured) TRY_QUIET(sum(r, (double *)&r->solved, (int)(sizeof r->solved / sizeof(double))));
     if (r == all->list)
-        all->outcome = (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sums.loss / weight};
+        all->outcome =
+            (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sums.loss / weight, .solved = r->solved};
     return AIOS_OK;
 }
 
@@ -248,8 +268,9 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
     aios_step_result result = {.struct_size = sizeof result};
     double began = os_now();
     int left_off;
+    begin_job(r, job);
     TRY_QUIET(read_samples(r, job->first_sample, count));
-    double weight = (double)batches_count_labels(r->labels, count * r->all->sequence);
+    double weight = (double)batches_weigh(r->all->batches, &r->samples, count, (count + r->batch - 1) / r->batch * r->batch);
     if (weight == 0) return no_labels(r);
     TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
     TRY_QUIET(run_micro_batches(r, job->stop, job->user, &left_off));
@@ -257,28 +278,28 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
     if (!left_off && next_count > 0) (void)read_samples(r, job->next_sample, next_count);
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
-    *outcome = (struct step_outcome){left_off, 0, (int64_t)weight, sums.loss / weight, result};
+    *outcome = (struct step_outcome){left_off, 0, (int64_t)weight, sums.loss / weight, r->solved, result};
     keep_caps(r, os_now() - began, job->stop, job->user);
     return AIOS_OK;
 }
 
 /* Shares for the speeds that the devices have shown, where that saves a twentieth of the step. */
-static void rebalance(struct replicas *all)
+static aios_status rebalance(struct replicas *all)
 {
     double speeds[REPLICAS_MOST];
     int64_t better[REPLICAS_MOST], *now = all->shares;
     for (int i = 0; i < all->ranks; i++) {
         struct peer *peer = &all->peers[i];
-        if (now[i] == 0 || !(all->seconds[i] > 0)) return; /* fewer micro-batches than devices: nothing to deal */
+        if (now[i] == 0 || !(all->seconds[i] > 0)) return AIOS_OK; /* fewer micro-batches than devices: nothing to deal */
         double speed = (double)now[i] / all->seconds[i];
         peer->speed = peer->speed > 0 ? 0.5 * peer->speed + 0.5 * speed : speed;
         speeds[i] = peer->speed;
     }
     for (int i = 0; i < all->count; i++) all->list[i].speed = all->peers[all->list[i].rank].speed;
     balance_deal(speeds, all->ranks, all->step_samples / all->settings->batch_size, better);
-    if (balance_time(speeds, better, all->ranks) >= 0.95 * balance_time(speeds, now, all->ranks)) return;
-    replicas_set_shares(all, better);
+    if (balance_time(speeds, better, all->ranks) >= 0.95 * balance_time(speeds, now, all->ranks)) return AIOS_OK;
     all->rebalanced = 1;
+    return carry_deal(all, better);
 }
 
 aios_status replicas_step(struct replicas *all, const struct step_job *job, struct step_outcome *outcome)
@@ -298,6 +319,6 @@ aios_status replicas_step(struct replicas *all, const struct step_job *job, stru
     TRY_QUIET(status);
     TRY_QUIET(replicas_together(all, finish_one));
     /* The first step pays for what is made at first use. */
-    if (!outcome->abandoned && all->steps++ > 0 && all->settings->balance == BALANCE_MEASURED && all->ranks > 1) rebalance(all);
-    return AIOS_OK;
+    if (outcome->abandoned || all->steps++ == 0 || all->settings->balance != BALANCE_MEASURED || all->ranks == 1) return AIOS_OK;
+    return rebalance(all);
 }

@@ -1,6 +1,7 @@
 /* A run: opening, closing, looking at it from other threads. */
 #include "base/float_scope.h"
 #include "checkpoint.h"
+#include "hrm.h"
 #include "independent.h"
 #include "resume.h"
 #include "setup.h"
@@ -46,10 +47,8 @@ static aios_status check_sizes(const aios_options *given, const struct settings 
     return AIOS_OK;
 }
 
-/* Every option against the others.  given: what the caller has set, which may be less than what holds. */
-static aios_status check_options(const aios_options *given, const struct settings *s, const char *checkpoint)
+static aios_status check_texts(const aios_options *given, const struct settings *s)
 {
-    static const char *const scales[] = {"loss-scale", "loss-scale-growth-interval"};
     if (!*s->dataset_file) return FAIL(AIOS_INVALID_ARGUMENT, "dataset-file is empty: name a text to learn from");
     if (!hub_is_spec(s->dataset_file) && os_path_kind(s->dataset_file) == OS_NOTHING)
         return FAIL(AIOS_NOT_FOUND, "dataset-file %s is not there", s->dataset_file);
@@ -58,6 +57,26 @@ static aios_status check_options(const aios_options *given, const struct setting
                     (long long)s->eval_interval);
     if (*s->eval_file && aios_options_is_set(given, "eval-fraction") && s->eval_fraction > 0)
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-file is %s and eval-fraction %g: set one of them", s->eval_file, s->eval_fraction);
+    return AIOS_OK;
+}
+
+static aios_status check_puzzles(const aios_options *given, const struct settings *s)
+{
+    if (!*s->data_path)
+        return FAIL(AIOS_INVALID_ARGUMENT, "option data-path is empty: it must name a folder with train/ and test/ (aios data makes one)");
+    if (s->halt_max_steps == 1 && aios_options_is_set(given, "halt-exploration-prob"))
+        return FAIL(AIOS_INVALID_ARGUMENT, "halt-exploration-prob is %g and halt-max-steps 1: there is nothing to explore", s->exploration);
+    if (aios_options_is_set(given, "epochs") && s->epochs && aios_options_is_set(given, "steps"))
+        return FAIL(AIOS_INVALID_ARGUMENT, "steps is %lld and epochs %lld: give one of them", (long long)s->steps, (long long)s->epochs);
+    return AIOS_OK;
+}
+
+/* Every option against the others.  given: what the caller has set, which may be less than what holds. */
+static aios_status check_options(const aios_options *given, const struct settings *s, const char *checkpoint)
+{
+    static const char *const scales[] = {"loss-scale", "loss-scale-growth-interval"};
+    if (s->puzzles) TRY_QUIET(check_puzzles(given, s));
+    if (!s->puzzles) TRY_QUIET(check_texts(given, s));
     for (size_t i = 0; s->precision != AIOS_PRECISION_16_MIXED && i < COUNT_OF(scales); i++)
         if (aios_options_is_set(given, scales[i]))
             return FAIL(AIOS_INVALID_ARGUMENT, "%s is for precision 16-mixed: precision is %s", scales[i],
@@ -67,8 +86,9 @@ static aios_status check_options(const aios_options *given, const struct setting
 
 static aios_status take_options(aios_trainer *t, const aios_options *given)
 {
-    TRY_QUIET(aios_options_copy(t->context, given, AIOS_SCOPE_TRAIN, &t->options));
-    TRY_QUIET(settings_read(t->options, AIOS_SCOPE_TRAIN, &t->settings));
+    TRY_QUIET(aios_options_copy(t->context, given, t->scope, &t->options));
+    TRY_QUIET(settings_complete(t->options, t->scope));
+    TRY_QUIET(settings_read(t->options, t->scope, &t->settings));
     if (!t->settings.resume) return check_options(given, &t->settings, NULL);
     if (!*t->settings.save_dir)
         return FAIL(AIOS_INVALID_ARGUMENT, "resume is on and save-dir is empty: name the folder of the run that goes on");
@@ -103,7 +123,8 @@ static aios_status take_checkpoint_options(aios_trainer *t, const aios_options *
     aios_options_destroy(t->options);
     t->options = NULL;
     TRY(resume_options(t, given, *state), "going on from %s", checkpoint);
-    return settings_read(t->options, AIOS_SCOPE_TRAIN, &t->settings);
+    TRY_QUIET(settings_complete(t->options, t->scope));
+    return settings_read(t->options, t->scope, &t->settings);
 }
 
 /* ---- model, data, memory ----------------------------------------------------------------------------------------- */
@@ -112,6 +133,42 @@ static aios_status take_checkpoint_options(aios_trainer *t, const aios_options *
 static const char *source_folder(const aios_trainer *t, const char *checkpoint)
 {
     return checkpoint ? checkpoint : *t->settings.model ? t->settings.model : NULL;
+}
+
+/* Which fits the sets of puzzles that are open. */
+static aios_status open_puzzle_model(aios_trainer *t, const aios_options *given, aios_model *model, const char *checkpoint)
+{
+    const char *folder = source_folder(t, checkpoint);
+    if (model)
+        t->model = aios_model_retain(model);
+    else if (folder)
+        TRY_QUIET(aios_model_open(t->context, folder, &t->model));
+    else
+        TRY_QUIET(setup_puzzle_model(t->context, &t->settings, &t->batches.puzzles->info, &t->model));
+    if (checkpoint) TRY(resume_check_model(t, given), "going on from %s", checkpoint);
+    TRY_QUIET(hrm_check_set(t->model, t->batches.puzzles, "train"));
+    if (t->batches.test) TRY_QUIET(hrm_check_set(t->model, t->batches.test, "test"));
+    t->sequence = t->batches.sequence;
+    return AIOS_OK;
+}
+
+/* Each device takes an equal part of the global batch, in as many micro-batches as are asked for; epochs are as many steps as the public
+ * reference makes of them. */
+static aios_status size_puzzles(aios_trainer *t, const aios_options *given)
+{
+    struct settings *s = &t->settings;
+    int64_t parts = s->accumulation * t->replicas.asked_here;
+    double samples = (double)s->epochs * (double)batches_train_count(&t->batches);
+    if (s->global_batch % parts)
+        return FAIL(AIOS_INVALID_ARGUMENT,
+                    "global-batch-size is %lld: %d devices with gradient-accumulation-steps %lld need a multiple of %lld",
+                    (long long)s->global_batch, t->replicas.asked_here, (long long)s->accumulation, (long long)parts);
+    s->batch_size = s->global_batch / parts;
+    if (!s->epochs || aios_options_is_set(given, "steps")) return AIOS_OK;
+    s->steps = (int64_t)(samples / (double)s->global_batch);
+    if (s->steps >= 1) return AIOS_OK;
+    return FAIL(AIOS_OUT_OF_RANGE, "epochs is %lld: with %llu groups and a batch of %lld that is no step", (long long)s->epochs,
+                (unsigned long long)t->batches.puzzles->info.groups, (long long)s->global_batch);
 }
 
 static aios_status open_model(aios_trainer *t, const aios_options *given, aios_model *model, const char *checkpoint)
@@ -228,10 +285,16 @@ static aios_status open_parts(aios_trainer *t, const aios_options *given, aios_m
 {
     if (checkpoint) TRY_QUIET(take_checkpoint_options(t, given, checkpoint, state));
     TRY_QUIET(check_options(given, &t->settings, checkpoint));
+    if (t->settings.puzzles) {
+        TRY_QUIET(batches_open_puzzles(&t->batches, t->context, &t->settings, 1));
+        TRY_QUIET(open_puzzle_model(t, given, model, checkpoint));
+        TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings, &t->processes));
+        return size_puzzles(t, given);
+    }
     TRY_QUIET(open_model(t, given, model, checkpoint));
     TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings, &t->processes));
     TRY_QUIET(batches_open(&t->batches, t->context, &t->settings, t->tokenizer, t->sequence));
-    if (t->settings.eval_interval > 0 && !t->batches.held_out)
+    if (t->settings.eval_interval > 0 && !batches_eval_count(&t->batches))
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
     return AIOS_OK;
@@ -247,7 +310,7 @@ static aios_status compare_processes(aios_trainer *t)
     aios_memory_free(t->context, numbers);
     TRY_QUIET(status);
     TRY_QUIET(processes_compare(&t->processes, aios_model_config(t->model), "model"));
-    TRY_QUIET(processes_compare(&t->processes, aios_dataset_order_identity(t->batches.train), "dataset"));
+    TRY_QUIET(processes_compare(&t->processes, batches_order_identity(&t->batches), "dataset"));
     return processes_compare(&t->processes, aios_version(), "version of libaios");
 }
 
@@ -260,14 +323,15 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
     TRY_QUIET(compare_processes(t));
     TRY_QUIET(processes_agree(&t->processes, replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence)));
     TRY_QUIET(begin_together(t, *checkpoint, *state));
-    if (t->batches.held_out && !parameters_weight_is_sharded(leader(t)->parameters))
-        TRY_QUIET(evaluator_open(&t->evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
+    if (batches_eval_count(&t->batches) && !parameters_weight_is_sharded(leader(t)->parameters))
+        TRY_QUIET(evaluator_open(&t->evaluator, &t->batches, t->model, leader(t)->parameters, leader(t)->batch, t->sequence));
     set_schedule(t);
     TRY_QUIET(run_folder_mirror(&t->folder, t->settings.tensorboard, t->settings.prometheus));
     /* Nothing is left of a run that died before its first checkpoint; a log of the caller's own may hold other runs. */
     TRY_QUIET(run_folder_open_log(&t->folder, *checkpoint || !*t->settings.log_file ? t->position.step : -1));
     if (*checkpoint) resume_report_changes(t, *state);
     report_fallbacks(t);
+    report_carry(t);
     report_batches(t);
     return AIOS_OK;
 }
@@ -281,7 +345,7 @@ static aios_trainer *make(aios_context *context)
     os_mutex_init(&t->mutex);
     atomic_init(&t->stop, 0);
     t->position.loss = t->position.eval_loss = NAN;
-    t->grad_norm = t->rate = t->tokens_per_second = t->eval_accuracy = t->eval_nats_per_byte = NAN;
+    t->eval_solved = t->grad_norm = t->rate = t->tokens_per_second = t->eval_accuracy = t->eval_nats_per_byte = NAN;
     t->saved_step = t->evaluated_step = t->resumed_step = -1;
     os_time_text(os_wall_time(), now);
     t->started = aios_memory_strdup(context, now);
@@ -297,8 +361,11 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
     char *checkpoint = NULL;
     json_t *state = NULL;
     aios_options *given; /* with what a configuration file says */
-    TRY_QUIET(zero_config_options(context, options, &given));
+    uint32_t scope = options_scopes(options) & AIOS_SCOPE_TRAIN ? AIOS_SCOPE_TRAIN : AIOS_SCOPE_HRM;
+    TRY_QUIET(scope == AIOS_SCOPE_TRAIN ? zero_config_options(context, options, &given)
+                                        : aios_options_copy(context, options, scope, &given));
     aios_trainer *t = make(context);
+    if (t) t->scope = scope;
     aios_status status = t && t->started ? open_run(t, given, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
     aios_options_destroy(given);
     json_decref(state);

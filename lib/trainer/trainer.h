@@ -46,6 +46,7 @@ struct step_place {
 
 struct aios_trainer {
     aios_context *context;
+    uint32_t scope; /* AIOS_SCOPE_TRAIN: texts; AIOS_SCOPE_HRM: puzzles */
     aios_options *options;
     struct settings settings; /* borrows from options */
     struct processes processes;
@@ -59,6 +60,12 @@ struct aios_trainer {
     int32_t sequence;
 
     struct position position;
+    struct solved solved;              /* of the last step, where it was measured */
+    double eval_solved;                /* part of the test puzzles; NAN: not yet */
+    struct evaluator_sums eval_sums;   /* of the last evaluation */
+    int carry_lost;                    /* 1: what a checkpoint's puzzles carried did not fit; to be told */
+    int time_up;                       /* 1: max-minutes are over */
+    const volatile int32_t *stop_flag; /* aios_hrm_train's; NULL: none */
     double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;
     int64_t evaluated_step, saved_step; /* -1: none */
     int64_t judged_step, followed_step; /* whose gradient was judged; after which all that was due is done */
@@ -101,6 +108,7 @@ void report_run(aios_trainer *t);                                  /* run.json o
 void report_step(aios_trainer *t, const struct step_place *place); /* place NULL: on all devices */
 void report_balance(aios_trainer *t);
 void report_reform(aios_trainer *t, int before); /* of processes; before: devices */
+void report_carry(aios_trainer *t);              /* once the log is open */
 void report_drop(aios_trainer *t, const char *device, const char *message, int left);
 void report_eval(aios_trainer *t, const struct evaluator_sums *sums);
 void report_checkpoint(aios_trainer *t, const char *path, double seconds);

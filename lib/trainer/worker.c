@@ -24,6 +24,7 @@ static int graceful_file(const aios_trainer *t)
 int worker_poll_stop_files(aios_trainer *t)
 {
     const struct settings *s = &t->settings;
+    if (t->stop_flag && *t->stop_flag) aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
     if (*s->stop_file && os_path_kind(s->stop_file) != OS_NOTHING)
         aios_trainer_stop(t, AIOS_STOP_IMMEDIATE);
     else if (*s->stop_file && graceful_file(t))
@@ -35,7 +36,8 @@ int worker_poll_stop_files(aios_trainer *t)
 static int poll_stop(aios_trainer *t)
 {
     double limit = t->settings.max_minutes * 60;
-    if (limit > 0 && os_now() - t->run_began >= limit) aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
+    t->time_up = limit > 0 && os_now() - t->run_began >= limit;
+    if (t->time_up) aios_trainer_stop(t, AIOS_STOP_GRACEFUL);
     return worker_poll_stop_files(t);
 }
 
@@ -73,6 +75,12 @@ static int wants_immediate_stop(void *user)
     return poll_stop(user) == AIOS_STOP_IMMEDIATE;
 }
 
+/* Is what became of the step's puzzles told? */
+static int is_logged(const aios_trainer *t, int64_t step)
+{
+    return t->settings.puzzles && (step % t->settings.log_interval == 0 || step == t->settings.steps);
+}
+
 static void count_step(aios_trainer *t, const struct step_outcome *outcome)
 {
     struct position *p = &t->position;
@@ -81,6 +89,7 @@ static void count_step(aios_trainer *t, const struct step_outcome *outcome)
     p->next_sample += t->replicas.step_samples;
     for (int i = 0; i < t->replicas.ranks; i++) t->replicas.trained[i] += (int64_t)t->replicas.step_labels[i];
     p->loss = outcome->loss;
+    t->solved = outcome->solved;
 }
 
 /* outcome->abandoned: an immediate stop left the step out; nothing of it remains.  A step that fails counts where those that are left have
@@ -91,7 +100,7 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
     double began = os_now();
     t->rate = schedule_rate(&t->schedule, step);
     int64_t next = step + 1 < t->settings.steps || t->settings.iterate ? first + t->replicas.step_samples : -1;
-    struct step_job job = {first, next, t->rate, poll_stop(t), wants_immediate_stop, t};
+    struct step_job job = {step + 1, first, next, is_logged(t, step + 1), t->rate, poll_stop(t), wants_immediate_stop, t};
     aios_status status = replicas_step(&t->replicas, &job, outcome);
     if (t->replicas.completed) count_step(t, outcome);
     t->busy += os_now() - began;
@@ -103,7 +112,7 @@ static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 static aios_status run_evaluator(aios_trainer *t, struct evaluator *evaluator, const struct evaluator_part *part,
                                  struct evaluator_sums *sums)
 {
-    return evaluator_run(evaluator, &t->batches, part, t->settings.eval_batches, wants_immediate_stop, t, sums);
+    return evaluator_run(evaluator, part, t->settings.eval_batches, wants_immediate_stop, t, sums);
 }
 
 /* Where no device holds all weights: a copy of them on the first one, for as long as it takes. */
@@ -112,7 +121,7 @@ static aios_status evaluate_gathered(aios_trainer *t, struct evaluator_sums *sum
     struct evaluator evaluator;
     TRY_QUIET(replicas_make_whole(&t->replicas));
     if (processes_index(&t->processes) > 0) return AIOS_OK;
-    aios_status status = evaluator_open(&evaluator, t->context, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
+    aios_status status = evaluator_open(&evaluator, &t->batches, t->model, leader(t)->parameters, leader(t)->batch, t->sequence);
     if (status == AIOS_OK) status = run_evaluator(t, &evaluator, NULL, sums);
     evaluator_close(&evaluator);
     parameters_drop_whole(leader(t)->parameters);
@@ -127,10 +136,11 @@ static aios_status evaluate(aios_trainer *t, struct evaluator_sums *sums, int *l
     *sums = (struct evaluator_sums){.loss = 0};
     aios_status status = gathered ? evaluate_gathered(t, sums) : run_evaluator(t, &t->evaluator, &part, sums);
     if (status != AIOS_OK && status != AIOS_STOPPED) return status;
-    double numbers[] = {sums->loss, sums->rows, sums->hits, (double)sums->bytes, status == AIOS_STOPPED};
+    double numbers[] = {sums->loss,   sums->rows,  sums->hits,          sums->puzzles,
+                        sums->solved, sums->halts, (double)sums->bytes, status == AIOS_STOPPED};
     TRY_QUIET(replicas_sum(&t->replicas, numbers, (int)COUNT_OF(numbers)));
-    *sums = (struct evaluator_sums){numbers[0], numbers[1], numbers[2], (int64_t)numbers[3]};
-    *left_off = numbers[4] > 0;
+    *sums = (struct evaluator_sums){numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], (int64_t)numbers[6]};
+    *left_off = numbers[7] > 0;
     return AIOS_OK;
 }
 
@@ -138,12 +148,14 @@ aios_status worker_evaluate(aios_trainer *t)
 {
     struct evaluator_sums sums;
     int left_off;
-    if (!t->batches.held_out || t->evaluated_step == t->position.step) return AIOS_OK;
+    if (!batches_eval_count(&t->batches) || t->evaluated_step == t->position.step) return AIOS_OK;
     TRY(evaluate(t, &sums, &left_off), "evaluating after step %lld", (long long)t->position.step);
     if (left_off) return AIOS_OK; /* the loop sees the stop itself */
     t->evaluated_step = t->position.step;
     if (!(sums.rows > 0)) return AIOS_OK;
-    t->position.eval_loss = sums.loss / sums.rows;
+    t->eval_sums = sums;
+    t->position.eval_loss = sums.loss / (sums.puzzles > 0 ? sums.puzzles : sums.rows);
+    t->eval_solved = sums.puzzles > 0 ? sums.solved / sums.puzzles : NAN;
     t->eval_accuracy = sums.hits / sums.rows;
     t->eval_nats_per_byte = sums.bytes > 0 ? sums.loss / (double)sums.bytes : NAN;
     report_eval(t, &sums);
@@ -198,6 +210,8 @@ static int epoch_is_over(const aios_trainer *t)
 
 static int is_over(const aios_trainer *t)
 {
+    double target = t->settings.target_accuracy;
+    if (target > 0 && t->evaluated_step == t->position.step && t->eval_solved >= target) return 1;
     return (t->position.step >= t->settings.steps && !t->settings.iterate) || epoch_is_over(t);
 }
 
@@ -217,7 +231,7 @@ static aios_status loop(aios_trainer *t, int *stopped)
 /* The last evaluation and checkpoint. */
 static aios_status wind_up(aios_trainer *t, int stopped)
 {
-    if (!stopped) TRY_QUIET(worker_evaluate(t));
+    if (!stopped || (t->settings.puzzles && t->time_up)) TRY_QUIET(worker_evaluate(t));
     if (t->saved_step != t->position.step) TRY_QUIET(checkpoint_save(t));
     return AIOS_OK;
 }

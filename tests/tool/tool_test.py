@@ -529,7 +529,7 @@ class Puzzles(ToolTest):
         self.assertEqual([e["step"] for e in events if e["event"] == "step"], [4, 8, 12])
         self.assertEqual([e["step"] for e in events if e["event"] == "eval"], [6, 12])
         self.assertEqual(events[0]["event"], "run_start")
-        self.assertEqual(events[-1]["outcome"], "done")
+        self.assertEqual(events[-1]["outcome"], "complete")
         last = [e for e in events if e["event"] == "eval"][-1]
         model = os.path.join("run", "checkpoints", "step-00000012")
         scores = json.loads(self.done("hrm", "eval", "--model", model, "--data-path", "s", "--global-batch-size", "5", "--json"))
@@ -547,6 +547,27 @@ class Puzzles(ToolTest):
         for name in ("embed_tokens.embedding_weight", "lm_head.weight", "q_head.bias", "puzzle_emb.weights", "H_init", "L_init",
                      "H_level.layers.0.self_attn.qkv_proj.weight", "L_level.layers.0.mlp.gate_up_proj.weight"):
             self.assertIn("model.inner." + name, header)
+
+    def test_hrm_killed_at_any_time_goes_on_as_if_it_were_not(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "4", "--output-dir", "s")
+        train = ["hrm", "train", "--data-path", "s", "--steps", "30", "--log-interval", "1", "--checkpoint-interval", "4", "--halt-max-steps", "3",
+                 "--lr-warmup-steps", "5", "--lr", "1e-2", "--json", *self.SMALL]
+        steps = lambda lines: {e["step"]: e["loss"] for e in map(json.loads, lines) if e["event"] == "step"}
+        whole = steps(self.done(*train, "--save-dir", "whole").splitlines())
+        for killed in (3, 13, 22):
+            folder, seen = f"run{killed}", []
+            with subprocess.Popen([AIOS, *train, "--save-dir", folder], env=self.environment, cwd=self.folder, encoding="utf-8",
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+                for line in process.stdout:
+                    seen.append(line)
+                    if f'"step", "step": {killed},' in line:
+                        process.kill()
+                        break
+            later = self.done(*train, "--save-dir", folder, "--resume").splitlines()
+            self.assertEqual({**steps(seen), **steps(later)}, whole)
+            with open(f"{self.folder}/{folder}/checkpoints/step-00000030/model.safetensors", "rb") as a, \
+                    open(f"{self.folder}/whole/checkpoints/step-00000030/model.safetensors", "rb") as b:
+                self.assertEqual(a.read(), b.read())
 
     def test_hrm_says_what_it_can_not_do(self):
         self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "9", "--test-count", "3", "--output-dir", "s")

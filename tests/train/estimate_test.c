@@ -5,6 +5,7 @@
 #include <aios/estimate.h>
 
 #include "gpu/device.h"
+#include "graph/parameters.h"
 #include "trainer/hrm.h"
 #include "trainer/trainer.h"
 
@@ -98,7 +99,7 @@ static void the_largest_batch_fits_and_the_next_does_not(void **state)
     run_close(&r);
 }
 
-/* HRM's training makes these, one beside the other (hrm_trainer.c). */
+/* HRM's training makes these, one beside the other, as that of texts does. */
 static void hrm_takes_what_was_told(void **state)
 {
     (void)state;
@@ -108,7 +109,10 @@ static void hrm_takes_what_was_told(void **state)
     aios_estimate *e;
     aios_model *model;
     aios_optimizer *optimizer;
-    struct hrm_engine learner, judge;
+    struct hrm_engine learner;
+    aios_graph *graph;
+    aios_plan *plan;
+    aios_plan_options plan_options = AIOS_PLAN_OPTIONS_INIT;
     aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
     aios_device_estimate d = {.struct_size = sizeof d};
     aios_device *device;
@@ -123,13 +127,17 @@ static void hrm_takes_what_was_told(void **state)
     options.kind = AIOS_ADAM_ATAN2;
     assert_ok(hrm_engine_open(r.context, model, device, AIOS_PRECISION_32, AIOS_MODEL_TRAIN, 24, &learner));
     assert_ok(aios_optimizer_create(learner.parameters, &options, &optimizer));
-    assert_ok(hrm_engine_open(r.context, model, device, AIOS_PRECISION_32, AIOS_MODEL_EVAL, 24, &judge));
+    assert_ok(aios_graph_create(r.context, &graph));
+    assert_ok(aios_model_record(model, graph, AIOS_MODEL_EVAL, 24, 36));
+    assert_ok(aios_plan_create(graph, learner.parameters, &plan_options, &plan));
+    aios_graph_destroy(graph);
+    assert_ok(parameters_room_for_rows(learner.parameters, 24));
     aios_device_memory_used(device, NULL, &peak);
     assert_int_equal(d.total, peak);
     assert_true(d.parameters + d.gradients + d.optimizer + d.activations + d.workspace + d.evaluation == d.total);
+    aios_plan_destroy(plan);
     aios_optimizer_destroy(optimizer);
     hrm_engine_close(&learner);
-    hrm_engine_close(&judge);
     aios_device_close(device);
     aios_estimate_destroy(e);
     run_set(&r, "zero-stage", "1");

@@ -156,7 +156,7 @@ static void backward_does_not_wait_for_the_first_bucket(void **state)
     (void)state;
     struct run r;
     comm_table tables[RANKS];
-    struct step_job job = {4, -1, 1e-3, 0, NULL, NULL};
+    struct step_job job = {.step = 1, .first_sample = 4, .next_sample = -1, .rate = 1e-3};
     struct step_outcome outcome;
     prepare(&r, "on", "1");
     assert_int_equal(r.trainer->replicas.count, RANKS);
@@ -191,7 +191,7 @@ static void accumulation_exchanges_once(void **state)
     (void)state;
     struct run r;
     comm_table tables[RANKS];
-    struct step_job job = {12, -1, 1e-3, 0, NULL, NULL};
+    struct step_job job = {.step = 1, .first_sample = 12, .next_sample = -1, .rate = 1e-3};
     struct step_outcome outcome;
     prepare(&r, "on", "3");
     atomic_store(&watch.began, 0);

@@ -192,7 +192,7 @@ static void an_immediate_stop_leaves_the_step_out_on_all(void **state)
     prepare(&r, "cpu:0,cpu:1", "2", "3");
     run_set(&r, "steps", "1");
     assert_ok(run_train(&r));
-    struct step_job job = {12, -1, 1e-3, 0, stop_now, NULL};
+    struct step_job job = {.step = 1, .first_sample = 12, .next_sample = -1, .rate = 1e-3, .stop = stop_now};
     struct step_outcome outcome;
     assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
     assert_true(outcome.abandoned);
@@ -350,7 +350,7 @@ static void a_device_that_fails_is_named_by_all(void **state)
     struct replica *broken = &r.trainer->replicas.list[1];
     aios_plan *plan = broken->plan;
     broken->plan = NULL; /* its calls fail */
-    struct step_job job = {12, -1, 1e-3, 0, NULL, NULL};
+    struct step_job job = {.step = 1, .first_sample = 12, .next_sample = -1, .rate = 1e-3};
     struct step_outcome outcome;
     assert_int_equal(replicas_step(&r.trainer->replicas, &job, &outcome), AIOS_INVALID_ARGUMENT);
     assert_non_null(strstr(aios_error_message(), "rank 1 (cpu:1)"));

@@ -262,7 +262,7 @@ static void an_immediate_stop_leaves_the_step_out_on_all(void **state)
         prepare(&r, &layout, stages[stage]);
         run_set(&r, "steps", "1");
         assert_ok(run_train(&r));
-        struct step_job job = {12, -1, 1e-3, 0, stop_now, NULL};
+        struct step_job job = {.step = 1, .first_sample = 12, .next_sample = -1, .rate = 1e-3, .stop = stop_now};
         assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
         assert_true(outcome.abandoned);
         job.stop = NULL;
@@ -308,7 +308,7 @@ static void a_failure_in_the_middle_is_told_by_all(void **state)
     for (int stage = 0; stage <= 3; stage++) {
         struct run r;
         struct step_outcome outcome;
-        struct step_job job = {6, -1, 1e-3, 0, NULL, NULL};
+        struct step_job job = {.step = 1, .first_sample = 6, .next_sample = -1, .rate = 1e-3};
         prepare(&r, &layout, stages[stage]);
         run_set(&r, "steps", "1");
         assert_ok(run_train(&r));

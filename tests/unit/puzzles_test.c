@@ -1,5 +1,6 @@
 /* What puzzles.h promises: puzzles are right, different and the same for a seed; folders are read with suspicion. */
 #include "data/puzzles/npy.h"
+#include "data/puzzles/order.h"
 #include "data/puzzles/puzzles.h"
 #include "data/puzzles/sudoku.h"
 #include "folder.h"
@@ -268,6 +269,50 @@ static void an_epoch_visits_every_group_once_and_a_position_goes_on(void **state
 
 /* ---- folders ----------------------------------------------------------------------------------------------------- */
 
+/* The running order is the visits, one behind the other, whoever reads it and in whatever order. */
+static void sample_n_is_found_without_those_before_it(void **state)
+{
+    (void)state;
+    enum { EPOCHS = 3, ROOM = 16 };
+    aios_puzzles *single = make_sudoku(4, 30, 3, 2, NULL), *several;
+    puzzle_order *order;
+    int32_t inputs[ROOM], labels[ROOM], identifier, drawn[30 * ROOM], answers[30 * ROOM], identifiers[30];
+    aios_puzzles_position position = {0, 0};
+    assert_ok(puzzle_order_create(single, 5, &order));
+    assert_int_equal(puzzle_order_epoch(order), 30);
+    for (uint64_t epoch = 0; epoch < EPOCHS; epoch++) {
+        assert_ok(aios_puzzles_draw(single, 5, &position, 30, drawn, answers, identifiers));
+        for (uint64_t i = 30; i-- > 0;) { /* backwards: as good as any */
+            assert_ok(puzzle_order_read(order, 30 * epoch + i, inputs, labels, &identifier));
+            assert_memory_equal(inputs, drawn + ROOM * i, sizeof inputs);
+            assert_memory_equal(labels, answers + ROOM * i, sizeof labels);
+        }
+    }
+    puzzle_order_destroy(order);
+    aios_puzzles_destroy(single);
+
+    assert_ok(puzzles_create(context, AIOS_PUZZLE_OTHER, 1, 200, &several)); /* puzzle p has 1 + p % 3 examples, told by their number */
+    for (uint8_t p = 0, e = 1; p < 20; p++) {
+        for (int k = 0; k < 1 + p % 3; k++, e++) assert_ok(puzzles_add(several, &e, &e));
+        assert_ok(puzzles_end_puzzle(several, p));
+        if (p % 2) assert_ok(puzzles_end_group(several));
+    }
+    assert_ok(puzzle_order_create(several, 5, &order));
+    uint64_t epoch = puzzle_order_epoch(order);
+    assert_int_equal(epoch, 19); /* 10 groups x 39 examples of 20 puzzles */
+    for (uint64_t n = 0, sample = 0, e = 0; e < EPOCHS; e++, n = e * epoch, sample = 0)
+        for (uint64_t visit = 0; sample < epoch; visit++) {
+            struct puzzle_visit want = puzzles_visit(several, 5, e, visit);
+            for (uint64_t k = 0; k < want.count && sample < epoch; k++, sample++) {
+                assert_ok(puzzle_order_read(order, n + sample, inputs, labels, &identifier));
+                assert_int_equal(identifier, want.puzzle);
+                assert_in_range(inputs[0] - 1, want.example, want.example + want.count - 1);
+            }
+        }
+    puzzle_order_destroy(order);
+    aios_puzzles_destroy(several);
+}
+
 static void a_saved_set_is_read_back(void **state)
 {
     (void)state;
@@ -453,6 +498,7 @@ int main(void)
         cmocka_unit_test(the_public_csv_is_read_and_its_lies_are_refused),
         cmocka_unit_test(every_maze_has_one_shortest_path_which_its_labels_mark),
         cmocka_unit_test(an_epoch_visits_every_group_once_and_a_position_goes_on),
+        cmocka_unit_test(sample_n_is_found_without_those_before_it),
         cmocka_unit_test(a_saved_set_is_read_back),
         cmocka_unit_test(a_damaged_folder_is_refused_or_harmless),
         cmocka_unit_test(npy_headers_are_not_trusted),

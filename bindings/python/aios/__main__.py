@@ -13,9 +13,9 @@ def main() -> NoReturn:
     if command is None:
         sys.exit("aios: the command is not installed: this package has none of its own, and there is none on PATH")
     environment = dict(os.environ)
-    if command == bundled:  # what it needs beside libaios, where this machine has none, comes after the machine's own
-        needed = os.path.join(NATIVE, "lib", "needed")
-        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (environment.get("LD_LIBRARY_PATH"), needed)))
+    if command == bundled:  # with the libraries beside it, whatever the machine has
+        folders = [os.path.join(NATIVE, "lib"), environment.get("LD_LIBRARY_PATH"), os.path.join(NATIVE, "lib", "needed")]
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, folders))
     os.execve(command, [command, *sys.argv[1:]], environment)
 
 

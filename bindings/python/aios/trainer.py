@@ -9,7 +9,7 @@ import signal
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar, Union, overload
 
 from . import _c
 from ._library import Context, Handle, lib, out, string, structure
@@ -22,6 +22,7 @@ from .progress import Progress
 
 __all__ = ["Metrics", "Result", "Trainer"]
 Callback = Callable[[Event], Any]
+Function = TypeVar("Function", bound=Callback)
 _POLL = 0.2  # seconds: on systems where a wait can't be interrupted, Ctrl-C is seen after so long
 
 
@@ -208,6 +209,14 @@ class Trainer(Handle, metaclass=_WithKeywords):
         raise error
 
     # ---- events ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def on(self, name: Optional[str]) -> Callable[[Function], Function]:
+        ...
+
+    @overload
+    def on(self, name: Optional[str], callback: Function) -> Function:
+        ...
 
     def on(self, name: Optional[str], callback: Optional[Callback] = None) -> Any:
         """Calls a function with each event of a name (None: of any).  Also a decorator: ``@trainer.on("step")``.

@@ -36,6 +36,14 @@ aios_status puzzles_remember(aios_puzzles *set, const uint8_t *input, int *fresh
 aios_status puzzles_remember_all(aios_puzzles *set, const aios_puzzles *other); /* other may be NULL; its shape must be the same */
 void puzzles_forget(aios_puzzles *set);
 
+/* What a visit of an epoch comes to: one puzzle of a group, whose examples are taken in an order of their own. */
+struct puzzle_visit {
+    uint64_t puzzle, example, count, shuffle; /* its first example, how many it has */
+};
+struct puzzle_visit puzzles_visit(const aios_puzzles *set, uint64_t seed, uint64_t epoch, uint64_t visit);
+void puzzles_take(const aios_puzzles *set, const struct puzzle_visit *visit, uint64_t which, int32_t *inputs, int32_t *labels,
+                  int32_t *identifier);
+
 void rng_shuffle(rng *r, int32_t *values, int32_t count);
 /* to = from turned or mirrored, one of 8 ways: 0 as it is, 1 to 3 quarter turns to the left, 4 left-right, 5 up-down, 6 transposed, 7 along
  * the other diagonal.  to has the size of from, rows and columns exchanged for 1, 3, 6, 7. */

@@ -210,24 +210,38 @@ aios_status aios_puzzles_example(const aios_puzzles *set, uint64_t index, int32_
 
 enum { STREAM_ORDER = 0x70757a31, STREAM_VISIT = 0x70757a32 };
 
-/* Up to `room` examples of one puzzle of the group that this visit comes to; returns how many. */
-static int32_t visit(const aios_puzzles *set, uint64_t seed, const aios_puzzles_position *at, int32_t room, int32_t *inputs,
-                     int32_t *labels, int32_t *identifiers)
+struct puzzle_visit puzzles_visit(const aios_puzzles *set, uint64_t seed, uint64_t epoch, uint64_t visit)
 {
-    uint64_t group = rng_permute(seed, STREAM_ORDER + (at->epoch << 32), set->info.groups, at->visit);
+    uint64_t group = rng_permute(seed, STREAM_ORDER + (epoch << 32), set->info.groups, visit % set->info.groups);
     uint64_t first = set->group_first[group], puzzles = set->group_first[group + 1] - first;
+    struct puzzle_visit found = {0, 0, 0, 0};
     rng r;
-    rng_init(&r, seed, STREAM_VISIT + (at->epoch << 32));
-    r.counter = at->visit * 4;
-    if (!puzzles) return 0;
-    uint64_t puzzle = first + rng_below(&r, puzzles), example = set->puzzle_first[puzzle];
-    uint64_t count = set->puzzle_first[puzzle + 1] - example;
-    uint64_t shuffle = rng_u64(&r);
+    rng_init(&r, seed, STREAM_VISIT + (epoch << 32));
+    r.counter = visit * 4;
+    if (!puzzles) return found;
+    found.puzzle = first + rng_below(&r, puzzles);
+    found.example = set->puzzle_first[found.puzzle];
+    found.count = set->puzzle_first[found.puzzle + 1] - found.example;
+    found.shuffle = rng_u64(&r);
+    return found;
+}
+
+void puzzles_take(const aios_puzzles *set, const struct puzzle_visit *visit, uint64_t which, int32_t *inputs, int32_t *labels,
+                  int32_t *identifier)
+{
+    copy_example(set, visit->example + rng_permute(visit->shuffle, STREAM_VISIT, visit->count, which), inputs, labels);
+    *identifier = set->identifiers[visit->puzzle];
+}
+
+/* Up to `room` examples of one puzzle of the group that this visit comes to; returns how many. */
+static int32_t take_some(const aios_puzzles *set, uint64_t seed, const aios_puzzles_position *at, int32_t room, int32_t *inputs,
+                         int32_t *labels, int32_t *identifiers)
+{
+    struct puzzle_visit visit = puzzles_visit(set, seed, at->epoch, at->visit);
     int32_t taken = 0;
-    for (; taken < room && (uint64_t)taken < count; taken++) {
-        uint64_t which = example + rng_permute(shuffle, STREAM_VISIT, count, (uint64_t)taken);
-        copy_example(set, which, inputs + (int64_t)taken * set->info.length, labels + (int64_t)taken * set->info.length);
-        identifiers[taken] = set->identifiers[puzzle];
+    for (; taken < room && (uint64_t)taken < visit.count; taken++) {
+        int64_t to = (int64_t)taken * set->info.length;
+        puzzles_take(set, &visit, (uint64_t)taken, inputs + to, labels + to, &identifiers[taken]);
     }
     return taken;
 }
@@ -242,7 +256,7 @@ aios_status aios_puzzles_draw(const aios_puzzles *set, uint64_t seed, aios_puzzl
     for (int32_t done = 0; done < batch;) {
         if (position->visit >= set->info.groups) *position = (aios_puzzles_position){position->epoch + 1, 0};
         int64_t at = (int64_t)done * set->info.length;
-        done += visit(set, seed, position, batch - done, inputs + at, labels + at, identifiers + done);
+        done += take_some(set, seed, position, batch - done, inputs + at, labels + at, identifiers + done);
         position->visit++;
     }
     return AIOS_OK;
