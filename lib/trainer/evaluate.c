@@ -1,13 +1,11 @@
-/* Evaluation: the loop that training shares, and aios_evaluate over a saved model. */
+/* Evaluation: what training and a saved model share. */
 #include "evaluate.h"
 
 #include "base/float_scope.h"
 #include "carry.h"
 #include "hrm.h"
 #include "setup.h"
-#include <aios/trainer.h>
 
-#include <math.h>
 #include <string.h>
 
 static aios_status prepare_puzzles(struct evaluator *e, const aios_model *model)
@@ -80,18 +78,22 @@ static aios_status run_puzzles(struct evaluator *e, int64_t count, struct evalua
     return AIOS_OK;
 }
 
-static aios_status run_batch(struct evaluator *e, int64_t first, struct evaluator_sums *sums)
+aios_status evaluator_run_texts(struct evaluator *e, struct evaluator_sums *sums)
 {
     aios_loss_sums part = {.struct_size = sizeof part};
-    int64_t left = batches_eval_count(e->batches) - first;
-    TRY_QUIET(batches_read_eval(e->batches, first, e->batch, &e->samples, &sums->bytes));
-    if (e->segments) return run_puzzles(e, left < e->batch ? left : e->batch, sums);
     TRY_QUIET(run_samples(e));
     TRY_QUIET(aios_plan_losses(e->plan, &part, 1)); /* each time: a long f32 sum on the device would round */
     sums->loss += part.loss;
     sums->rows += part.rows;
     sums->hits += part.hits;
     return AIOS_OK;
+}
+
+static aios_status run_batch(struct evaluator *e, int64_t first, struct evaluator_sums *sums)
+{
+    int64_t left = batches_eval_count(e->batches) - first;
+    TRY_QUIET(batches_read_eval(e->batches, first, e->batch, &e->samples, &sums->bytes));
+    return e->segments ? run_puzzles(e, left < e->batch ? left : e->batch, sums) : evaluator_run_texts(e, sums);
 }
 
 static aios_status run_all(struct evaluator *e, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
@@ -122,6 +124,7 @@ aios_status evaluator_run(struct evaluator *e, const struct evaluator_part *part
     (void)carry_restore(e->parameters, e->stash);
     return aios_error_restore(&record);
 }
+<<<<<<< HEAD
 
 /* ---- a saved model ----------------------------------------------------------------------------------------------- */
 
@@ -198,3 +201,5 @@ aios_status aios_evaluate(aios_context *context, const aios_options *options, ai
     aios_device_close(e.device);
     return status == AIOS_OK ? status : aios_error_add_frame(status, "evaluating");
 }
+=======
+>>>>>>> main

@@ -12,6 +12,7 @@ import types
 import pytest
 
 import aios
+from aios import trainer as trainer_module
 
 
 def test_a_run_gives_its_events_and_a_result(tiny):
@@ -139,6 +140,27 @@ def test_a_process_that_ends_in_the_middle_of_a_run_ends(text, tmp_path):
                           check=False)
     assert done.returncode == 7, done.stderr
     assert len(aios.checkpoints(tmp_path / "run")) == 1
+
+
+def test_opening_can_be_interrupted(tiny, monkeypatch):
+    """What is opened in the meantime is given up."""
+    destroyed = threading.Event()
+    monkeypatch.setattr(trainer_module._Run, "next", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+    destroy = trainer_module.lib.aios_trainer_destroy
+    monkeypatch.setitem(trainer_module.lib.__dict__, "aios_trainer_destroy", lambda handle: (destroy(handle), destroyed.set()))
+    with pytest.raises(KeyboardInterrupt):
+        aios.Trainer(**tiny)
+    assert destroyed.wait(30)
+
+
+def test_closing_ends_a_run_with_a_checkpoint(tiny):
+    with aios.Trainer(**{**tiny, "steps": 1000000}) as trainer:
+        events = iter(trainer)
+        while next(events).name != "step":
+            pass
+    assert trainer.closed and len(aios.checkpoints(tiny["save_dir"])) == 1
+    with pytest.raises(aios.WrongStateError):
+        trainer.run()
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
