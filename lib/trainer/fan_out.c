@@ -9,6 +9,7 @@
 #include <aios/trainer.h>
 
 #include "base/context.h"
+#include "base/float_scope.h"
 #include "base/os.h"
 
 #include <math.h>
@@ -382,6 +383,7 @@ static aios_status evaluate(struct fan *f, const aios_options *options, aios_eva
 
 aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation)
 {
+    FLOAT_SCOPE;
     if (!context || !options || !evaluation)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
     TRY_QUIET(aios_struct_write("aios_evaluation", evaluation, &(aios_evaluation){0}, sizeof *evaluation));
