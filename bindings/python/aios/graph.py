@@ -180,6 +180,15 @@ class Graph(Handle):
         finally:
             lib.aios_graph_end_no_gradient(self.handle)
 
+    @contextlib.contextmanager
+    def auxiliary(self) -> Iterator[None]:
+        """Losses within it flow back like the others, but Plan.losses does not tell them: a regulariser, an auxiliary head."""
+        lib.aios_graph_begin_auxiliary(self.handle)
+        try:
+            yield
+        finally:
+            lib.aios_graph_end_auxiliary(self.handle)
+
     # ---- losses, outputs ---------------------------------------------------------------------------------------------
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, kind: str = "softmax", weight: float = 1.0) -> Tensor:

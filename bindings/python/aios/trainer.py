@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar, Union, overload
 
 from . import _c
-from ._library import Context, Handle, lib, out, string, structure
+from ._library import Context, Handle, Token, lib, out, string, structure, tokens
 from .errors import Error, StoppedError, WrongStateError
 from .events import Event
 from .model import Model
@@ -126,11 +126,16 @@ class _Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _close(run: _Run, handle: int, *_keep: Any) -> None:
-    """Also at the end of the process: a run that goes on saves a checkpoint first."""
+def _end(run: _Run, handle: int) -> None:
+    """A run that goes on saves a checkpoint first."""
     if run.thread is not None:
         lib.aios_trainer_stop(handle, _c.AIOS_STOP_IMMEDIATE)
         run.join()
+
+
+def _destroy(run: _Run, handle: int, _keep: Tuple[Any, ...]) -> None:
+    """Also at the end of the process."""
+    _end(run, handle)
     lib.aios_trainer_destroy(handle)
 
 
@@ -195,10 +200,13 @@ class Trainer(Handle, metaclass=_WithKeywords):
         self._raise(run.error)
         for event in later:  # warnings and the like belong to the run
             run.events.put(event)
-        self._handle = made[0]
-        self._dependents: weakref.WeakSet[Handle] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, _close, run, made[0], self._context, self._model)
-        self._context._dependents.add(self)
+        self._adopt_token(Token(_destroy, run, made[0], tokens((self._context, self._model))), made[0], self._context)
+
+    def close(self) -> None:
+        """Ends a run that goes on, with a checkpoint, and gives everything back."""
+        if not self.closed:
+            _end(self._run, self.handle)
+        super().close()
 
     def _raise(self, error: Optional[BaseException]) -> None:
         if error is None:
@@ -262,8 +270,9 @@ class Trainer(Handle, metaclass=_WithKeywords):
                 self._dispatch(event)
                 yield event
         except BaseException:  # of a callback or of the loop's body; GeneratorExit
-            self.stop()
-            self._drain()
+            if not self.closed:
+                self.stop()
+                self._drain()
             raise
         finally:
             interrupts.close()
