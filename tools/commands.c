@@ -92,7 +92,18 @@ static const char hrm_hf_notes[] =
 static const char eval_examples[] = "How well does a checkpoint predict a text that it has not seen?\n"
                                     "  aios eval --model runs/notes/checkpoints/step-00002000 --dataset-file other.txt\n"
                                     "The whole text, as JSON:\n"
-                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --json\n";
+                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --json\n"
+                                    "Shared by two GPUs; or by each of them alone, to compare them:\n"
+                                    "  aios eval --model gpt2 --dataset-file other.txt --eval-batches 0 --devices cuda:0,hip:0\n"
+                                    "  aios eval --model gpt2 --dataset-file other.txt --devices cuda:0,hip:0 --sequential\n"
+                                    "Which answers does it take for the right ones?\n"
+                                    "  aios eval --model gpt2 --task-file questions.jsonl\n";
+
+static const char eval_notes[] =
+    "Devices share the text in micro-batches, and the result is the same whoever did what; what one that fails\n"
+    "had is done by another.  A line of a task file is {\"context\": \"…\", \"choices\": [\"…\", …], \"answer\": 0}:\n"
+    "acc is the part of the questions whose right choice has the greatest log-likelihood, acc_norm that by\n"
+    "character (docs/evaluation.md).\n";
 
 static const struct flag estimate_flags[] = {
     {"memory", "SIZE", "", "of each device, as in 24GiB; without: what is free"},
@@ -115,10 +126,37 @@ static const char generate_examples[] =
     "  aios generate --model runs/notes/checkpoints/step-00002000 --prompt 'Once upon a time'\n"
     "Three cautious continuations that can be repeated:\n"
     "  aios generate --model gpt2 --prompt 'The sea' --temperature 0.6 --top-k 40 --samples 3 --sample-seed 7\n"
-    "A prompt from a file:\n"
-    "  aios generate --model gpt2 --prompt - < start.txt\n";
+    "A prompt from a file, and many from another, each ended by an empty line:\n"
+    "  aios generate --model gpt2 --prompt - < start.txt\n"
+    "  aios generate --model gpt2 --prompts prompts.txt --stop $'\\n\\n' --json\n";
 
-static const char generate_notes[] = "The prompt \"-\" is read from standard input.\n";
+static const char generate_notes[] =
+    "The prompt \"-\" is read from standard input.  --prompt and --stop may come several times.  Samples of a\n"
+    "prompt have the seeds sample-seed, sample-seed + 1, …, whatever other prompts there are.\n";
+
+static const struct flag generate_flags[] = {
+    {"prompts", "FILE", "", "a prompt on each line; in a .jsonl file as a JSON text, or an object with \"prompt\""},
+    {"stop", "TEXT", "", "end a continuation where the model writes this, which is left out"},
+};
+
+static const struct flag chat_flags[] = {
+    {"system", "TEXT", "", "what stands before the conversation"},
+    {"user", "TEXT", "", "what stands before your words (User:)"},
+    {"assistant", "TEXT", "", "what stands before the model's (Assistant:)"},
+    {"stop", "TEXT", "", "end an answer where the model writes this too; it ends where your next words would begin"},
+};
+
+static const char chat_examples[] = "Talk with a model that was trained on dialogues:\n"
+                                    "  aios chat --model runs/dialogues/checkpoints/step-00002000\n"
+                                    "In other words, on another device:\n"
+                                    "  aios chat --model gpt2 --device cuda:0 --user Q: --assistant A: --system 'Questions and answers.'\n"
+                                    "Without a terminal, a turn on each line:\n"
+                                    "  aios chat --model gpt2 --json < questions.txt\n";
+
+static const char chat_notes[] =
+    "The model sees the conversation as a text: the words before each speaker, what they said, a line each.  Where it grows\n"
+    "longer than the model's context, the oldest turns are left out.  --prompt is the first turn.  /help lists what can be said besides; "
+    "Ctrl-C ends an answer.\n";
 
 static const char completion_examples[] = "For this shell, and for every later one:\n"
                                           "  source <(aios completion bash)\n"
@@ -185,9 +223,9 @@ static const char report_examples[] = "Look at a run, while it trains or afterwa
                                       "  aios report runs/notes/metrics.jsonl -o notes.html\n";
 
 static const char report_notes[] =
-    "RUN_DIR is a run's folder (its save-dir), of aios train or aios hrm train, or its metrics.jsonl.  The page is one file that\n"
-    "needs nothing else: losses, learning rate, throughput and share of each device, how near all together came to the\n"
-    "sum of the parts, when what happened, and the options.\n";
+    "RUN_DIR is a run's folder (its save-dir), of aios train or aios hrm train, or its metrics.jsonl.  The page is\n"
+    "one file that needs nothing else: losses, learning rate, throughput and share of each device, how near all\n"
+    "together came to the sum of the parts, when what happened, and the options.\n";
 
 static const char merge_examples[] = "One model out of two runs from the same beginning, by their tokens:\n"
                                      "  aios merge runs/a/checkpoints/step-00001000 runs/b/checkpoints/step-00001000 -o merged\n"
@@ -197,10 +235,12 @@ static const char merge_examples[] = "One model out of two runs from the same be
 const struct command commands[] = {
     {"train", "train a model, new or loaded", "", 0, AIOS_SCOPE_TRAIN, 0, train_flags, COUNT_OF(train_flags), train_examples, train_notes,
      run_train},
-    {"eval", "measure a model on a text", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, NULL, run_eval},
+    {"eval", "measure a model on a text or on questions", "", 0, AIOS_SCOPE_EVAL, 0, NULL, 0, eval_examples, eval_notes, run_eval},
     {"estimate", "tell what memory a run will take of each device", "", 0, AIOS_SCOPE_TRAIN, 0, estimate_flags, COUNT_OF(estimate_flags),
      estimate_examples, estimate_notes, run_estimate},
-    {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, NULL, 0, generate_examples, generate_notes, run_generate},
+    {"generate", "let a model continue a text", "", 0, AIOS_SCOPE_GENERATE, 0, generate_flags, COUNT_OF(generate_flags), generate_examples,
+     generate_notes, run_generate},
+    {"chat", "talk with a model", "", 0, AIOS_SCOPE_GENERATE, 0, chat_flags, COUNT_OF(chat_flags), chat_examples, chat_notes, run_chat},
     {"data", "make a text ready, make or convert puzzles", "text|sudoku|maze|arc", 1, AIOS_SCOPE_DATA, 0, NULL, 0, data_examples, NULL,
      run_data},
     {"hrm", "train, measure and ask the Hierarchical Reasoning Model", "train|eval|solve [GRID]", 2, AIOS_SCOPE_HRM, 0, hrm_flags,

@@ -1,6 +1,7 @@
 /* aios eval. */
 #include "output.h"
 #include "progress.h"
+#include "system.h"
 #include "tool.h"
 
 #include <aios/trainer.h>
@@ -13,33 +14,102 @@ static json_t *number_or_null(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+struct listener {
+    struct progress progress;
+    json_t *devices; /* [eval_device] */
+};
+
+static void take_event(void *user, const char *name, const char *json)
+{
+    struct listener *listener = user;
+    if (strcmp(name, "eval_device") == 0)
+        (void)json_array_append_new(listener->devices, json_loads(json, 0, NULL));
+    else if (strcmp(name, "data") == 0)
+        progress_event(&listener->progress, name, json);
+}
+
+static void around_log(void *user, int after)
+{
+    struct listener *listener = user;
+    (after ? progress_show : progress_hide)(&listener->progress);
+}
+
+static double number_of(const json_t *event, const char *key)
+{
+    const json_t *value = json_object_get(event, key);
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static void print_devices(const json_t *devices)
+{
+    struct grid grid = {0, 0, 0, NULL};
+    size_t index;
+    json_t *event;
+    if (json_array_size(devices) < 2) return;
+    grid_add(&grid, "Device", "Tokens", "Loss", "Seconds", "Tokens/s", "Loading", "");
+    json_array_foreach ((json_t *)(uintptr_t)devices, index, event) {
+        char tokens[NUMBER_SIZE], loss[NUMBER_SIZE], seconds[32], speed[NUMBER_SIZE], load[32];
+        (void)snprintf(seconds, sizeof seconds, "%.2f", number_of(event, "seconds"));
+        (void)snprintf(load, sizeof load, "%.2f s", number_of(event, "load_seconds"));
+        grid_add(&grid, json_string_value(json_object_get(event, "device")), show_count((int64_t)number_of(event, "tokens"), tokens),
+                 show_loss(number_of(event, "loss"), loss), seconds, show_short(number_of(event, "tokens_per_second"), speed), load,
+                 json_is_null(json_object_get(event, "error")) ? "" : "failed");
+    }
+    (void)printf("\n");
+    grid_print(&grid, stdout);
+    grid_free(&grid);
+}
+
 static void print_text(const aios_evaluation *e)
 {
-    char tokens[NUMBER_SIZE], loss[NUMBER_SIZE];
-    (void)printf("tokens         %s\n", show_count(e->tokens, tokens));
-    (void)printf("loss           %s nats per token\n", show_loss(e->loss, loss));
+    char number[NUMBER_SIZE];
+    if (e->questions) {
+        (void)printf("questions      %s\n", show_count(e->questions, number));
+        (void)printf("acc            %.2f %% of the right choices have the greatest log-likelihood\n", 100 * e->choice_accuracy);
+        (void)printf("acc_norm       %.2f %% by log-likelihood per character\n", 100 * e->choice_accuracy_norm);
+    }
+    (void)printf("tokens         %s%s\n", show_count(e->tokens, number), e->questions ? " of right choices" : "");
+    (void)printf("loss           %s nats per token\n", show_loss(e->loss, number));
     (void)printf("perplexity     %.4g\n", e->perplexity);
-    (void)printf("accuracy       %.2f %% of the next tokens\n", 100 * e->accuracy);
+    if (isfinite(e->accuracy)) (void)printf("accuracy       %.2f %% of the next tokens\n", 100 * e->accuracy);
+    if (isfinite(e->exact_accuracy))
+        (void)printf("exact          %.2f %% of %s %s, every token right\n", 100 * e->exact_accuracy, show_count(e->samples, number),
+                     e->questions ? "answers" : "samples");
     if (isfinite(e->nats_per_byte) && e->nats_per_byte > 0)
         (void)printf("nats per byte  %.4f (%.4f bits)\n", e->nats_per_byte, e->nats_per_byte / 0.69314718055994531);
 }
 
+static json_t *report(const aios_evaluation *e, json_t *devices)
+{
+    json_t *all = json_pack("{sI so so so so so sI sO}", "tokens", (json_int_t)e->tokens, "loss", number_or_null(e->loss), "perplexity",
+                            number_or_null(e->perplexity), "accuracy", number_or_null(e->accuracy), "exact_accuracy",
+                            number_or_null(e->exact_accuracy), "nats_per_byte", number_or_null(e->nats_per_byte), "samples",
+                            (json_int_t)e->samples, "devices", devices);
+    if (e->questions)
+        (void)json_object_update_new(need_memory(all),
+                                     json_pack("{sI so so}", "questions", (json_int_t)e->questions, "acc",
+                                               number_or_null(e->choice_accuracy), "acc_norm", number_or_null(e->choice_accuracy_norm)));
+    return need_memory(all);
+}
+
 int run_eval(struct tool *tool)
 {
-    struct progress progress;
+    struct listener listener = {.devices = need_memory(json_array())};
     aios_evaluation e = {.struct_size = sizeof e};
-    progress_follow_data(&progress, tool);
+    int code = TOOL_DONE;
+    progress_init(&listener.progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
+    tool_listen(tool, take_event, around_log, &listener);
     aios_status status = aios_evaluate(tool->context, tool->options, &e);
-    progress_hide(&progress);
+    tool_listen(tool, NULL, NULL, NULL);
+    progress_hide(&listener.progress);
     if (status != AIOS_OK) {
-        return tool_fail_open(tool, status);
-    }
-    if (!tool_json(tool))
+        code = tool_fail_open(tool, status);
+    } else if (tool_json(tool)) {
+        print_json(report(&e, listener.devices), stdout);
+    } else {
         print_text(&e);
-    else
-        print_json(json_pack("{sI so so so so}", "tokens", (json_int_t)e.tokens, "loss", number_or_null(e.loss), "perplexity",
-                             number_or_null(e.perplexity), "accuracy", number_or_null(e.accuracy), "nats_per_byte",
-                             number_or_null(e.nats_per_byte)),
-                   stdout);
-    return TOOL_DONE;
+        print_devices(listener.devices);
+    }
+    json_decref(listener.devices);
+    return code;
 }

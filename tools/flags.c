@@ -173,6 +173,14 @@ static int set_option(struct tool *tool, const char *name, const char *value)
 }
 
 /* A flag of the library's table.  apply 0: only steps over its value. */
+/* For commands that take it several times. */
+static void remember(struct tool *tool, const char *name, const char *value)
+{
+    if (tool->repeated_count == TOOL_REPEATED_MOST) return; /* as many as arguments that are taken */
+    tool->repeated[tool->repeated_count].name = name;
+    tool->repeated[tool->repeated_count++].value = value;
+}
+
 static int read_option(struct tool *tool, const aios_option_info *info, const struct given *flag, int apply, int count, char **arguments,
                        int *at)
 {
@@ -184,6 +192,7 @@ static int read_option(struct tool *tool, const aios_option_info *info, const st
         int failed = take_value(flag, option_value_name(info), count, arguments, at, &value);
         if (failed) return failed;
     }
+    if (apply && strcmp(info->name, "prompt") == 0) remember(tool, info->name, value);
     return apply ? set_option(tool, flag->name, value) : TOOL_DONE;
 }
 
@@ -308,7 +317,9 @@ static int read_flag(struct tool *tool, const struct given *flag, int apply, int
         const char *what = command->flags[index].value;
         if (flag->value && !what) return tool_fail(TOOL_USAGE, "--%s takes no value", flag->name);
         tool->own |= 1u << index;
-        return what ? take_value(flag, what, count, arguments, at, &tool->values[index]) : TOOL_DONE;
+        int failed = what ? take_value(flag, what, count, arguments, at, &tool->values[index]) : TOOL_DONE;
+        if (!failed && what && apply) remember(tool, command->flags[index].name, tool->values[index]);
+        return failed;
     }
     const struct spelling *spelling = find_spelling(tool, flag->name);
     if (spelling) return read_spelling(tool, spelling, flag, apply, count, arguments, at);

@@ -14,6 +14,7 @@ enum { TOOL_DONE = 0, TOOL_ERROR = 1, TOOL_USAGE = 2, TOOL_NO_DEVICE = 3, TOOL_S
 #define COUNT_OF(array)     (sizeof(array) / sizeof((array)[0]))
 #define TOOL_ARGUMENTS_MOST 256
 #define TOOL_FLAGS_MOST     8 /* of a command's own */
+#define TOOL_REPEATED_MOST  256
 
 struct tool;
 
@@ -46,6 +47,11 @@ struct tool {
     aios_options *options;               /* of command->scope; NULL where that is 0 */
     uint32_t global, own;                /* flags that were given */
     const char *values[TOOL_FLAGS_MOST]; /* of the command's own flags; NULL where not given */
+    /* Values of the command's own flags and of --prompt, in their order, for flags that may come several times. */
+    struct {
+        const char *name, *value;
+    } repeated[TOOL_REPEATED_MOST];
+    int repeated_count;
     int32_t log_level;
     const char *config;
     const char *brain_name, *bundle_dir, *world_size; /* as an earlier program spelled them (flags.c); NULL where not given */
@@ -82,6 +88,7 @@ int tool_fail_open(struct tool *tool, aios_status status);
 
 const struct command *command_find(const char *name);
 
+int run_chat(struct tool *tool);
 int run_chunks(struct tool *tool);
 int run_completion(struct tool *tool);
 int run_data(struct tool *tool);

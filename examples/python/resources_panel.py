@@ -28,7 +28,10 @@ def main() -> None:
     options = dict(option.split("=", 1) for option in arguments.options)
     logging.basicConfig(format="%(message)s")  # the warnings of the panel and of the library
 
-    root = tk.Tk()
+    try:
+        root = tk.Tk()
+    except tk.TclError as error:
+        sys.exit(f"resources_panel: {error}")
     root.title(f"AI-OS resources, libaios {aios.version()}")
     panel = Panel(root, arguments.selection, dataset_file=arguments.text, **{name.replace("-", "_"): value for name, value in options.items()})
     panel.pack(fill="both", expand=True)

@@ -130,8 +130,9 @@ AIOS_API aios_tensor aios_graph_cross_entropy(aios_graph *graph, aios_tensor log
  * ignored; logits (B, …, V), labels (B, …).  Returns the means (B) f32.  The plan counts labels and hits as above. */
 AIOS_API aios_tensor aios_graph_sequence_cross_entropy(aios_graph *graph, aios_tensor logits, aios_tensor labels, int32_t kind,
                                                        float weight);
-/* (B) f32 of what the call above returned: 1 where every label that counts is predicted right, else 0. */
-AIOS_API aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor means);
+/* Of what one of the two calls above returned, (B) means or (B, T) losses: (B) f32, 1 where every label of the sequence that counts is
+ * predicted right, else 0. */
+AIOS_API aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor losses);
 /* The same for weight * sum of binary cross-entropy of logits x against targets in [0, 1] (f32), any equal shapes. */
 AIOS_API aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight);
 /* Adds weight * sum over sequences of the load-balance loss (Fedus et al., 2021) to the graph's loss: n * sum over experts of the part of a

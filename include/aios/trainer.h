@@ -106,17 +106,30 @@ AIOS_API aios_status aios_merge_checkpoints(aios_context *context, const aios_me
 typedef struct aios_evaluation {
     uint32_t struct_size;
     uint32_t reserved;
-    int64_t tokens;
-    double loss; /* nats per token */
+    int64_t tokens; /* predicted; of questions: those of the right choices, as loss and perplexity are */
+    double loss;    /* nats per token */
     double perplexity;
-    double accuracy; /* of the next token */
+    double accuracy; /* of the next token; NaN of questions */
     double nats_per_byte;
+    int64_t samples;
+    double exact_accuracy;       /* part of the samples whose every token is predicted right; NaN where the model doesn't tell */
+    int64_t questions;           /* of task-file; 0 without, and the next two NaN */
+    double choice_accuracy;      /* part of them whose right choice has the greatest log-likelihood (lm-evaluation-harness: acc) */
+    double choice_accuracy_norm; /* the same by log-likelihood per character of the choice (acc_norm) */
+    uint32_t devices;            /* that did it to the end */
+    uint32_t devices_failed;
 } aios_evaluation;
 #define AIOS_EVALUATION_INIT                                                                                                               \
     {                                                                                                                                      \
-        sizeof(aios_evaluation), 0, 0, 0, 0, 0, 0                                                                                          \
+        sizeof(aios_evaluation), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                     \
     }
-/* options of scope EVAL: model, dataset-file, tokenizer, … */
+/* options of scope EVAL: model, dataset-file or task-file, tokenizer, devices, …
+ *
+ * Several devices share the micro-batches; each one's sums are added in the order of the text, so with devices that compute the same
+ * bits the result is the same, bit by bit, however many there are and whoever did what.  What a device that fails had is done by another
+ * one; the call fails where none is left.  With sequential each device does everything, one after the other, and the result is the mean by
+ * tokens.  One event per device and run: "eval_device" {device, run, shards, samples, tokens, loss, accuracy, load_seconds, seconds,
+ * tokens_per_second, error: null or why it was left out}. */
 AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
 
 typedef struct aios_generator aios_generator;

@@ -1,7 +1,9 @@
 #include "context.h"
 
+#include "float_scope.h"
 #include "os.h"
 #include "sizes.h"
+#include "text.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -50,17 +52,17 @@ void aios_context_options_init(aios_context_options *options)
 static aios_status choose_deadline(double given, double *deadline)
 {
     const char *text = os_environment("AIOS_DEVICE_DEADLINE");
-    char *end = NULL;
     *deadline = given > 0 ? given : 0;
     if (given != 0) return AIOS_OK;
-    *deadline = text ? strtod(text, &end) : DEVICE_DEADLINE;
-    if (text && (*end || !(*deadline >= 0 && *deadline <= 1e9)))
+    *deadline = DEVICE_DEADLINE;
+    if (text && (!text_to_double(text, deadline) || !(*deadline >= 0 && *deadline <= 1e9)))
         return FAIL(AIOS_INVALID_ARGUMENT, "AIOS_DEVICE_DEADLINE is \"%s\": seconds are wanted, 0 for ever", text);
     return AIOS_OK;
 }
 
 aios_status aios_context_create(const aios_context_options *given, aios_context **context)
 {
+    FLOAT_SCOPE;
     if (!context) return FAIL(AIOS_INVALID_ARGUMENT, "aios_context_create: context is NULL: pass the address of a pointer");
     *context = NULL;
     aios_context_options options = AIOS_CONTEXT_OPTIONS_INIT;

@@ -2,6 +2,7 @@
 
 #include "context.h"
 #include "os.h"
+#include "text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -89,7 +90,7 @@ static description describe(const json_t *value)
     case JSON_ARRAY: (void)snprintf(d.text, sizeof d.text, "an array of %zu", json_array_size(value)); break;
     case JSON_STRING: (void)snprintf(d.text, sizeof d.text, "the string \"%.48s\"", json_string_value(value)); break;
     case JSON_INTEGER: (void)snprintf(d.text, sizeof d.text, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
-    case JSON_REAL: (void)snprintf(d.text, sizeof d.text, "%.17g", json_real_value(value)); break;
+    case JSON_REAL: text_from_double(json_real_value(value), d.text); break;
     case JSON_TRUE: (void)snprintf(d.text, sizeof d.text, "true"); break;
     case JSON_FALSE: (void)snprintf(d.text, sizeof d.text, "false"); break;
     default: (void)snprintf(d.text, sizeof d.text, "null");
@@ -141,8 +142,10 @@ aios_status json_get_int_or(const json_t *object, const char *key, int64_t fallb
 
 static aios_status take_number(const json_t *found, const char *key, double least, double most, double *value)
 {
-    char wanted[96];
-    (void)snprintf(wanted, sizeof wanted, "a number from %.17g to %.17g", least, most);
+    char wanted[2 * TEXT_DOUBLE_MAX + 24], low[TEXT_DOUBLE_MAX], high[TEXT_DOUBLE_MAX];
+    text_from_double(least, low);
+    text_from_double(most, high);
+    (void)snprintf(wanted, sizeof wanted, "a number from %s to %s", low, high);
     if (!found) return refuse_missing(key, wanted);
     if (!json_is_number(found)) return refuse_type(key, found, wanted);
     double number = json_number_value(found);

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include "float_scope.h"
 #include "names.h"
 #include "text.h"
 
@@ -343,6 +344,7 @@ aios_status aios_options_copy(aios_context *context, const aios_options *options
 
 aios_status aios_options_set(aios_options *options, const char *name, const char *value)
 {
+    FLOAT_SCOPE;
     size_t i;
     if (!options || !name || !value) return FAIL(AIOS_INVALID_ARGUMENT, "aios_options_set: options, name and value must not be NULL");
     TRY_QUIET(find(options, name, &i));
@@ -460,6 +462,7 @@ static aios_status take_entries(aios_options *options, json_t *object)
 
 aios_status aios_options_read_json(aios_options *options, const char *json)
 {
+    FLOAT_SCOPE;
     aios_options *trial = NULL;
     json_error_t error;
     if (!options || !json) return FAIL(AIOS_INVALID_ARGUMENT, "aios_options_read_json: options and json must not be NULL");
@@ -508,6 +511,7 @@ static const char *write_json(aios_options *options, int all)
 
 const char *aios_options_write_json(aios_options *options)
 {
+    FLOAT_SCOPE;
     return options ? write_json(options, 0) : NULL;
 }
 

@@ -14,8 +14,15 @@
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 typedef pthread_mutex_t os_mutex;
-typedef pthread_cond_t os_condition;
-typedef pthread_t os_thread;
+/* Both know the process that made them: in a fork of it there is no such thread, and nobody to wait for. */
+typedef struct os_condition {
+    pthread_cond_t condition;
+    pid_t process;
+} os_condition;
+typedef struct os_thread {
+    pthread_t thread;
+    pid_t process;
+} os_thread;
 #define OS_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
 
 void os_mutex_init(os_mutex *mutex);
@@ -91,8 +98,9 @@ aios_status os_library_folder(char *path, size_t size);
 /* An open file for positioned reads and sequential writes.  Big transfers are split; short ones completed. */
 typedef struct os_file {
     int descriptor;
+    int process; /* of a lock: whose it is */
 } os_file;
-#define OS_FILE_CLOSED ((os_file){-1})
+#define OS_FILE_CLOSED ((os_file){-1, 0})
 aios_status os_file_open(const char *path, os_file *file);                                       /* to read */
 aios_status os_file_create(const char *path, os_file *file);                                     /* to write; an existing file is emptied */
 aios_status os_file_append(const char *path, os_file *file);                                     /* to write at the end */

@@ -53,18 +53,19 @@ void os_condition_init(os_condition *condition)
     pthread_condattr_t attributes;
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(condition, &attributes);
+    (void)pthread_cond_init(&condition->condition, &attributes);
     (void)pthread_condattr_destroy(&attributes);
+    condition->process = getpid();
 }
 
 void os_condition_destroy(os_condition *condition)
 {
-    (void)pthread_cond_destroy(condition);
+    if (condition->process == getpid()) (void)pthread_cond_destroy(&condition->condition); /* which waits for who still waits */
 }
 
 void os_condition_wait(os_condition *condition, os_mutex *mutex)
 {
-    (void)pthread_cond_wait(condition, mutex);
+    (void)pthread_cond_wait(&condition->condition, mutex);
 }
 
 int os_condition_wait_for(os_condition *condition, os_mutex *mutex, double seconds)
@@ -73,17 +74,17 @@ int os_condition_wait_for(os_condition *condition, os_mutex *mutex, double secon
     double end = os_now() + seconds;
     until.tv_sec = (time_t)end;
     until.tv_nsec = (long)((end - (double)until.tv_sec) * 1e9);
-    return pthread_cond_timedwait(condition, mutex, &until) != ETIMEDOUT;
+    return pthread_cond_timedwait(&condition->condition, mutex, &until) != ETIMEDOUT;
 }
 
 void os_condition_signal(os_condition *condition)
 {
-    (void)pthread_cond_signal(condition);
+    (void)pthread_cond_signal(&condition->condition);
 }
 
 void os_condition_broadcast(os_condition *condition)
 {
-    (void)pthread_cond_broadcast(condition);
+    (void)pthread_cond_broadcast(&condition->condition);
 }
 
 aios_status os_thread_start(os_thread *thread, const char *name, void *(*run)(void *), void *argument)
@@ -91,21 +92,22 @@ aios_status os_thread_start(os_thread *thread, const char *name, void *(*run)(vo
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(thread, NULL, run, argument);
+    int error = pthread_create(&thread->thread, NULL, run, argument);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) return FAIL_OS(AIOS_OUT_OF_MEMORY, error, "starting thread %s", name);
-    (void)pthread_setname_np(*thread, name);
+    (void)pthread_setname_np(thread->thread, name);
+    thread->process = getpid();
     return AIOS_OK;
 }
 
 void os_thread_join(os_thread thread)
 {
-    (void)pthread_join(thread, NULL);
+    if (thread.process == getpid()) (void)pthread_join(thread.thread, NULL);
 }
 
 void os_thread_detach(os_thread thread)
 {
-    (void)pthread_detach(thread);
+    if (thread.process == getpid()) (void)pthread_detach(thread.thread);
 }
 
 os_signals os_signals_hold(void)
@@ -532,6 +534,7 @@ aios_status os_lock_take(const char *path, double seconds, os_file *lock)
 {
     double end = os_now() + seconds;
     lock->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    lock->process = getpid();
     if (lock->descriptor < 0) return FAIL_OS(io_status(errno), errno, "opening lock %s", path);
     while (flock(lock->descriptor, LOCK_EX | LOCK_NB) != 0) {
         int error = errno;
@@ -551,8 +554,8 @@ aios_status os_lock_take(const char *path, double seconds, os_file *lock)
 
 void os_lock_release(os_file *lock)
 {
-    /* Unlocking by name: a copy of the descriptor in a forked child would keep the lock. */
-    if (lock->descriptor >= 0) (void)flock(lock->descriptor, LOCK_UN);
+    /* Unlocking by name: a copy of the descriptor in a forked child would keep the lock, which the child itself must not release. */
+    if (lock->descriptor >= 0 && lock->process == getpid()) (void)flock(lock->descriptor, LOCK_UN);
     os_file_close(lock);
 }
 

@@ -16,7 +16,7 @@ struct worker {
 
 struct thread_pool {
     aios_context *context;
-    int threads, started;
+    int threads, started, process;
     void (*start)(void);
     void (*run)(void *, int, int);
     void *user;
@@ -75,6 +75,7 @@ aios_status pool_create(aios_context *context, int threads, void (*start)(void),
     if (!made) return AIOS_OUT_OF_MEMORY;
     made->context = aios_context_retain(context);
     made->threads = threads;
+    made->process = os_process_id();
     made->start = start;
     os_mutex_init(&made->mutex);
     os_condition_init(&made->wake);
@@ -104,6 +105,11 @@ void pool_destroy(thread_pool *pool)
     aios_context *context = pool->context;
     aios_memory_free(context, pool);
     aios_context_release(context);
+}
+
+int pool_of_another_process(const thread_pool *pool)
+{
+    return pool->threads > 1 && pool->process != os_process_id();
 }
 
 int pool_threads(const thread_pool *pool)

@@ -13,6 +13,8 @@ typedef struct thread_pool thread_pool;
  * other threads. */
 aios_status pool_create(aios_context *context, int threads, void (*start)(void), thread_pool **pool);
 void pool_destroy(thread_pool *pool);
+/* 1 in a fork of the process that made the pool, which has none of its threads. */
+int pool_of_another_process(const thread_pool *pool);
 int pool_threads(const thread_pool *pool);
 
 /* Calls run(user, index, count) on every thread with index 0 … count-1, the caller being 0, and returns when all came back.

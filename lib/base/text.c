@@ -144,18 +144,27 @@ static const char *skip_number(const char *from, int *whole)
     return from;
 }
 
-int text_to_double(const char *from, double *value)
+const char *text_take_double(const char *from, double *value)
 {
     int whole;
-    const char *end = skip_number(from, &whole), *point = decimal_point(), *dot = strchr(from, '.');
+    const char *end = skip_number(from, &whole), *point = decimal_point();
     char copy[256];
-    if (!end || *end || (size_t)(end - from) > sizeof copy - 16) return 0;
-    if (!dot || strcmp(point, ".") == 0) {
-        *value = strtod(from, NULL);
-        return 1;
-    }
-    if (snprintf(copy, sizeof copy, "%.*s%s%s", (int)(dot - from), from, point, dot + 1) >= (int)sizeof copy) return 0;
+    if (!end || (size_t)(end - from) > sizeof copy - 16) return NULL;
+    const char *dot = memchr(from, '.', (size_t)(end - from));
+    if (!dot) dot = end;
+    if (snprintf(copy, sizeof copy, "%.*s%s%.*s", (int)(dot - from), from, dot < end ? point : "", dot < end ? (int)(end - dot - 1) : 0,
+                 dot < end ? dot + 1 : "") >= (int)sizeof copy)
+        return NULL;
     *value = strtod(copy, NULL);
+    return end;
+}
+
+int text_to_double(const char *from, double *value)
+{
+    double number;
+    const char *end = text_take_double(from, &number);
+    if (!end || *end) return 0;
+    *value = number;
     return 1;
 }
 

@@ -34,6 +34,8 @@ void text_from_double(double value, char to[TEXT_DOUBLE_MAX]);
 /* 1 where all of `from` is a decimal number, such as -12, .5 or 1e-3 (no hexadecimal, nan, inf or blanks).  A number that
  * is too big for a double becomes an infinity. */
 int text_to_double(const char *from, double *value);
+/* The same for a number at the beginning of a text; returns where it ends, NULL where there is none. */
+const char *text_take_double(const char *from, double *value);
 /* 1 where all of `from` is a whole number that fits: -12, 1e6 or 1.5e3. */
 int text_to_int(const char *from, int64_t *value);
 /* 1 where the bytes are UTF-8: shortest forms, no surrogates, at most U+10FFFF. */

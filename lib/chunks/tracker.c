@@ -31,6 +31,10 @@ aios_status tracker_enter(aios_chunk_tracker *tracker, int how, chunk_state *sta
 {
     if (how != TRACKER_READS && tracker->read_only)
         return FAIL(AIOS_WRONG_STATE, "%s was opened with read_only: nothing can be changed", tracker->path);
+    if (tracker->process != os_process_id())
+        return FAIL(AIOS_WRONG_STATE,
+                    "%s was opened by process %d, of which this one is a fork: run another program (exec) and open it there", tracker->path,
+                    tracker->process);
     os_mutex_lock(&tracker->mutex);
     aios_status status = db_begin(&tracker->db, how != TRACKER_READS, how == TRACKER_SYNCS || tracker->durable);
     if (status == AIOS_OK) {
@@ -365,6 +369,7 @@ aios_status aios_chunk_tracker_open(aios_context *context, const aios_chunk_trac
     made->lease = o.lease_seconds;
     made->busy_seconds = o.busy_seconds;
     made->read_only = o.read_only != 0;
+    made->process = os_process_id();
     made->durable = o.durability == AIOS_CHUNK_DURABLE_EVERY_CALL;
     aios_status status = open_in(made, &o);
     if (status != AIOS_OK) {
@@ -378,7 +383,8 @@ aios_status aios_chunk_tracker_open(aios_context *context, const aios_chunk_trac
 void aios_chunk_tracker_close(aios_chunk_tracker *tracker)
 {
     chunk_state state;
-    if (!tracker) return;
+    if (!tracker || tracker->process != os_process_id())
+        return; /* in a fork the claims are the parent's, and to close is to touch the file */
     if (!tracker->read_only) {
         aios_status status = tracker_enter(tracker, TRACKER_WRITES, &state);
         if (status == AIOS_OK) status = tracker_leave(tracker, owners_end_session(&tracker->db, tracker->session));

@@ -31,6 +31,7 @@ struct aios_chunk_tracker {
     double lease, busy_seconds, swept;
     int read_only, durable;
     int64_t session;
+    int process; /* that opened it: SQLite's connection is of no use in a fork */
 };
 
 /* ---- grid.c */

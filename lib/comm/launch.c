@@ -1,5 +1,6 @@
 #include "launch.h"
 
+#include "base/text.h"
 #include "comm_parts.h"
 
 #include <ctype.h>
@@ -190,9 +191,7 @@ static aios_status read_wishes(const struct environment *e, struct launch *l)
     const char *seconds = look(e, "AIOS_DDP_TIMEOUT_SEC");
     TRY_QUIET(read_number(e, "AIOS_DDP_SPAWN", 0, 1, &l->spawn, &is_set));
     if (seconds) {
-        char *end;
-        l->timeout = strtod(seconds, &end);
-        if (*end || end == seconds || !(l->timeout > 0) || l->timeout > 1e6)
+        if (!text_to_double(seconds, &l->timeout) || !(l->timeout > 0) || l->timeout > 1e6)
             return FAIL(AIOS_INVALID_ARGUMENT, "AIOS_DDP_TIMEOUT_SEC is \"%.64s\": it must be seconds, more than 0 and at most 1000000",
                         seconds);
     }

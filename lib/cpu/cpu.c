@@ -151,14 +151,17 @@ static aios_status do_nothing(void *handle)
 
 static void start_thread(void)
 {
-    (void)float_mode_flush();
+    (void)float_mode_own();
 }
 
 aios_status cpu_run(cpu_device *device, void (*run)(void *, int, int), void *user)
 {
     if (!device->pool)
         TRY(pool_create(device->context, device->threads, start_thread, &device->pool), "starting %d threads", (int)device->threads);
-    uint64_t before = float_mode_flush();
+    if (pool_of_another_process(device->pool))
+        return FAIL(AIOS_WRONG_STATE,
+                    "this process is a fork of the one that used the CPU device, whose threads it has not: open a device anew");
+    uint64_t before = float_mode_own();
     pool_run(device->pool, run, user);
     float_mode_set(before);
     return AIOS_OK;

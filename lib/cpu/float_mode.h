@@ -1,5 +1,5 @@
-/* float_mode.h (internal): flush-to-zero of the calling thread.  Subnormal numbers are many times slower, and the optimizer's
- * moments decay into them. */
+/* float_mode.h (internal): how the calling thread computes: rounding to nearest and no traps, whatever the host has set, so that bits are
+ * the same in every host; and flush-to-zero, for subnormal numbers are many times slower and the optimizer's moments decay into them. */
 #ifndef AIOS_CPU_FLOAT_MODE_H
 #define AIOS_CPU_FLOAT_MODE_H
 
@@ -7,7 +7,7 @@
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
-#define FLOAT_FLUSH_ ((uint64_t)0x8040) /* flush to zero, subnormals are zero */
+#define FLOAT_OWN_ ((uint64_t)0x9fc0) /* every trap masked, to nearest, flush to zero, subnormals are zero */
 
 static inline uint64_t float_mode_get(void)
 {
@@ -19,7 +19,7 @@ static inline void float_mode_set(uint64_t mode)
     _mm_setcsr((unsigned)mode);
 }
 #elif defined(__aarch64__)
-#define FLOAT_FLUSH_ ((uint64_t)1 << 24)
+#define FLOAT_OWN_ ((uint64_t)1 << 24)
 
 static inline uint64_t float_mode_get(void)
 {
@@ -33,7 +33,7 @@ static inline void float_mode_set(uint64_t mode)
     __asm__ volatile("msr fpcr, %0" : : "r"(mode));
 }
 #else
-#define FLOAT_FLUSH_ ((uint64_t)0)
+#define FLOAT_OWN_ ((uint64_t)0)
 
 static inline uint64_t float_mode_get(void)
 {
@@ -47,10 +47,10 @@ static inline void float_mode_set(uint64_t mode)
 #endif
 
 /* Returns the mode that was, for float_mode_set. */
-static inline uint64_t float_mode_flush(void)
+static inline uint64_t float_mode_own(void)
 {
     uint64_t before = float_mode_get();
-    if ((before & FLOAT_FLUSH_) != FLOAT_FLUSH_) float_mode_set(before | FLOAT_FLUSH_);
+    if (before != FLOAT_OWN_) float_mode_set(FLOAT_OWN_);
     return before;
 }
 

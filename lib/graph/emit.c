@@ -722,7 +722,8 @@ static aios_status forward_cross_entropy(struct builder *b, size_t index)
                             .real = {node->weight},
                             .number = {rows, n, b->pitch[logits], node->kind, gradient}};
     TRY_QUIET(output_buffer(b, node, &i.buffer[0]));
-    if (!node->length) TRY_QUIET(new_scratch(b, (uint64_t)rows * 4, &i.buffer[1]));
+    if (!node->length) TRY_QUIET((node->hits_kept ? new_buffer : new_scratch)(b, (uint64_t)rows * 4, &i.buffer[1]));
+    if (node->hits_kept) b->aux[index][1] = i.buffer[1];
     i.buffer[2] = VALUE(logits);
     i.offset[2] = OFFSET(logits);
     if (gradient && !exclusive(b, logits)) {

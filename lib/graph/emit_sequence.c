@@ -120,14 +120,14 @@ aios_status emit_sequence_loss(struct builder *b, size_t index, struct instructi
 aios_status forward_sequence_correct(struct builder *b, size_t index)
 {
     const struct node *node = &b->graph->nodes[index];
-    aios_tensor means = node->input[0], labels = node->input[1];
-    int32_t y, hit = b->aux[T(means)->node][1];
+    aios_tensor losses = node->input[0], labels = node->input[1];
+    int32_t y, hit = b->aux[T(losses)->node][1];
     TRY_QUIET(output_buffer(b, node, &y));
     return emit(b, &(struct instruction){.run = run_sequence_correct,
                                          .label = "correct sequences",
                                          .buffer = {y, hit, VALUE(labels)},
                                          .offset = {0, 0, OFFSET(labels)},
-                                         .number = {T(means)->count, node->length}});
+                                         .number = {T(node->output)->count, node->length}});
 }
 
 aios_status backward_sequence_correct(struct builder *b, size_t index, int32_t dy)

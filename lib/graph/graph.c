@@ -692,17 +692,20 @@ aios_tensor aios_graph_sequence_cross_entropy(aios_graph *graph, aios_tensor log
     return losses;
 }
 
-aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor means)
+aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor losses)
 {
     static const char call[] = "aios_graph_sequence_correct";
     if (!graph || !usable(graph, call)) return 0;
-    const struct tensor *t = operand(graph, call, "means", means);
+    const struct tensor *t = operand(graph, call, "losses", losses);
     if (!t) return 0;
-    const struct node *loss = t->node >= 0 ? &graph->nodes[t->node] : NULL;
-    if (!loss || loss->op != OP_cross_entropy || !loss->length)
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: means must be what aios_graph_sequence_cross_entropy returned", call);
-    struct node node = {.op = OP_sequence_correct, .input = {means, loss->input[1]}, .length = loss->length};
-    return add_node(graph, &node, AIOS_F32, (int32_t[]){t->shape[0]}, 1);
+    struct node *loss = t->node >= 0 ? &graph->nodes[t->node] : NULL;
+    if (!loss || loss->op != OP_cross_entropy)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: losses must be what a cross-entropy returned", call);
+    int32_t length = loss->length ? loss->length : t->shape[t->rank - 1],
+            sequences = (int32_t)(loss->length ? t->count : t->count / length);
+    loss->hits_kept = !loss->length;
+    struct node node = {.op = OP_sequence_correct, .input = {losses, loss->input[1]}, .length = length};
+    return add_node(graph, &node, AIOS_F32, &sequences, 1);
 }
 
 aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight)

@@ -79,6 +79,7 @@ struct node {
     int32_t layout, activation;                 /* linear */
     int32_t kind;                               /* cross_entropy */
     int32_t length;                             /* cross_entropy: labels of a sequence, 0: each for itself */
+    int32_t hits_kept;                          /* cross_entropy of labels each for itself: sequence_correct reads its hits */
     int32_t limit;                              /* halting: the last step; expert_gates: how many are chosen */
     float weight;                               /* losses */
     float factor;                               /* scale; eps of norms */

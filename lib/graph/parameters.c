@@ -1,5 +1,6 @@
 #include "parameters.h"
 
+#include "base/float_scope.h"
 #include "base/os.h"
 #include "base/pool.h"
 #include "base/rng.h"
@@ -525,6 +526,7 @@ static aios_status not_staged(const char *name)
 
 aios_status aios_parameters_initialize(aios_parameters *p, uint64_t seed)
 {
+    FLOAT_SCOPE;
     aios_status status = AIOS_OK;
     if (!p) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_initialize: parameters is NULL");
     if (parameters_is_sharded(p, AIOS_VALUE) && !p->staged[AIOS_VALUE]) return not_staged("the parameters");

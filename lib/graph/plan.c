@@ -1,6 +1,7 @@
 /* The handle of a plan: creation, inputs, runs, outputs. */
 #include "plan.h"
 
+#include "base/float_scope.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -94,6 +95,7 @@ static aios_status prepare(aios_plan *plan, const aios_graph *graph, int checkpo
 
 aios_status aios_plan_create(const aios_graph *graph, aios_parameters *parameters, const aios_plan_options *given, aios_plan **plan)
 {
+    FLOAT_SCOPE;
     if (!graph || !parameters || !plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_create: graph, parameters and plan must not be NULL");
     *plan = NULL;
     aios_plan_options options = AIOS_PLAN_OPTIONS_INIT;
@@ -189,6 +191,7 @@ static aios_status submit_all(void *user)
 
 aios_status aios_plan_run(aios_plan *plan)
 {
+    FLOAT_SCOPE;
     if (!plan) return FAIL(AIOS_INVALID_ARGUMENT, "aios_plan_run: plan is NULL");
     if (plan->training && parameters_is_sharded(plan->parameters, AIOS_GRADIENT))
         return FAIL(AIOS_WRONG_STATE, "aios_plan_run: the plan's gradients are shared with other ranks, which take part in every run");

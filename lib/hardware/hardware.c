@@ -1,5 +1,6 @@
 #include "hardware.h"
 
+#include "base/float_scope.h"
 #include "base/os.h"
 
 #include <stdio.h>
@@ -97,6 +98,7 @@ static aios_status check_arguments(const char *function, aios_context *context, 
 aios_status aios_hardware_resolve(aios_context *context, const aios_device_list *list, const char *selection,
                                   const aios_hardware_options *options, aios_hardware **hardware)
 {
+    FLOAT_SCOPE;
     TRY_QUIET(check_arguments("aios_hardware_resolve", context, hardware));
     aios_hardware *h = new_attempt(context);
     if (!h) return AIOS_OUT_OF_MEMORY;
@@ -110,6 +112,7 @@ aios_status aios_hardware_resolve(aios_context *context, const aios_device_list 
 aios_status aios_hardware_load(aios_context *context, const aios_device_list *list, const char *path, const aios_hardware_options *options,
                                aios_hardware **hardware)
 {
+    FLOAT_SCOPE;
     TRY_QUIET(check_arguments("aios_hardware_load", context, hardware));
     if (!path) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hardware_load: path is NULL: it must be given");
     aios_hardware *h = new_attempt(context);

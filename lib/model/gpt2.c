@@ -191,10 +191,13 @@ static aios_status record(void *user, aios_graph *g, int32_t mode, int32_t batch
     r.layer = -1;
     x = layernorm(&r, x, "ln_f.weight", "ln_f.bias");
     aios_tensor logits = aios_graph_linear(g, x, wte, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE); /* (B, T, V) */
-    if (mode == AIOS_MODEL_DECODE)
+    if (mode == AIOS_MODEL_DECODE) {
         aios_graph_output(g, "logits", logits);
-    else
-        (void)aios_graph_cross_entropy(g, logits, aios_graph_input(g, "labels", AIOS_I32, shape, 2), AIOS_SOFTMAX, 1.0f);
+        return AIOS_OK;
+    }
+    aios_tensor losses = aios_graph_cross_entropy(g, logits, aios_graph_input(g, "labels", AIOS_I32, shape, 2), AIOS_SOFTMAX, 1.0f);
+    if (mode == AIOS_MODEL_EVAL) aios_graph_output(g, "losses", losses);                                  /* (B, T) */
+    if (mode == AIOS_MODEL_EVAL) aios_graph_output(g, "correct", aios_graph_sequence_correct(g, losses)); /* (B) */
     return AIOS_OK;
 }
 

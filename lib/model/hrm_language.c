@@ -104,10 +104,14 @@ aios_status hrm_record_language(void *user, aios_graph *g, int32_t mode, int32_t
         return AIOS_OK;
     }
     for (int32_t segment = 0; segment < m->halt_max_steps; segment++) z = hrm_think(&r, z, x);
-    aios_tensor logits = answer(&r, z.h);
-    if (mode == AIOS_MODEL_EVAL)
-        (void)aios_graph_cross_entropy(g, logits, labels, m->stablemax ? AIOS_STABLEMAX : AIOS_SOFTMAX, 1.0f);
-    else
-        aios_graph_output(g, "logits", aios_graph_reshape(g, logits, (int32_t[]){batch, sequence, m->vocabulary}, 3));
+    aios_tensor logits = aios_graph_reshape(g, answer(&r, z.h), (int32_t[]){batch, sequence, m->vocabulary}, 3);
+    if (mode == AIOS_MODEL_DECODE) {
+        aios_graph_output(g, "logits", logits);
+        return AIOS_OK;
+    }
+    aios_tensor losses =
+        aios_graph_cross_entropy(g, logits, aios_graph_reshape(g, labels, shape, 2), m->stablemax ? AIOS_STABLEMAX : AIOS_SOFTMAX, 1.0f);
+    aios_graph_output(g, "losses", losses);                                  /* (B, T) */
+    aios_graph_output(g, "correct", aios_graph_sequence_correct(g, losses)); /* (B) */
     return AIOS_OK;
 }

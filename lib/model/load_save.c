@@ -1,4 +1,5 @@
 /* A model's parameters to and from a folder of safetensors. */
+#include "base/float_scope.h"
 #include "model.h"
 #include "weights_file.h"
 
@@ -170,6 +171,7 @@ static aios_status check_strays(const aios_model *model, aios_parameters *parame
 
 aios_status aios_model_load_weights(const aios_model *model, aios_parameters *parameters, const char *folder)
 {
+    FLOAT_SCOPE;
     aios_status status = AIOS_OK;
     weights_file *weights = NULL;
     if (!model || !parameters || !folder)
@@ -308,6 +310,7 @@ static aios_status write_item(struct saver *s, weights_writer *writer, size_t in
 aios_status aios_model_save_weights(const aios_model *model, aios_parameters *parameters, const char *folder, int32_t type,
                                     uint64_t max_shard_size)
 {
+    FLOAT_SCOPE;
     aios_status status = AIOS_OK;
     struct saver s = {.model = model, .parameters = parameters};
     weights_writer *writer = NULL;

@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include "base/float_scope.h"
 #include "base/os.h"
 
 #include <stdio.h>
@@ -71,6 +72,7 @@ done:
 
 aios_status aios_model_create(aios_context *context, const char *config_json, aios_model **model)
 {
+    FLOAT_SCOPE;
     if (!context || !config_json || !model)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_create: context, config_json and model must not be NULL");
     *model = NULL;
@@ -79,6 +81,7 @@ aios_status aios_model_create(aios_context *context, const char *config_json, ai
 
 aios_status aios_model_open(aios_context *context, const char *folder, aios_model **model)
 {
+    FLOAT_SCOPE;
     aios_status status = AIOS_OK;
     char path[4096], *text = NULL;
     size_t size;

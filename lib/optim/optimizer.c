@@ -1,6 +1,7 @@
 /* The optimizer: a few launches over the flat buffers of an aios_parameters; its scalars live on the device (step.h). */
 #include "optimizer.h"
 
+#include "base/float_scope.h"
 #include "gpu/device.h"
 #include "graph/parameters.h"
 #include "kernels/kernels.h"
@@ -88,6 +89,7 @@ aios_status optimizer_reset(aios_optimizer *o)
 
 aios_status aios_optimizer_create(aios_parameters *parameters, const aios_optimizer_options *given, aios_optimizer **optimizer)
 {
+    FLOAT_SCOPE;
     if (!parameters || !optimizer) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_create: parameters and optimizer must not be NULL");
     *optimizer = NULL;
     aios_optimizer_options options = AIOS_OPTIMIZER_OPTIONS_INIT;
@@ -133,6 +135,7 @@ void aios_optimizer_destroy(aios_optimizer *o)
 
 aios_status aios_optimizer_begin(aios_optimizer *o, double lr, double weight)
 {
+    FLOAT_SCOPE;
     if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_begin: optimizer is NULL");
     if (!(lr >= 0) || !(weight > 0))
         return FAIL(AIOS_OUT_OF_RANGE, "aios_optimizer_begin: lr is %g and weight %g: lr must not be negative, weight above 0", lr, weight);
@@ -225,6 +228,7 @@ static aios_status update_tables(aios_optimizer *o)
 
 aios_status aios_optimizer_step(aios_optimizer *o)
 {
+    FLOAT_SCOPE;
     if (!o) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_step: optimizer is NULL");
     aios_parameters *p = o->parameters;
     int32_t blocks = (int32_t)(p->padded / BLOCK);
@@ -321,6 +325,7 @@ aios_status aios_optimizer_write_state(aios_optimizer *o, const float *from, uin
 
 aios_status aios_optimizer_result(aios_optimizer *o, aios_step_result *result)
 {
+    FLOAT_SCOPE;
     float s[STATE_SIZE];
     if (!o || !result) return FAIL(AIOS_INVALID_ARGUMENT, "aios_optimizer_result: optimizer and result must not be NULL");
     TRY_QUIET(aios_optimizer_read_state(o, s, STATE_SIZE));

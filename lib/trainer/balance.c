@@ -1,5 +1,7 @@
 #include "balance.h"
 
+#include "base/text.h"
+
 #include <stdlib.h>
 
 double balance_time(const double *weights, const int64_t *shares, int count)
@@ -38,9 +40,8 @@ aios_status balance_parse(const char *text, int count, double *weights)
 {
     const char *at = text;
     for (int i = 0; i < count; i++) {
-        char *end;
-        weights[i] = strtod(at, &end);
-        if (end == at || !(weights[i] > 0) || weights[i] > 1e9 || *end != (i + 1 < count ? ',' : 0))
+        const char *end = text_take_double(at, &weights[i]);
+        if (!end || !(weights[i] > 0) || weights[i] > 1e9 || *end != (i + 1 < count ? ',' : 0))
             return FAIL(AIOS_INVALID_ARGUMENT,
                         "device-weights is \"%s\": %d numbers above 0 with commas between them are wanted, one for each device", text,
                         count);

@@ -1,6 +1,7 @@
 /* Memory of a run, by making what it would make on devices without memory (gpu/rehearsal.h). */
 #include <aios/estimate.h>
 
+#include "base/float_scope.h"
 #include "base/options.h"
 #include "evaluate.h"
 #include "exchange.h"
@@ -334,6 +335,7 @@ static aios_status estimate(aios_estimate *e, const aios_options *given, aios_mo
 aios_status aios_estimate_create(aios_context *context, const aios_options *options, aios_model *model, uint64_t memory,
                                  aios_estimate **made)
 {
+    FLOAT_SCOPE;
     if (!context || !options || !made)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_estimate_create: context, options and estimate must not be NULL");
     *made = NULL;

@@ -1,12 +1,10 @@
-/* Evaluation: the loop that training shares, and aios_evaluate over a saved model. */
+/* Evaluation: what training and a saved model share. */
 #include "evaluate.h"
 
 #include "carry.h"
 #include "hrm.h"
 #include "setup.h"
-#include <aios/trainer.h>
 
-#include <math.h>
 #include <string.h>
 
 static aios_status prepare_puzzles(struct evaluator *e, const aios_model *model)
@@ -79,18 +77,22 @@ static aios_status run_puzzles(struct evaluator *e, int64_t count, struct evalua
     return AIOS_OK;
 }
 
-static aios_status run_batch(struct evaluator *e, int64_t first, struct evaluator_sums *sums)
+aios_status evaluator_run_texts(struct evaluator *e, struct evaluator_sums *sums)
 {
     aios_loss_sums part = {.struct_size = sizeof part};
-    int64_t left = batches_eval_count(e->batches) - first;
-    TRY_QUIET(batches_read_eval(e->batches, first, e->batch, &e->samples, &sums->bytes));
-    if (e->segments) return run_puzzles(e, left < e->batch ? left : e->batch, sums);
     TRY_QUIET(run_samples(e));
     TRY_QUIET(aios_plan_losses(e->plan, &part, 1)); /* each time: a long f32 sum on the device would round */
     sums->loss += part.loss;
     sums->rows += part.rows;
     sums->hits += part.hits;
     return AIOS_OK;
+}
+
+static aios_status run_batch(struct evaluator *e, int64_t first, struct evaluator_sums *sums)
+{
+    int64_t left = batches_eval_count(e->batches) - first;
+    TRY_QUIET(batches_read_eval(e->batches, first, e->batch, &e->samples, &sums->bytes));
+    return e->segments ? run_puzzles(e, left < e->batch ? left : e->batch, sums) : evaluator_run_texts(e, sums);
 }
 
 static aios_status run_all(struct evaluator *e, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
@@ -120,79 +122,4 @@ aios_status evaluator_run(struct evaluator *e, const struct evaluator_part *part
     aios_error_save(&record);
     (void)carry_restore(e->parameters, e->stash);
     return aios_error_restore(&record);
-}
-
-/* ---- a saved model ----------------------------------------------------------------------------------------------- */
-
-struct evaluation {
-    aios_context *context;
-    struct settings settings;
-    aios_device *device;
-    aios_model *model;
-    aios_tokenizer *tokenizer;
-    aios_graph *graph;
-    aios_parameters *parameters;
-    struct batches batches;
-    struct evaluator evaluator;
-};
-
-static aios_status choose_sequence(const struct evaluation *e, const aios_options *options, int32_t *sequence)
-{
-    int64_t wanted = e->settings.max_seq_len, most = aios_model_context_length(e->model);
-    if (wanted > most && aios_options_is_set(options, "max-seq-len"))
-        return FAIL(AIOS_OUT_OF_RANGE, "max-seq-len is %lld: model %s has %lld positions", (long long)wanted, e->settings.model,
-                    (long long)most);
-    *sequence = (int32_t)(wanted < most ? wanted : most);
-    return AIOS_OK;
-}
-
-static aios_status evaluate(struct evaluation *e, const aios_options *options, aios_evaluation *result)
-{
-    struct settings *s = &e->settings;
-    aios_parameters_options parameters = AIOS_PARAMETERS_OPTIONS_INIT;
-    struct evaluator_sums sums;
-    int32_t sequence = 0;
-    TRY_QUIET(settings_read(options, AIOS_SCOPE_EVAL, s));
-    if (!*s->model) return FAIL(AIOS_INVALID_ARGUMENT, "model is empty: name the folder of a model or checkpoint");
-    if (!*s->dataset_file) return FAIL(AIOS_INVALID_ARGUMENT, "dataset-file is empty: name a text to evaluate on");
-    TRY_QUIET(aios_model_open(e->context, s->model, &e->model));
-    TRY_QUIET(choose_sequence(e, options, &sequence));
-    TRY_QUIET(setup_tokenizer(e->context, s->tokenizer, s->model, &e->tokenizer));
-    TRY_QUIET(setup_check_vocabulary(e->model, e->tokenizer));
-    TRY_QUIET(setup_device(e->context, s->device, s->precision, &e->device));
-    TRY_QUIET(batches_open_eval(&e->batches, e->context, s, e->tokenizer, sequence));
-    TRY_QUIET(setup_graph(e->context, e->model, AIOS_MODEL_EVAL, s->batch_size, sequence, &e->graph));
-    parameters.precision = (int32_t)s->precision;
-    parameters.training = 0;
-    TRY_QUIET(aios_parameters_create(e->device, e->graph, &parameters, &e->parameters));
-    TRY_QUIET(aios_model_load_weights(e->model, e->parameters, s->model));
-    TRY_QUIET(evaluator_open(&e->evaluator, &e->batches, e->model, e->parameters, s->batch_size, sequence));
-    TRY_QUIET(evaluator_run(&e->evaluator, NULL, s->eval_batches, NULL, NULL, &sums));
-    if (!(sums.rows > 0)) return FAIL(AIOS_INVALID_ARGUMENT, "%s has no token to predict: it needs at least two", s->dataset_file);
-    double loss = sums.loss / sums.rows;
-    aios_evaluation filled = {result->struct_size,
-                              0,
-                              (int64_t)sums.rows,
-                              loss,
-                              exp(loss),
-                              sums.hits / sums.rows,
-                              sums.bytes > 0 ? sums.loss / (double)sums.bytes : NAN};
-    return aios_struct_write("aios_evaluation", result, &filled, sizeof filled);
-}
-
-aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation)
-{
-    if (!context || !options || !evaluation)
-        return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
-    TRY_QUIET(aios_struct_write("aios_evaluation", evaluation, &(aios_evaluation){0}, sizeof *evaluation));
-    struct evaluation e = {.context = context};
-    aios_status status = evaluate(&e, options, evaluation);
-    evaluator_close(&e.evaluator);
-    aios_parameters_destroy(e.parameters);
-    aios_graph_destroy(e.graph);
-    batches_close(&e.batches);
-    aios_tokenizer_close(e.tokenizer);
-    aios_model_destroy(e.model);
-    aios_device_close(e.device);
-    return status == AIOS_OK ? status : aios_error_add_frame(status, "evaluating");
 }

@@ -1,4 +1,4 @@
-/* evaluate.h (internal): how good a model is on texts or puzzles, without an effect on training. */
+/* evaluate.h (internal): how good a model is on texts or puzzles, without an effect on training.  aios_evaluate is in fan_out.c. */
 #ifndef AIOS_TRAINER_EVALUATE_H
 #define AIOS_TRAINER_EVALUATE_H
 
@@ -28,6 +28,8 @@ struct evaluator_sums {
     double halts;            /* … and of how many "halt" is at least 0 just where that is so */
     int64_t bytes;           /* of text under the labels */
 };
+/* Runs what stands in the evaluator's samples, texts, and adds to sums. */
+aios_status evaluator_run_texts(struct evaluator *evaluator, struct evaluator_sums *sums);
 /* Of several that share an evaluation: micro-batch `index` and every count-th after it, of `unit` samples (a multiple of the evaluator's).
  */
 struct evaluator_part {

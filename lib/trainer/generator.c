@@ -1,4 +1,5 @@
 /* Generation of text: a prompt through the model in chunks, then one token at a time, keys and values cached on the device. */
+#include "base/float_scope.h"
 #include "sampler.h"
 #include "setup.h"
 #include "utf8_stream.h"
@@ -83,6 +84,7 @@ static aios_status open_all(aios_generator *g, const aios_options *options)
 
 aios_status aios_generator_create(aios_context *context, const aios_options *options, aios_generator **generator)
 {
+    FLOAT_SCOPE;
     if (!context || !options || !generator)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_generator_create: context, options and generator must not be NULL");
     *generator = NULL;
@@ -211,6 +213,7 @@ static aios_status put_token(aios_generator *g, int32_t id, struct utf8_stream *
 
 aios_status aios_generator_run(aios_generator *g, const char *prompt, size_t size, uint64_t seed, aios_text_fn text, void *user)
 {
+    FLOAT_SCOPE;
     if (!g || !text || (!prompt && size))
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_generator_run: generator, prompt and text must not be NULL");
     struct utf8_stream stream = {.text = text, .user = user};

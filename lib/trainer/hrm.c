@@ -1,6 +1,7 @@
 /* HRM on puzzles: the public calls, on the trainer that texts have too. */
 #include "hrm.h"
 
+#include "base/float_scope.h"
 #include "base/json.h"
 #include "base/options.h"
 #include "setup.h"
@@ -82,6 +83,7 @@ static aios_status put_scores(const struct evaluator_sums *sums, aios_hrm_scores
 
 aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop, aios_hrm_scores *scores)
 {
+    FLOAT_SCOPE;
     aios_trainer *t = NULL;
     aios_options *own = NULL;
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_train: context and options must not be NULL");
@@ -131,6 +133,7 @@ done:
 
 aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options, aios_hrm_scores *scores)
 {
+    FLOAT_SCOPE;
     struct settings s;
     struct evaluator_sums sums;
     if (!context || !options || !scores) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_evaluate: no argument may be NULL");

@@ -1,6 +1,7 @@
 /* One puzzle at a time, segment by segment. */
 #include "hrm.h"
 
+#include "base/float_scope.h"
 #include "setup.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@ struct aios_hrm_solver {
 
 aios_status aios_hrm_solver_create(aios_context *context, const aios_options *options, aios_hrm_solver **solver)
 {
+    FLOAT_SCOPE;
     aios_status status = AIOS_OK;
     struct settings s;
     aios_device *device = NULL;
@@ -101,6 +103,7 @@ static double sigmoid(float x)
 aios_status aios_hrm_solver_run(aios_hrm_solver *s, const int32_t *inputs, uint64_t length, int32_t identifier,
                                 aios_hrm_segment_fn on_segment, void *user, int32_t *answers, int32_t *steps, double *halt)
 {
+    FLOAT_SCOPE;
     float q[2] = {0, 0};
     if (!s || !inputs || !answers) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_solver_run: solver, inputs and answers must not be NULL");
     if (length != (uint64_t)s->engine.length || identifier < 0 || identifier >= s->identifiers)

@@ -4,6 +4,7 @@
 #include "model/weights_file.h"
 
 #include "base/context.h"
+#include "base/float_scope.h"
 #include "base/json.h"
 #include "base/os.h"
 
@@ -291,6 +292,7 @@ void aios_merge_options_init(aios_merge_options *options)
 
 aios_status aios_merge_checkpoints(aios_context *context, const aios_merge_options *options)
 {
+    FLOAT_SCOPE;
     if (!context || !options) return FAIL(AIOS_INVALID_ARGUMENT, "aios_merge_checkpoints: context and options must not be NULL");
     if (options->struct_size < sizeof *options)
         return FAIL(AIOS_ABI_MISMATCH, "aios_merge_options.struct_size is %u: start with AIOS_MERGE_OPTIONS_INIT", options->struct_size);

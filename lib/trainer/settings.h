@@ -11,7 +11,7 @@ enum { MERGE_MEAN = 0, MERGE_NESTEROV = 1 };
 /* Texts are borrowed from the options.  What the scope has not stays 0. */
 struct settings {
     const char *model, *model_type, *tokenizer, *dataset_file, *eval_file, *cache_dir, *device, *devices, *device_weights, *save_dir,
-        *log_file, *stop_file, *tensorboard, *prometheus;
+        *log_file, *stop_file, *tensorboard, *prometheus, *task_file;
     int64_t n_layer, n_head, n_embd;
     const char *pos_encodings, *loss_type; /* of hrm_actv1, as the next two lines */
     int64_t hidden_size, num_heads, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps;
@@ -20,7 +20,7 @@ struct settings {
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
     int64_t max_tokens, top_k;
-    int64_t launcher, keep_cpu, keep_global_batch, resync, zero_stage, overlap;
+    int64_t launcher, keep_cpu, sequential, keep_global_batch, resync, zero_stage, overlap;
     int64_t precision, optimizer, lr_schedule, balance, verify_interval; /* AIOS_PRECISION_…, AIOS_ADAMW …, SCHEDULE_…, BALANCE_… */
     int64_t strategy, strict, iterate, stop_after_epoch;                 /* STRATEGY_… */
     int64_t collectives;                                                 /* COLLECTIVES_… */

@@ -1,4 +1,5 @@
 /* A run: opening, closing, looking at it from other threads. */
+#include "base/float_scope.h"
 #include "checkpoint.h"
 #include "hrm.h"
 #include "independent.h"
@@ -361,6 +362,7 @@ static aios_trainer *make(aios_context *context)
 
 aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer)
 {
+    FLOAT_SCOPE;
     if (!context || !options || !trainer)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_create: context, options and trainer must not be NULL");
     *trainer = NULL;
@@ -425,6 +427,7 @@ void aios_trainer_destroy(aios_trainer *t)
 
 aios_status aios_trainer_run(aios_trainer *trainer)
 {
+    FLOAT_SCOPE;
     if (!trainer) return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_run: trainer is NULL");
     return worker_run(trainer);
 }

@@ -3,6 +3,7 @@
 #include "base/context.h"
 #include "base/json.h"
 #include "base/options.h"
+#include "base/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -108,7 +109,7 @@ static void show_value(const aios_options *options, const char *name, char text[
         (void)snprintf(text, 128, "%lld", (long long)integer);
     } else {
         (void)aios_options_get_float(options, name, &number);
-        (void)snprintf(text, 128, "%g", number);
+        text_from_double(number, text);
     }
     aios_error_clear();
 }
@@ -135,8 +136,8 @@ static aios_status wrong(const struct reader *r, const char *path, const json_t 
 
 static aios_status set_number(struct reader *r, const char *path, const char *option, double value)
 {
-    char text[40];
-    (void)snprintf(text, sizeof text, "%.17g", value);
+    char text[TEXT_DOUBLE_MAX];
+    text_from_double(value, text);
     return set_text(r, path, option, text);
 }
 

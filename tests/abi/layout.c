@@ -543,7 +543,7 @@ FIELD(aios_merge_options, folders, 8);
 FIELD(aios_merge_options, weights, 16);
 FIELD(aios_merge_options, output, 24);
 
-SIZE(aios_evaluation, 48);
+SIZE(aios_evaluation, 96);
 FIELD(aios_evaluation, struct_size, 0);
 FIELD(aios_evaluation, reserved, 4);
 FIELD(aios_evaluation, tokens, 8);
@@ -551,6 +551,13 @@ FIELD(aios_evaluation, loss, 16);
 FIELD(aios_evaluation, perplexity, 24);
 FIELD(aios_evaluation, accuracy, 32);
 FIELD(aios_evaluation, nats_per_byte, 40);
+FIELD(aios_evaluation, samples, 48);
+FIELD(aios_evaluation, exact_accuracy, 56);
+FIELD(aios_evaluation, questions, 64);
+FIELD(aios_evaluation, choice_accuracy, 72);
+FIELD(aios_evaluation, choice_accuracy_norm, 80);
+FIELD(aios_evaluation, devices, 88);
+FIELD(aios_evaluation, devices_failed, 92);
 
 VALUE(AIOS_OK, 0);
 VALUE(AIOS_INVALID_ARGUMENT, 1);

@@ -165,9 +165,21 @@ def test_weights_are_shared_while_they_train(tiny):
     trainer.run()
     assert (weights != before).any()
     assert (weights == trainer.parameters.read("wte.weight")).all()
+    after = weights.copy()
     trainer.close()
     with pytest.raises(aios.WrongStateError):
         trainer.parameters
+    gc.collect()
+    assert (weights == after).all()  # the memory is there as long as it is looked at
+
+
+def test_a_closed_device_is_closed_with_its_last_array():
+    device = aios.GPUDevice("cpu")
+    view = numpy.asarray(device.array([5.0, 6.0]))
+    with device:
+        pass
+    gc.collect()
+    assert view.tolist() == [5, 6] and device.closed
 
 
 def test_the_dlpack_structures_are_laid_out_as_c_does():

@@ -106,6 +106,50 @@ def test_a_custom_model_learns():
     assert plan.losses().accuracy == 1
 
 
+def test_a_loop_of_ones_own_can_be_saved_and_goes_on_bit_by_bit():
+    def begin():
+        g = linear_graph()
+        p = aios.Parameters("cpu", g).initialize(3)
+        return p, aios.Plan(g, p, training=True), aios.Optimizer(p)
+
+    def steps(plan, optimizer, count):
+        for _ in range(count):
+            optimizer.begin(0.1, 4)
+            plan.run(x=[[1.0, 2.0]] * 4, y=[0, 1, 2, 0])
+            optimizer.step()
+
+    p, plan, optimizer = begin()
+    steps(plan, optimizer, 2)
+    saved = {(name, kind): p.read(name, kind) for name in p for kind in ("value", "moment1", "moment2")}, optimizer.state
+    steps(plan, optimizer, 2)
+    q, other, another = begin()
+    for (name, kind), values in saved[0].items():
+        q.write(name, values, kind)
+    another.state = saved[1]
+    steps(other, another, 2)
+    assert all(p.read(name).tolist() == q.read(name).tolist() for name in p)
+    assert 0 < plan.memory.activations <= plan.memory.unshared and plan.memory.instructions > 0
+
+
+def test_an_auxiliary_loss_flows_back_untold():
+    def gradient(auxiliary):
+        g = aios.Graph()
+        w = g.parameter("w", [3, 2], init="constant", scale=0.5)
+        logits, labels = g.linear(g.input("x", [1, 2], "f32"), w), g.input("y", [1])
+        g.cross_entropy(logits, labels)
+        if auxiliary:
+            with g.auxiliary():
+                g.cross_entropy(logits, labels)
+        p = aios.Parameters("cpu", g.finish()).initialize()
+        plan, optimizer = aios.Plan(g, p, training=True), aios.Optimizer(p)
+        optimizer.begin(0.1, 1)
+        plan.run(x=[[1.0, 2.0]], y=[1])
+        return p.read("w", "gradient").tolist(), plan.losses()
+
+    (one, told), (two, both) = gradient(False), gradient(True)
+    assert told == both and [[2 * value for value in row] for row in one] == two
+
+
 def test_closing_what_others_need_closes_them_first():
     g = linear_graph()
     device = aios.GPUDevice("cpu")

@@ -59,6 +59,14 @@ def test_every_function_is_declared(declarations):
         assert set(f.read().split()) == set(_c.PROTOTYPES)
 
 
+def test_every_operation_of_the_graph_is_a_method():
+    with open(aios.graph.__file__, encoding="utf-8") as f:
+        source = f.read()
+    missing = [name for name in _c.PROTOTYPES if name.startswith("aios_graph_") and f"lib.{name}(" not in source and name not in
+               ("aios_graph_create", "aios_graph_destroy")]
+    assert not missing, "bindings/python/aios/graph.py has no method for these"
+
+
 def kind(ffi, type_):
     """What a type is for a call, in words that both parsers have."""
     if type_.kind == "primitive":

@@ -187,6 +187,10 @@ def test_stop_saves_a_checkpoint(panel, tmp_path):
     made.training.stop()
     wait(made, lambda: not made.training.running)
     assert made.training.outcome == "stopped" and len(aios.checkpoints(tmp_path / "run")) == 1
+    made.training.steps.set(str(aios.load(tmp_path / "run").step + 1))
+    made.training.run()  # goes on
+    wait(made, lambda: not made.training.running)
+    assert made.training.outcome == "complete" and len(made.training.plot.points) == 1
 
 
 def test_what_fails_is_shown(panel):

@@ -23,7 +23,7 @@ import zipfile
 
 AIOS = os.environ["AIOS_TOOL"]
 PAGE = os.environ["AIOS_OPTIONS_PAGE"]
-COMMANDS = ["train", "eval", "estimate", "generate", "data", "hrm", "hrm-hf", "merge", "report", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
+COMMANDS = ["train", "eval", "estimate", "generate", "chat", "data", "hrm", "hrm-hf", "merge", "report", "chunks", "devices", "list-gpus", "resolve", "doctor", "options", "completion", "version", "help"]
 # A model that trains in a moment: 5 steps of 32 bytes.
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16", "--batch-size", "2", "--steps", "5", "--device", "cpu"]
 

@@ -2,7 +2,7 @@
  * program's argument is trained on beside the CPU's own. */
 #include "run.h"
 
-#define STEPS 10
+#define STEPS 6
 
 static const char *devices = "cpu:0,cpu:1";
 
@@ -104,7 +104,7 @@ static int experts; /* 1: the gated layers are mixtures */
 static void train_with(struct run *r, const char *names, int batch, const char *option, const char *value)
 {
     char text[16];
-    open_run(r, "10");
+    open_run(r, "6");
     if (experts) run_set(r, "use-moe", "on");
     if (experts) run_set(r, "num-experts", "4");
     write_random(r, "text.txt", 7, 6000);
@@ -130,7 +130,7 @@ static void compare_splits(void)
     train_with(&part, "cpu:0", 2, "gradient-accumulation-steps", count == 2 ? "2" : count == 3 ? "3" : "4");
     assert_same_losses(&whole, &part, count <= 4 ? 1e-6 : 1);
     run_close(&part);
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    for (size_t i = experts ? 2 : 0; i < sizeof ways / sizeof *ways; i++) {
         train_with(&part, devices, 2, ways[i][0], ways[i][1]);
         assert_same_losses(&whole, &part, 3e-6);
         run_close(&part);

@@ -148,21 +148,31 @@ def _destroy(function: str, handle: int, _keep: Tuple[Any, ...]) -> None:
     getattr(lib, function)(handle)
 
 
+class Token:
+    """Gives a C object back when nobody holds the token any more, and at the end of the process.  The finalizer holds what the object needs,
+    so neither the order of the garbage collector nor that of the end of a process matters."""
+
+    def __init__(self, give_back: Callable[..., Any], *arguments: Any) -> None:
+        weakref.finalize(self, give_back, *arguments)
+
+
 class Handle:
     """Something that the library made and that is given back once: by close(), at the end of a with statement, or when nobody has it any
-    more.  What it was made from lives at least as long."""
+    more.  What it was made from lives at least as long, and so does what arrays look at."""
 
-    _finalizer: Any = None
+    _token: Optional[Token] = None
     _handle: Optional[int] = None
 
     def _own(self, destroy: str, handle: int, *keep: Any) -> None:
-        """keep: the objects that must outlive the handle; those that are handles close this one before themselves."""
-        self._handle = handle
+        """keep: what must outlive the C object; those that are handles close this one before themselves."""
+        self._adopt_token(Token(_destroy, destroy, handle, tokens(keep)), handle, *keep)
+
+    def _adopt_token(self, token: Token, handle: int, *parents: Any) -> None:
+        self._token, self._handle = token, handle
         self._dependents: weakref.WeakSet[Handle] = weakref.WeakSet()
-        for parent in keep:
+        for parent in parents:
             if isinstance(parent, Handle):
                 parent._dependents.add(self)
-        self._finalizer = weakref.finalize(self, _destroy, destroy, handle, keep)
 
     @property
     def handle(self) -> int:
@@ -176,19 +186,22 @@ class Handle:
         return self._handle is None
 
     def close(self) -> None:
-        """Gives the object back; calling it again does nothing."""
+        """Gives the object back, or has it given back with the last array that looks at its memory; calling it again does nothing."""
         if self._handle is not None:
             for dependent in list(self._dependents):
                 dependent.close()
-        self._handle = None
-        if self._finalizer is not None:
-            self._finalizer()
+        self._handle = self._token = None
 
     def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def tokens(keep: Tuple[Any, ...]) -> Tuple[Any, ...]:
+    """What holds the C objects of handles, whatever becomes of the handles; other things as they are."""
+    return tuple(thing._token if isinstance(thing, Handle) else thing for thing in keep)
 
 
 class Context(Handle):

@@ -5,7 +5,7 @@ import array
 import ctypes
 import math
 import weakref
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _c, _dlpack
 from ._library import Handle, encode, lib, out, shared_context, string, structure
@@ -227,15 +227,14 @@ class GPUDevice(Handle):
 
 
 class _Memory:
-    """Memory of a device, given back with its last array.  It holds a reference to the device, which may be closed before."""
+    """Memory of a device, given back with its last array, before the device is."""
 
     def __init__(self, device: GPUDevice, pointer: int) -> None:
-        weakref.finalize(self, _free, lib.aios_device_retain(device.handle), pointer)
+        weakref.finalize(self, _free, device.handle, pointer, device._token)
 
 
-def _free(device: int, pointer: int) -> None:
+def _free(device: int, pointer: int, _keep: Any) -> None:
     lib.aios_device_free(device, pointer)
-    lib.aios_device_close(device)
 
 
 class Array:
@@ -326,7 +325,7 @@ class Array:
                 lib.aios_stream_copy(stream.handle, to, source, self.nbytes, kind)
                 stream.synchronize()
 
-    def to(self, device: "GPUDevice | str") -> "Array":
+    def to(self, device: Union[str, GPUDevice]) -> "Array":
         """A copy on another device."""
         there = GPUDevice(device) if isinstance(device, str) else device
         made = there.empty(self.shape, self.dtype)

@@ -409,6 +409,8 @@ class Training(ttk.Frame):
     def __init__(self, parent: tk.Misc, resources: Resources, **options: Any) -> None:
         super().__init__(parent, padding=16)
         self.resources, self.options = resources, options
+        if options.get("save_dir"):
+            options.setdefault("resume", True)  # Run after Stop goes on
         self.trainer: Optional[Trainer] = None
         self.outcome = ""  #: of the last run: "complete", "stopped", "error"
         self._events: "queue.SimpleQueue[Any]" = queue.SimpleQueue()

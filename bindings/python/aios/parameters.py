@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-import weakref
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Tuple, Union
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple, Union
 
 from . import _c
 from ._library import Handle, encode, lib, out, string, structure
@@ -13,7 +12,7 @@ from .arrays import Array, GPUDevice, new_host, typed
 from .errors import NotFoundError
 from .graph import Graph, choose
 
-__all__ = ["LossSums", "Optimizer", "Parameters", "Plan", "StepResult"]
+__all__ = ["LossSums", "Optimizer", "Parameters", "Plan", "PlanMemory", "StepResult"]
 
 PRECISIONS = {"32": _c.AIOS_PRECISION_32, "16-mixed": _c.AIOS_PRECISION_16_MIXED, "bf16-mixed": _c.AIOS_PRECISION_BF16_MIXED}
 _KINDS = {"value": _c.AIOS_VALUE, "gradient": _c.AIOS_GRADIENT, "moment1": _c.AIOS_MOMENT1, "moment2": _c.AIOS_MOMENT2}
@@ -36,14 +35,12 @@ class Parameters(Handle, Mapping[str, Array]):
     def borrow(cls, handle: int, owner: Handle) -> "Parameters":
         """Those of somebody who lives longer."""
         made = cls.__new__(cls)
-        made._handle, made._owner = handle, owner
-        made._dependents = weakref.WeakSet()
-        owner._dependents.add(made)
+        assert owner._token is not None
+        made._adopt_token(owner._token, handle, owner)
         made.device = GPUDevice.retained(lib.aios_parameters_device(handle))
         made._read_shapes()
         return made
 
-    _owner: Any = None
     device: GPUDevice
 
     def _read_shapes(self) -> None:
@@ -80,7 +77,7 @@ class Parameters(Handle, Mapping[str, Array]):
         run with precision 32; with others use write()."""
         data, count = ctypes.POINTER(ctypes.c_float)(), ctypes.c_uint64()
         lib.aios_parameters_data(self.handle, encode(name), choose(_KINDS, "kind", kind), ctypes.byref(data), ctypes.byref(count))
-        return Array(self.device, ctypes.cast(data, ctypes.c_void_p).value or 0, "f32", self.shape(name), self)
+        return Array(self.device, ctypes.cast(data, ctypes.c_void_p).value or 0, "f32", self.shape(name), self._token)
 
     def read(self, name: str, kind: str = "value") -> Any:
         """A copy of a tensor: a numpy array, or a memoryview where there is no numpy."""
@@ -127,6 +124,16 @@ class LossSums:
         return self.hits / self.rows if self.rows else math.nan
 
 
+@dataclass(frozen=True)
+class PlanMemory:
+    """Of a plan, in bytes."""
+
+    instructions: int  #: how many
+    activations: int  #: of the arena that the plan's tensors share
+    unshared: int  #: what they would take without reuse
+    workspace: int  #: part of the arena
+
+
 class Plan(Handle):
     """Buffers and launches of a graph.  training: a run adds gradients; gradient_checkpointing: blocks are computed again instead of kept;
     capture: the device records a run and replays it, where it can."""
@@ -167,6 +174,13 @@ class Plan(Handle):
         return LossSums(sums.loss, sums.rows, sums.hits)
 
 
+    @property
+    def memory(self) -> PlanMemory:
+        now = structure("aios_plan_memory")
+        lib.aios_plan_get_memory(self.handle, ctypes.byref(now))
+        return PlanMemory(now.instructions, now.activations, now.unshared, now.workspace)
+
+
 @dataclass(frozen=True)
 class StepResult:
     """Of the last step."""
@@ -203,3 +217,16 @@ class Optimizer(Handle):
         now = structure("aios_step_result")
         lib.aios_optimizer_result(self.handle, ctypes.byref(now))
         return StepResult(bool(now.finite), now.norm, now.loss_scale, int(now.skipped), int(now.skipped_in_a_row))
+
+    @property
+    def state(self) -> Tuple[float, ...]:
+        """The scaler's and bias corrections' numbers.  With values and moments of the parameters they are all that a loop of one's own has to save
+        to go on bit by bit; setting them restores."""
+        count = lib.aios_optimizer_state_count()
+        numbers = (ctypes.c_float * count)()
+        lib.aios_optimizer_read_state(self.handle, numbers, count)
+        return tuple(numbers)
+
+    @state.setter
+    def state(self, numbers: Sequence[float]) -> None:
+        lib.aios_optimizer_write_state(self.handle, (ctypes.c_float * len(numbers))(*numbers), len(numbers))

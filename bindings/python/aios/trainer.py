@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar, Union, overload
 
 from . import _c
-from ._library import Context, Handle, lib, out, string, structure
+from ._library import Context, Handle, Token, lib, out, string, structure, tokens
 from .errors import Error, StoppedError, WrongStateError
 from .events import Event
 from .model import Model
@@ -116,7 +116,7 @@ class _Interrupts:
     def stop(self) -> None:
         self._count += 1
         trainer = self._trainer()
-        if trainer is not None:
+        if trainer is not None and not trainer.closed:
             trainer.stop(immediate=self._count > 1)
 
     def close(self) -> None:
@@ -126,11 +126,16 @@ class _Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _close(run: _Run, handle: int, *_keep: Any) -> None:
-    """Also at the end of the process: a run that goes on saves a checkpoint first."""
+def _end(run: _Run, handle: int) -> None:
+    """A run that goes on saves a checkpoint first."""
     if run.thread is not None:
         lib.aios_trainer_stop(handle, _c.AIOS_STOP_IMMEDIATE)
         run.join()
+
+
+def _destroy(run: _Run, handle: int, _keep: Tuple[Any, ...]) -> None:
+    """Also at the end of the process."""
+    _end(run, handle)
     lib.aios_trainer_destroy(handle)
 
 
@@ -155,9 +160,10 @@ class Trainer(Handle, metaclass=_WithKeywords):
     """
 
     _scope = "train"
-    _before = (inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Union[None, str, Model]),
-               inspect.Parameter("callbacks", inspect.Parameter.KEYWORD_ONLY, default=(), annotation=Iterable[Callback]),
-               inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Optional[bool]))
+    _before: Tuple[inspect.Parameter, ...] = (
+        inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Union[None, str, Model]),
+        inspect.Parameter("callbacks", inspect.Parameter.KEYWORD_ONLY, default=(), annotation=Iterable[Callback]),
+        inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Optional[bool]))
 
     def __init__(self, model: Union[None, str, Any] = None, *, callbacks: Iterable[Callback] = (), progress: Optional[bool] = False,
                  **options: Any) -> None:
@@ -169,7 +175,7 @@ class Trainer(Handle, metaclass=_WithKeywords):
         self._iterating = False
         events = run.events
         self._context = Context(lambda name, text: events.put(Event.parse(name, text)))
-        self.options = Options(self._context, "train", options)  #: as they were given
+        self.options = Options(self._context, self._scope, options)  #: as they were given
         if model is not None and self._model is None:
             self.options["model"] = model
         made: List[int] = []
@@ -195,10 +201,13 @@ class Trainer(Handle, metaclass=_WithKeywords):
         self._raise(run.error)
         for event in later:  # warnings and the like belong to the run
             run.events.put(event)
-        self._handle = made[0]
-        self._dependents: weakref.WeakSet[Handle] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, _close, run, made[0], self._context, self._model)
-        self._context._dependents.add(self)
+        self._adopt_token(Token(_destroy, run, made[0], tokens((self._context, self._model))), made[0], self._context)
+
+    def close(self) -> None:
+        """Ends a run that goes on, with a checkpoint, and gives everything back."""
+        if not self.closed:
+            _end(self._run, self.handle)
+        super().close()
 
     def _raise(self, error: Optional[BaseException]) -> None:
         if error is None:
@@ -262,8 +271,9 @@ class Trainer(Handle, metaclass=_WithKeywords):
                 self._dispatch(event)
                 yield event
         except BaseException:  # of a callback or of the loop's body; GeneratorExit
-            self.stop()
-            self._drain()
+            if not self.closed:
+                self.stop()
+                self._drain()
             raise
         finally:
             interrupts.close()
