@@ -9,6 +9,9 @@ import unittest
 
 from runs import STEPS, Runs, environment, free_port
 
+# Debian's, or another: AIOS_TORCHRUN="/tmp/venv/bin/python -m torch.distributed.run"
+TORCHRUN = os.environ.get("AIOS_TORCHRUN", shutil.which("torchrun") or "").split()
+
 
 class Launchers(Runs):
     def run_launcher(self, command, **more):
@@ -30,9 +33,9 @@ class Launchers(Runs):
         self.assertEqual(results[1][:2], ("", ""))  # the second has nothing to say
         self.assert_same_run(self.events(), self.alone(2))
 
-    @unittest.skipUnless(shutil.which("torchrun"), "torchrun is not installed")
+    @unittest.skipUnless(TORCHRUN, "torchrun is not installed")
     def test_torchrun(self):
-        self.assert_two_ranks(self.run_launcher(["torchrun", "--master_port", str(free_port()), "--nproc_per_node", "2", "--no_python",
+        self.assert_two_ranks(self.run_launcher([*TORCHRUN, "--master_port", str(free_port()), "--nproc_per_node", "2", "--no_python",
                                                  "--redirects", "2", "--tee", "1",  # 1.13 under Python 3.11 can't do without
                                                  *self.command()]))
 
