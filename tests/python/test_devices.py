@@ -70,6 +70,17 @@ def test_weights_on_a_gpu_are_shared():
     assert plan.read("y").tolist() == [[320]]
 
 
+def test_an_evaluation_is_shared_by_devices_of_all_vendors(tiny):
+    trainer = aios.Trainer(**{**tiny, "device": "cpu"})
+    trainer.run()
+    options = dict(dataset_file=tiny["dataset_file"], cache_dir=tiny["cache_dir"], max_seq_len=16, eval_batches=12)
+    alone = aios.load(trainer.folder).evaluate(**options, device="cpu")
+    shared = aios.load(trainer.folder).evaluate(**options, devices=SPECS)
+    assert (shared.tokens, shared.samples, shared.devices, shared.devices_failed) == (alone.tokens, alone.samples, 4, 0)
+    assert shared.loss == pytest.approx(alone.loss, rel=1e-5)  # other sums of float32 on other devices
+    assert {run.device for run in shared.runs} == set(SPECS) and sum(run.tokens for run in shared.runs) == shared.tokens
+
+
 def test_one_model_trains_on_all_of_them(tiny):
     options = {**tiny, "device": None, "steps": 6}
     together = aios.Trainer(**options, devices=[*SPECS, "cpu"], keep_cpu=True, strategy="ddp")

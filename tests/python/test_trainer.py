@@ -134,6 +134,36 @@ def test_ctrl_c_saves_a_checkpoint_and_returns(text, tmp_path, how):
     assert resumed.metrics.step == int(step) and resumed.run().step == int(step) + 1
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_ctrl_c_is_never_raised_in_a_callback_but_the_third(tiny, times):
+    """At once after the others, from within a callback: the worst place."""
+    trainer, seen = aios.Trainer(**{**tiny, "steps": 1000000}), []
+
+    @trainer.on("step")
+    def step(event):
+        if not seen:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        seen.append(event.step)
+
+    if times < 3:
+        assert trainer.run().stopped and seen
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run()
+    assert os.path.isdir(trainer.result.checkpoint) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_programs_own_stays(tiny):
+    trainer, heard = aios.Trainer(**{**tiny, "steps": 1000000}), []
+    before = signal.signal(signal.SIGINT, lambda *_: (heard.append(1), trainer.stop()))
+    try:
+        trainer.on("step", lambda event: heard or signal.raise_signal(signal.SIGINT))
+        assert trainer.run().stopped and heard == [1]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_process_that_ends_in_the_middle_of_a_run_ends(text, tmp_path):
     program = PROGRAM.replace("result = trainer.run()", "next(events for events in [iter(trainer)] if next(events)); sys.exit(7)")
     done = subprocess.run([sys.executable, "-c", program, str(text), str(tmp_path / "run")], encoding="utf-8", capture_output=True, timeout=60,

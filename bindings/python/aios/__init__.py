@@ -28,6 +28,7 @@ from .model import Model, model
 from .options import Option, options
 from .parameters import LossSums, Optimizer, Parameters, Plan, PlanMemory, StepResult
 from .progress import Progress
+from .puzzles import Answer, HrmScores, HrmSolver, HrmTrainer, Puzzles, PuzzlesInfo, Segment, evaluate_hrm
 from .trainer import Metrics, Result, Trainer
 
 
@@ -36,10 +37,12 @@ def version() -> str:
     return _string(lib.aios_version())
 
 
-__all__ = ["AbiMismatchError", "AlreadyExistsError", "Array", "Backend", "Checkpoint", "ChunkProgress", "ChunkTracker", "Claim", "CorruptError",
-           "Dataset", "Device", "DeviceError", "DeviceLostError", "DeviceMemory", "DeviceOutOfMemoryError", "Devices", "Error", "Estimate", "Evaluation", "Event", "GPUDevice",
-           "Generator", "Graph", "Handle", "Hardware", "Holder", "InputOutputError", "InternalError", "InvalidArgumentError", "LossSums",
-           "Metrics", "Model", "NotFiniteError", "NotFoundError", "Optimizer", "Option", "OutOfMemoryError", "OutOfRangeError", "Parameters",
-           "Plan", "PlanMemory", "Progress", "Result", "Share", "StepResult", "StoppedError", "Stream", "Telemetry", "Tensor", "TimedOutError", "Tokenizer",
-           "TrackerInfo", "Trainer", "UnavailableError", "UnsupportedError", "WrongStateError", "__version__", "checkpoints", "devices", "estimate", "evaluate",
-           "from_dlpack", "load", "load_selection", "merge", "model", "options", "resolve", "version", "warning_message"]
+__all__ = ["AbiMismatchError", "AlreadyExistsError", "Answer", "Array", "Backend", "Checkpoint", "ChunkProgress", "ChunkTracker", "Claim",
+           "CorruptError", "Dataset", "Device", "DeviceError", "DeviceLostError", "DeviceMemory", "DeviceOutOfMemoryError", "Devices",
+           "Error", "Estimate", "Evaluation", "Event", "GPUDevice", "Generator", "Graph", "Handle", "Hardware", "Holder", "HrmScores",
+           "HrmSolver", "HrmTrainer", "InputOutputError", "InternalError", "InvalidArgumentError", "LossSums", "Metrics", "Model",
+           "NotFiniteError", "NotFoundError", "Optimizer", "Option", "OutOfMemoryError", "OutOfRangeError", "Parameters", "Plan",
+           "PlanMemory", "Progress", "Puzzles", "PuzzlesInfo", "Result", "Segment", "Share", "StepResult", "StoppedError", "Stream",
+           "Telemetry", "Tensor", "TimedOutError", "Tokenizer", "TrackerInfo", "Trainer", "UnavailableError", "UnsupportedError",
+           "WrongStateError", "__version__", "checkpoints", "devices", "estimate", "evaluate", "evaluate_hrm", "from_dlpack", "load",
+           "load_selection", "merge", "model", "options", "resolve", "version", "warning_message"]

@@ -8,12 +8,13 @@ import queue
 import re
 import threading
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import _c
-from ._library import Handle, encode, lib, out, shared_context, structure
+from ._library import Context, Handle, encode, lib, out, shared_context, structure
 from .arrays import GPUDevice
 from .errors import NotFoundError
+from .events import Event
 from .model import Model
 from .options import Options, _WithKeywords
 from .parameters import Parameters
@@ -25,22 +26,35 @@ Path = Union[str, "os.PathLike[str]"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model knows a text."""
+    """How well a model knows a text, or answers questions.  What does not apply is NaN."""
 
-    tokens: int
+    tokens: int  #: predicted
     loss: float  #: nats per token
     perplexity: float
     accuracy: float  #: of the next token
     nats_per_byte: float
+    samples: int
+    exact_accuracy: float  #: part of the samples whose every token is predicted right
+    questions: int  #: of task_file; 0 without
+    choice_accuracy: float  #: part of them whose right choice has the greatest log-likelihood
+    choice_accuracy_norm: float  #: the same by log-likelihood per character
+    devices: int  #: that did it to the end
+    devices_failed: int
+    runs: Tuple[Event, ...] = ()  #: "eval_device": what each device did, and how fast
 
 
 def evaluate(**options: Any) -> Evaluation:
-    """Measures a model on a text.  Keywords are the options of `aios eval`: model, dataset_file, device, eval_batches …"""
-    context = shared_context()
-    made = structure("aios_evaluation")
-    with Options(context, "eval", options) as given:
+    """Measures a model on a text or on questions.  Keywords are the options of `aios eval`: model, dataset_file, task_file, devices, sequential,
+    eval_batches …"""
+    made, runs = structure("aios_evaluation"), []
+
+    def heard(name: str, text: str) -> None:
+        if name == "eval_device":
+            runs.append(Event.parse(name, text))
+
+    with Context(heard) as context, Options(context, "eval", options) as given:
         lib.aios_evaluate(context.handle, given.handle, ctypes.byref(made))
-    return Evaluation(made.tokens, made.loss, made.perplexity, made.accuracy, made.nats_per_byte)
+    return Evaluation(**{name: getattr(made, name) for name, *_ in made._fields_ if name not in ("struct_size", "reserved")}, runs=tuple(runs))
 
 
 class Generator(Handle, metaclass=_WithKeywords):

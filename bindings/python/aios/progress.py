@@ -69,7 +69,7 @@ class Progress:
         elif event.name == "step":
             self._step(event)
         elif event.name == "eval":
-            accuracy = event.get("accuracy")
+            accuracy = event.get("exact_accuracy", event.get("accuracy"))
             known = f", accuracy {100 * accuracy:.1f} %" if isinstance(accuracy, float) else ""
             self._say(f"evaluation at step {event.step}: loss {event.loss:.4f}{known}")
         elif event.name in ("warning", "device_dropped"):

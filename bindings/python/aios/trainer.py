@@ -116,7 +116,7 @@ class _Interrupts:
     def stop(self) -> None:
         self._count += 1
         trainer = self._trainer()
-        if trainer is not None:
+        if trainer is not None and not trainer.closed:
             trainer.stop(immediate=self._count > 1)
 
     def close(self) -> None:
@@ -160,9 +160,10 @@ class Trainer(Handle, metaclass=_WithKeywords):
     """
 
     _scope = "train"
-    _before = (inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Union[None, str, Model]),
-               inspect.Parameter("callbacks", inspect.Parameter.KEYWORD_ONLY, default=(), annotation=Iterable[Callback]),
-               inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Optional[bool]))
+    _before: Tuple[inspect.Parameter, ...] = (
+        inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=Union[None, str, Model]),
+        inspect.Parameter("callbacks", inspect.Parameter.KEYWORD_ONLY, default=(), annotation=Iterable[Callback]),
+        inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Optional[bool]))
 
     def __init__(self, model: Union[None, str, Any] = None, *, callbacks: Iterable[Callback] = (), progress: Optional[bool] = False,
                  **options: Any) -> None:
@@ -174,7 +175,7 @@ class Trainer(Handle, metaclass=_WithKeywords):
         self._iterating = False
         events = run.events
         self._context = Context(lambda name, text: events.put(Event.parse(name, text)))
-        self.options = Options(self._context, "train", options)  #: as they were given
+        self.options = Options(self._context, self._scope, options)  #: as they were given
         if model is not None and self._model is None:
             self.options["model"] = model
         made: List[int] = []
