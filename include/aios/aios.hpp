@@ -776,6 +776,21 @@ class puzzles : public detail::handle<aios_puzzles, aios_puzzles_destroy>
     explicit puzzles(std::shared_ptr<detail::host> host) : handle(std::move(host)) {}
 };
 
+/* *stop: looked at after each step; nullptr: never. */
+inline aios_hrm_scores hrm_train(const context &of, const options &with, const volatile std::int32_t *stop = nullptr)
+{
+    auto scores = detail::sized<aios_hrm_scores>();
+    detail::host_of(of)->finish(aios_hrm_train(of.get(), with.get(), stop, &scores));
+    return scores;
+}
+
+inline aios_hrm_scores hrm_evaluate(const context &of, const options &with)
+{
+    auto scores = detail::sized<aios_hrm_scores>();
+    detail::host_of(of)->finish(aios_hrm_evaluate(of.get(), with.get(), &scores));
+    return scores;
+}
+
 class hrm_solver : public detail::handle<aios_hrm_solver, aios_hrm_solver_destroy>
 {
   public:

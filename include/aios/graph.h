@@ -82,6 +82,12 @@ AIOS_API aios_tensor aios_graph_gelu(aios_graph *graph, aios_tensor x); /* tanh 
 /* (…, n) = silu(gate) * up of x (…, 2n) = [gate | up]. */
 AIOS_API aios_tensor aios_graph_swiglu(aios_graph *graph, aios_tensor x);
 
+/* A mixture of n experts (Shazeer et al., 2017).  gates (…, n) of logits (…, n): the softmax over the `chosen` largest of them (the first of
+ * equal ones), 0 elsewhere; no gradient flows through the choice itself. */
+AIOS_API aios_tensor aios_graph_expert_gates(aios_graph *graph, aios_tensor logits, int32_t chosen);
+/* (…, n * width) = x (…, n * width), of which each expert's part is multiplied by its gate; gates (…, n). */
+AIOS_API aios_tensor aios_graph_expert_scale(aios_graph *graph, aios_tensor x, aios_tensor gates);
+
 typedef struct aios_attention_options {
     uint32_t struct_size;
     int32_t heads;
@@ -129,6 +135,10 @@ AIOS_API aios_tensor aios_graph_sequence_cross_entropy(aios_graph *graph, aios_t
 AIOS_API aios_tensor aios_graph_sequence_correct(aios_graph *graph, aios_tensor losses);
 /* The same for weight * sum of binary cross-entropy of logits x against targets in [0, 1] (f32), any equal shapes. */
 AIOS_API aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_tensor targets, float weight);
+/* Adds weight * sum over sequences of the load-balance loss (Fedus et al., 2021) to the graph's loss: n * sum over experts of the part of a
+ * sequence's choices that is the expert's, times the sum of its probabilities.  gates: from aios_graph_expert_gates, of labels (B, L)'s
+ * positions; those with a negative label don't count, each other one counts 1 where all experts are as busy.  Returns (B, n) f32. */
+AIOS_API aios_tensor aios_graph_expert_balance(aios_graph *graph, aios_tensor gates, aios_tensor labels, float weight);
 /* Losses between begin and end flow back like the others, but aios_plan_losses does not tell them: a regulariser, an auxiliary head. */
 AIOS_API void aios_graph_begin_auxiliary(aios_graph *graph);
 AIOS_API void aios_graph_end_auxiliary(aios_graph *graph);

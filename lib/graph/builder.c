@@ -253,6 +253,12 @@ static void find_escapes(struct builder *b)
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
+/* Its gradient starts there. */
+static int is_loss(const struct node *node)
+{
+    return node->op == OP_cross_entropy || node->op == OP_bce || node->op == OP_expert_balance;
+}
+
 /* Emits the forward of the segment around a node once more, into new buffers. */
 static aios_status recompute(struct builder *b, size_t node_index)
 {
@@ -263,7 +269,7 @@ static aios_status recompute(struct builder *b, size_t node_index)
     b->recomputing = 1;
     for (size_t i = first; i <= last; i++) {
         const struct node *node = &g->nodes[i];
-        if (node->op == OP_cross_entropy || node->op == OP_bce) continue; /* their gradient is there already */
+        if (is_loss(node)) continue; /* their gradient is there already */
         if (b->escapes[node->output] && !op_has_aux(node)) continue;
         TRY_QUIET(emit_forward(b, i));
     }
@@ -280,7 +286,7 @@ static aios_status walk_backward(struct builder *b, int checkpointing)
         int32_t dy = b->gradient[node->output];
         b->step = (int32_t)(2 * g->node_count - i);
         if (node->no_gradient) continue;
-        if (!dy && node->op != OP_cross_entropy && node->op != OP_bce) continue;
+        if (!dy && !is_loss(node)) continue;
         if (checkpointing && node->segment != segment) {
             segment = node->segment;
             TRY_QUIET(recompute(b, i));

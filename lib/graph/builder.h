@@ -51,6 +51,9 @@ aios_status parameter_sink(struct builder *b, aios_tensor x, int32_t *buffer, in
     aios_status forward_##name(struct builder *b, size_t index);                                                                           \
     aios_status backward_##name(struct builder *b, size_t index, int32_t dy);
 SEQUENCE_OPS(DECLARE_OP_)
+/* emit_experts.c */
+#define EXPERT_OPS(OP) OP(expert_gates) OP(expert_scale) OP(expert_balance)
+EXPERT_OPS(DECLARE_OP_)
 #undef DECLARE_OP_
 aios_status emit_sequence_loss(struct builder *b, size_t index, struct instruction *loss);
 
@@ -62,6 +65,8 @@ aios_status emit_forward(struct builder *b, size_t node);
 aios_status emit_backward(struct builder *b, size_t node, int32_t dy);
 /* Adds a gradient of the storage type into a parameter's f32 gradient. */
 aios_status emit_into_sink(struct builder *b, aios_tensor x, int32_t buffer);
+/* The buffer of the step's scale, times the loss's weight. */
+aios_status loss_scale(struct builder *b, const struct node *node, int32_t *scale);
 /* 1: the node leaves something for backward besides its output. */
 int op_has_aux(const struct node *node);
 

@@ -702,8 +702,7 @@ static int exclusive(const struct builder *b, aios_tensor x)
     }
 }
 
-/* The buffer of the step's scale, times the loss's weight. */
-static aios_status loss_scale(struct builder *b, const struct node *node, int32_t *scale)
+aios_status loss_scale(struct builder *b, const struct node *node, int32_t *scale)
 {
     *scale = b->scale;
     if (node->weight == 1.0f || !b->plan->training) return AIOS_OK;

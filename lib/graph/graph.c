@@ -607,6 +607,36 @@ void aios_graph_end_no_gradient(aios_graph *graph)
         (void)MISTAKE(graph, AIOS_WRONG_STATE, "aios_graph_end_no_gradient: no region was begun");
 }
 
+/* ---- experts ------------------------------------------------------------------------------------------------------ */
+
+aios_tensor aios_graph_expert_gates(aios_graph *graph, aios_tensor logits, int32_t chosen)
+{
+    static const char call[] = "aios_graph_expert_gates";
+    if (!graph || !usable(graph, call) || !(logits = activation(graph, call, "logits", logits))) return 0;
+    struct tensor x = graph->tensors[logits];
+    if (chosen < 1 || chosen > tensor_last(&x))
+        return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: %d of %d experts: 1 to %d can be chosen", call, chosen, tensor_last(&x),
+                       tensor_last(&x));
+    struct node node = {.op = OP_expert_gates, .input = {logits}, .limit = chosen};
+    return add_node(graph, &node, TYPE_ACTIVATION, x.shape, x.rank);
+}
+
+aios_tensor aios_graph_expert_scale(aios_graph *graph, aios_tensor x, aios_tensor gates)
+{
+    static const char call[] = "aios_graph_expert_scale";
+    if (!graph || !usable(graph, call) || !(x = activation(graph, call, "x", x)) || !(gates = activation(graph, call, "gates", gates)))
+        return 0;
+    struct tensor tx = graph->tensors[x], tg = graph->tensors[gates];
+    if (tensor_rows(&tx) != tensor_rows(&tg) || tensor_last(&tx) % tensor_last(&tg)) {
+        char xs[64], gs[64];
+        tensor_shape_text(&tx, xs);
+        tensor_shape_text(&tg, gs);
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: x %s must have a part for each of gates %s in its last dimension", call, xs, gs);
+    }
+    struct node node = {.op = OP_expert_scale, .input = {x, gates}};
+    return add_node(graph, &node, TYPE_ACTIVATION, tx.shape, tx.rank);
+}
+
 /* ---- losses, outputs --------------------------------------------------------------------------------------------- */
 
 /* The losses of rows are there to be looked at; what flows back starts at the loss itself. */
@@ -689,6 +719,30 @@ aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_te
                        (long long)t->count, t->type, (long long)graph->tensors[x].count);
     struct tensor shape = *t;
     struct node node = {.op = OP_bce, .input = {x, targets}, .weight = weight};
+    return add_loss(graph, &node, &shape);
+}
+
+aios_tensor aios_graph_expert_balance(aios_graph *graph, aios_tensor gates, aios_tensor labels, float weight)
+{
+    static const char call[] = "aios_graph_expert_balance";
+    if (!graph || !usable(graph, call)) return 0;
+    const struct tensor *g = operand(graph, call, "gates", gates), *l = g ? operand(graph, call, "labels", labels) : NULL;
+    if (!l) return 0;
+    const struct node *choice = g->node >= 0 ? &graph->nodes[g->node] : NULL;
+    if (!choice || choice->op != OP_expert_gates)
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: gates must be what aios_graph_expert_gates returned", call);
+    if (l->type != AIOS_I32 || l->rank != 2 || l->count != tensor_rows(g)) {
+        char ls[64];
+        tensor_shape_text(l, ls);
+        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: labels %s must be integers (B, L), one for each of %d rows of gates", call, ls,
+                       tensor_rows(g));
+    }
+    struct tensor shape = {.rank = 2, .shape = {l->shape[0], tensor_last(g)}};
+    struct node node = {.op = OP_expert_balance,
+                        .input = {choice->input[0], labels, gates},
+                        .length = l->shape[1],
+                        .limit = choice->limit,
+                        .weight = weight};
     return add_loss(graph, &node, &shape);
 }
 

@@ -54,6 +54,9 @@ struct tensor {
     OP(halting_steps)                                                                                                                      \
     OP(halting_running)                                                                                                                    \
     OP(halting_target)                                                                                                                     \
+    OP(expert_gates)                                                                                                                       \
+    OP(expert_scale)                                                                                                                       \
+    OP(expert_balance)                                                                                                                     \
     OP(cross_entropy)                                                                                                                      \
     OP(bce)
 
@@ -77,7 +80,7 @@ struct node {
     int32_t kind;                               /* cross_entropy */
     int32_t length;                             /* cross_entropy: labels of a sequence, 0: each for itself */
     int32_t hits_kept;                          /* cross_entropy of labels each for itself: sequence_correct reads its hits */
-    int32_t limit;                              /* halting: the last step */
+    int32_t limit;                              /* halting: the last step; expert_gates: how many are chosen */
     float weight;                               /* losses */
     float factor;                               /* scale; eps of norms */
     int32_t axis, start;                        /* slice */

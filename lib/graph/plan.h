@@ -152,6 +152,11 @@ aios_status run_select_i32(const aios_plan *plan, const struct instruction *i);
 aios_status run_halting_steps(const aios_plan *plan, const struct instruction *i);
 aios_status run_halting_running(const aios_plan *plan, const struct instruction *i);
 aios_status run_halting_target(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_gates(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_gates_backward(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_scale(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_scale_gates(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_balance(const aios_plan *plan, const struct instruction *i);
 aios_status run_bce(const aios_plan *plan, const struct instruction *i);
 
 /* pieces.c: the points of a plan whose instructions are all there; before the arena is placed. */

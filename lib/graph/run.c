@@ -292,3 +292,36 @@ aios_status run_halting_target(const aios_plan *plan, const struct instruction *
 {
     return launch_halting_target(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1));
 }
+
+/* gates, probabilities, logits; rows, n, chosen */
+aios_status run_expert_gates(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_expert_gates_forward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* dx, dy, gates; rows, n, accumulate */
+aios_status run_expert_gates_backward(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_expert_gates_backward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+}
+
+/* y, x, gates; rows, n, width, accumulate */
+aios_status run_expert_scale(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_expert_scale(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3));
+}
+
+/* dgates, dy, x; rows, n, width, accumulate */
+aios_status run_expert_scale_gates(const aios_plan *plan, const struct instruction *i)
+{
+    return launch_expert_scale_gates(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3));
+}
+
+/* losses, dx, share, targets, scale, partial, sums, gates, probabilities; sequences, length, n, chosen, gradient; weight */
+aios_status run_expert_balance(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t sequences = NUMBER(0), length = NUMBER(1), n = NUMBER(2);
+    TRY_QUIET(launch_expert_balance(STREAM, AT(2), AT(0), AT(7), AT(8), AT(3), sequences, length, n, NUMBER(3)));
+    if (NUMBER(4)) TRY_QUIET(launch_expert_balance_backward(STREAM, AT(1), AT(8), AT(2), AT(3), AT(4), sequences * length, length, n));
+    return i->buffer[6] ? tell_loss(plan, i, sequences * n) : AIOS_OK;
+}

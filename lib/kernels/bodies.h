@@ -7,6 +7,7 @@
 #include "activation.kc"
 #include "attention.kc"
 #include "embedding.kc"
+#include "experts.kc"
 #include "gemm.kc"
 #include "loss.kc"
 #include "halting.kc"

@@ -41,6 +41,20 @@ static aios_status read_loss(const json_t *config, struct hrm *m)
     return get_choice(loss ? loss : config, "loss_type", "stablemax_cross_entropy", "softmax_cross_entropy", &m->stablemax);
 }
 
+static aios_status read_experts(const json_t *config, struct hrm *m)
+{
+    double balance;
+    TRY_QUIET(get_size(config, "num_experts", 0, 0, 1024, &m->experts));
+    TRY_QUIET(get_size(config, "num_experts_per_tok", m->experts < 2 ? m->experts : 2, 0, 1024, &m->chosen));
+    TRY_QUIET(json_get_number_or(config, "moe_balance_weight", 0.01, 0.0, 1000.0, &balance));
+    m->balance = (float)balance;
+    if (m->experts && !m->causal)
+        return FAIL(AIOS_UNSUPPORTED, "num_experts is %d and causal false: the model of puzzles has no experts (0)", m->experts);
+    if (m->experts && (m->chosen < 1 || m->chosen > m->experts))
+        return FAIL(AIOS_OUT_OF_RANGE, "num_experts_per_tok is %d: 1 to %d of num_experts can be chosen", m->chosen, m->experts);
+    return AIOS_OK;
+}
+
 static aios_status read_config(const json_t *config, struct hrm *m)
 {
     double expansion, theta, eps;
@@ -62,6 +76,7 @@ static aios_status read_config(const json_t *config, struct hrm *m)
     TRY_QUIET(json_get_number_or(config, "expansion", 4.0, 0.01, 1000.0, &expansion));
     TRY_QUIET(json_get_number_or(config, "rope_theta", 10000.0, 1.0, 1e12, &theta));
     TRY_QUIET(json_get_number_or(config, "rms_norm_eps", 1e-5, 0.0, 1.0, &eps));
+    TRY_QUIET(read_experts(config, m));
     TRY_QUIET(get_choice(config, "pos_encodings", "rope", "learned", &m->rope));
     TRY_QUIET(read_loss(config, m));
     if (m->hidden % m->heads || (m->rope && m->hidden / m->heads % 2))
@@ -88,6 +103,29 @@ static aios_tensor add_and_norm(struct hrm_recorder *r, aios_tensor x, aios_tens
     return aios_graph_rmsnorm(r->graph, aios_graph_add(r->graph, x, change), 0, r->model->eps);
 }
 
+/* Sum over the chosen experts of gate * down(silu(gate part) * up part).  The experts' weights are rows (gate_up_proj: all gates, then all
+ * ups) and columns (down_proj) of one matrix each.  Every expert is computed for every position and those that are not chosen weigh 0:
+ * exact for any batch, with two big products, at the price of the arithmetic of all. */
+static aios_tensor mix(struct hrm_recorder *r, const char *module, int32_t layer, aios_tensor x)
+{
+    const struct hrm *m = r->model;
+    aios_graph *g = r->graph;
+    char names[3][96];
+    static const char *const parts[] = {"router", "experts.gate_up_proj", "experts.down_proj"};
+    for (int k = 0; k < 3; k++)
+        (void)snprintf(names[k], sizeof names[k], "model.inner.%s_level.layers.%d.mlp.%s.weight", module, layer, parts[k]);
+    aios_tensor gates = aios_graph_expert_gates(g, hrm_linear(r, x, names[0], m->hidden, m->experts), m->chosen);
+    if (r->learning && m->balance > 0) {
+        aios_graph_begin_auxiliary(g);
+        (void)aios_graph_expert_balance(g, gates, r->labels, m->balance);
+        aios_graph_end_auxiliary(g);
+    }
+    aios_tensor gated = aios_graph_swiglu(g, hrm_linear(r, x, names[1], m->hidden, 2 * m->experts * m->inner));
+    aios_tensor down = aios_graph_parameter(g, names[2], (int32_t[]){m->hidden, m->experts * m->inner}, 2, AIOS_INIT_TRUNCATED_NORMAL,
+                                            1.0f / sqrtf((float)m->inner), AIOS_GROUP_DECAY);
+    return aios_graph_linear(g, aios_graph_expert_scale(g, gated, gates), down, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
+}
+
 /* x = RMS(x + Attention(x)); x = RMS(x + MLP(x)) */
 static aios_tensor block(struct hrm_recorder *r, const char *module, int32_t layer, aios_tensor x)
 {
@@ -109,6 +147,7 @@ static aios_tensor block(struct hrm_recorder *r, const char *module, int32_t lay
     if (m->causal) aios_graph_mark(r->graph);
     aios_tensor qkv = hrm_linear(r, x, names[0], m->hidden, 3 * m->hidden);
     x = add_and_norm(r, x, hrm_linear(r, aios_graph_attention(r->graph, qkv, &options), names[1], m->hidden, m->hidden));
+    if (m->experts) return add_and_norm(r, x, mix(r, module, layer, x));
     aios_tensor gated = aios_graph_swiglu(r->graph, hrm_linear(r, x, names[2], m->hidden, 2 * m->inner));
     return add_and_norm(r, x, hrm_linear(r, gated, names[3], m->inner, m->hidden));
 }
@@ -149,8 +188,10 @@ struct hrm_carry hrm_think(struct hrm_recorder *r, struct hrm_carry z, aios_tens
         if (h < m->h_cycles - 1) z.h = apply_h(r, z);
     }
     aios_graph_end_no_gradient(r->graph);
+    r->learning = r->labels != 0;
     z.l = apply_l(r, z, x);
     z.h = apply_h(r, z);
+    r->learning = 0;
     return z;
 }
 

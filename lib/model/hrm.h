@@ -8,7 +8,9 @@ struct hrm {
     aios_context *context;
     int32_t hidden, heads, inner, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps;
     int32_t vocabulary, length, identifiers, puzzle_width, puzzle_positions, rope, stablemax;
-    int causal; /* 1: a language model */
+    int causal;              /* 1: a language model */
+    int32_t experts, chosen; /* of each block's gated layer; experts 0: it is one */
+    float balance;           /* weight of the loss that keeps them equally busy */
     float theta, eps;
 };
 
@@ -18,6 +20,8 @@ struct hrm_recorder {
     int32_t batch, positions; /* of a sequence, those of the puzzle's embedding first */
     aios_tensor start;        /* of new tokens behind cached ones; 0: whole sequences */
     int32_t applications;     /* of attention, so far */
+    aios_tensor labels;       /* (B, T), where the balance of experts is learnt; else 0 */
+    int learning;             /* 1: an application with gradient */
 };
 
 struct hrm_carry {

@@ -93,7 +93,9 @@ aios_status hrm_record_language(void *user, aios_graph *g, int32_t mode, int32_t
         r.start = aios_graph_input(g, "start", AIOS_I32, (int32_t[]){1}, 1);
         places = aios_graph_input(g, "positions", AIOS_I32, &sequence, 1);
     } else {
-        labels = aios_graph_reshape(g, aios_graph_input(g, "labels", AIOS_I32, shape, 2), &rows, 1);
+        labels = aios_graph_input(g, "labels", AIOS_I32, shape, 2);
+        if (mode == AIOS_MODEL_TRAIN) r.labels = labels;
+        labels = aios_graph_reshape(g, labels, &rows, 1);
     }
     aios_tensor x = hrm_embed(&r, tokens, 0, places);
     struct hrm_carry z = {hrm_first_hidden(&r, "model.inner.H_init"), hrm_first_hidden(&r, "model.inner.L_init")};

@@ -15,7 +15,8 @@ struct settings {
     int64_t n_layer, n_head, n_embd;
     const char *pos_encodings, *loss_type; /* of hrm_actv1, as the next two lines */
     int64_t hidden_size, num_heads, h_layers, l_layers, h_cycles, l_cycles, halt_max_steps;
-    double expansion, rope_theta, rms_norm_eps;
+    int64_t use_moe, num_experts, num_experts_per_tok;
+    double expansion, rope_theta, rms_norm_eps, moe_balance;
     int64_t max_seq_len, shuffle, steps, batch_size, accumulation, seed, lr_warmup_steps, gradient_checkpointing, growth_interval;
     int64_t resume, checkpoint_interval, keep_checkpoints, eval_interval, eval_batches, log_interval, max_nan_steps;
     int64_t max_tokens, top_k;

@@ -102,11 +102,15 @@ static aios_status create_model(aios_context *context, json_t *config, const cha
 aios_status setup_new_model(aios_context *context, const struct settings *s, const aios_tokenizer *tokenizer, aios_model **model)
 {
     if (strcmp(s->model_type, "gpt2") == 0) return create_model(context, gpt2_config(s, tokenizer), s->model_type, model);
-    json_t *config = hrm_config(s, aios_tokenizer_vocabulary_size(tokenizer), s->max_seq_len);
-    if (config && json_object_set_new(config, "causal", json_true())) {
+    json_t *config = hrm_config(s, aios_tokenizer_vocabulary_size(tokenizer), s->max_seq_len),
+           *experts = json_pack("{sI sI sf}", "num_experts", (json_int_t)s->num_experts, "num_experts_per_tok",
+                                (json_int_t)s->num_experts_per_tok, "moe_balance_weight", s->moe_balance);
+    if (!experts || (config && json_object_set_new(config, "causal", json_true())) ||
+        (config && s->use_moe && json_object_update(config, experts))) {
         json_decref(config);
         config = NULL;
     }
+    json_decref(experts);
     return create_model(context, config, s->model_type, model);
 }
 

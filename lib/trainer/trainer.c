@@ -37,13 +37,21 @@ static aios_status check_sizes(const aios_options *given, const struct settings 
                  {"pos-encodings", "hrm_actv1"},
                  {"rope-theta", "hrm_actv1"},
                  {"rms-norm-eps", "hrm_actv1"},
-                 {"loss-type", "hrm_actv1"}};
+                 {"loss-type", "hrm_actv1"},
+                 {"use-moe", "hrm_actv1"},
+                 {"num-experts", "hrm_actv1"},
+                 {"num-experts-per-tok", "hrm_actv1"},
+                 {"moe-balance-weight", "hrm_actv1"}};
+    static const char *const experts[] = {"num-experts", "num-experts-per-tok", "moe-balance-weight"};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         if (!aios_options_is_set(given, sizes[i].option)) continue;
         if (*s->model) return FAIL(AIOS_INVALID_ARGUMENT, "%s is for a new model: model %s has its own sizes", sizes[i].option, s->model);
         if (strcmp(sizes[i].type, s->model_type) != 0)
             return FAIL(AIOS_INVALID_ARGUMENT, "%s is for model-type %s: model-type is %s", sizes[i].option, sizes[i].type, s->model_type);
     }
+    for (size_t i = 0; i < COUNT_OF(experts) && !s->use_moe; i++)
+        if (aios_options_is_set(given, experts[i]))
+            return FAIL(AIOS_INVALID_ARGUMENT, "%s is for a mixture of experts: set use-moe too", experts[i]);
     return AIOS_OK;
 }
 

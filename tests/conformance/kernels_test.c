@@ -29,6 +29,7 @@ CASES(norm)
 CASES(rope)
 CASES(attention)
 CASES(halting)
+CASES(experts)
 CASES(loss)
 CASES(optimizer)
 CASES(gemm)
@@ -70,6 +71,7 @@ static int run_instance(const char *name, const cpu_kernel_fn *table)
         cmocka_unit_test(rope_agrees_with_float64),
         cmocka_unit_test(attention_agrees_with_float64),
         cmocka_unit_test(halting_agrees_with_float64),
+        cmocka_unit_test(experts_agrees_with_float64),
         cmocka_unit_test(loss_agrees_with_float64),
         cmocka_unit_test(optimizer_agrees_with_float64),
         cmocka_unit_test(gemm_agrees_with_float64),

@@ -212,6 +212,24 @@ void a_model_of_ones_own_trains()
     EXPECT(counted.use_count() == 1); // the callable went with the model
 }
 
+void puzzles_train_too()
+{
+    const aios::context context;
+    aios_sudoku_options sudoku = AIOS_SUDOKU_OPTIONS_INIT;
+    sudoku.size = 4;
+    sudoku.count = 8;
+    const auto set = aios::puzzles::make_sudoku(context, sudoku);
+    EXPECT(set.info().examples == 8 && set.info().length == 16);
+    const auto data = (folder / "sudoku").string();
+    set.save(data, "train");
+    set.save(data, "test");
+    aios::options options(context, AIOS_SCOPE_HRM,
+                          {{"data-path", data}, {"save-dir", (folder / "hrm").string()}, {"steps", 2}, {"global-batch-size", 4}});
+    options.set("hidden-size", 32).set("num-heads", 2).set("h-layers", 1).set("l-layers", 1).set("h-cycles", 1).set("l-cycles", 1);
+    EXPECT(aios::hrm_train(context, options).examples == 8);
+    EXPECT(THROWN(aios::error, aios::hrm_evaluate(context, options)).status() == AIOS_INVALID_ARGUMENT); // no model
+}
+
 void chunks_are_claimed_from_threads()
 {
     const aios::context context;
@@ -257,6 +275,7 @@ int main(int argc, char **argv)
     training_tells_and_stops();
     callbacks_may_throw();
     a_model_of_ones_own_trains();
+    puzzles_train_too();
     chunks_are_claimed_from_threads();
     if (failures == 0) std::puts("aios.hpp: ok");
     return failures == 0 ? 0 : 1;

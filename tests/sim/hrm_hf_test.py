@@ -74,7 +74,7 @@ class HrmHf(unittest.TestCase):
 
     def test_devices_of_every_vendor_and_going_on(self):
         ids, devices = ",".join(f"{v}:0" for v in VENDORS), ",".join(f"{v}:1" for v in VENDORS)
-        self.train(devices, "--gpu-ids", ids, "--steps", "6", "--brain-name", "mine", "--log-file", LOG)
+        self.train(devices, "--gpu-ids", ids, "--use-moe", "--num-experts", "4", "--num-experts-per-tok", "2", "--steps", "6", "--brain-name", "mine", "--log-file", LOG)
         self.assertEqual(self.start()["device"], ids)
         self.train(devices, "--gpu-ids", ",".join(str(i) for i in range(len(VENDORS))), "--steps", "9", "--brain-name", "mine", "--log-file", LOG, "--resume")
         self.assertEqual([e["step"] for e in self.events() if e["event"] == "step"], list(range(1, 10)))

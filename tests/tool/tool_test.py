@@ -474,7 +474,7 @@ class Completion(ToolTest):
             (["--log-level", "debug", "ver"], ["version"]),
             (["train", "--batch"], ["--batch-size"]),
             (["train", "--res"], ["--resume"]),
-            (["train", "--no-"], ["--no-gradient-checkpointing", "--no-iterate", "--no-keep-cpu", "--no-keep-global-batch", "--no-overlap", "--no-resume", "--no-shuffle", "--no-stop-after-epoch", "--no-strict"]),
+            (["train", "--no-"], ["--no-gradient-checkpointing", "--no-iterate", "--no-keep-cpu", "--no-keep-global-batch", "--no-overlap", "--no-resume", "--no-shuffle", "--no-stop-after-epoch", "--no-strict", "--no-use-moe"]),
             (["train", "--top"], []),
             (["generate", "--top"], ["--top-k", "--top-p"]),
             (["train", "--precision", ""], ["16-mixed", "32", "bf16-mixed"]),

@@ -19,6 +19,10 @@ static const char hrm_rotary[] =
     "{\"model_type\": \"hrm_actv1\", \"causal\": true, \"hidden_size\": 32, \"num_heads\": 4, \"H_layers\": 1, \"L_layers\": 2, "
     "\"H_cycles\": 1, \"halt_max_steps\": 1, \"expansion\": 2.0, \"seq_len\": 96, \"vocab_size\": 40, \"loss_type\": "
     "\"softmax_cross_entropy\"}";
+static const char hrm_experts[] =
+    "{\"model_type\": \"hrm_actv1\", \"causal\": true, \"hidden_size\": 32, \"num_heads\": 4, \"H_layers\": 1, \"L_layers\": 1, "
+    "\"H_cycles\": 1, \"L_cycles\": 1, \"halt_max_steps\": 1, \"expansion\": 2.0, \"seq_len\": 96, \"vocab_size\": 40, \"num_experts\": 3, "
+    "\"loss_type\": \"softmax_cross_entropy\"}";
 static const char *config = gpt2;
 
 struct network {
@@ -149,6 +153,8 @@ static void the_caches_of_a_hierarchical_model_change_nothing(void **state)
     config = hrm_learned;
     check_cache(AIOS_PRECISION_32, 1e-3); /* twelve blocks, of which such weights double each rounding error */
     config = hrm_rotary;
+    check_cache(AIOS_PRECISION_32, 1e-3);
+    config = hrm_experts;
     check_cache(AIOS_PRECISION_32, 1e-3);
     config = gpt2;
 }

@@ -197,6 +197,24 @@ static void gelu_and_swiglu(void **state)
     judge(&n);
 }
 
+/* As a gated layer of experts has them: the choice of each position, the parts of its experts, and the loss that keeps these busy. */
+static void mixtures_of_experts(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{1, 1}, {2, 1}, {4, 2}, {5, 5}, {8, 3}}; /* experts, chosen */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int experts = sizes[i][0];
+        struct network n = begin();
+        value x = net_parameter(&n, SHAPE(3, 7, 6), 2.0, 0.0), router = net_parameter(&n, SHAPE(experts, 6), 1.0, 0.0);
+        value up = net_parameter(&n, SHAPE(experts * 4, 6), 1.0, 0.0), down = net_parameter(&n, SHAPE(6, experts * 4), 1.0, 0.0);
+        value gates = net_expert_gates(&n, net_linear(&n, x, router, NONE, 0, 0), sizes[i][1]);
+        value parts = net_expert_scale(&n, net_linear(&n, x, up, NONE, 0, 0), gates);
+        net_expert_balance(&n, gates, net_integers(&n, SHAPE(3, 7), -2, 9), 0.25f);
+        watch(&n, net_linear(&n, parts, down, NONE, 0, 0));
+        judge(&n);
+    }
+}
+
 static void attention_of(int batch, int length, int heads, int kv_heads, int d, int causal, float scale, float theta)
 {
     struct network n = begin();
@@ -384,6 +402,7 @@ int main(void)
         cmocka_unit_test(attention_straight_into_a_loss),
         cmocka_unit_test(select_by_a_mask),
         cmocka_unit_test(nothing_flows_through_what_is_detached),
+        cmocka_unit_test(mixtures_of_experts),
         cmocka_unit_test(cross_entropy_of_both_kinds_with_ignored_labels),
         cmocka_unit_test(counts_of_labels_and_hits_are_right),
         cmocka_unit_test(binary_cross_entropy_of_large_logits),

@@ -2,7 +2,7 @@
  * program's argument is trained on beside the CPU's own. */
 #include "run.h"
 
-#define STEPS 10
+#define STEPS 6
 
 static const char *devices = "cpu:0,cpu:1";
 
@@ -99,10 +99,14 @@ static int count_devices(void)
     return count;
 }
 
+static int experts; /* 1: the gated layers are mixtures */
+
 static void train_with(struct run *r, const char *names, int batch, const char *option, const char *value)
 {
     char text[16];
-    open_run(r, "10");
+    open_run(r, "6");
+    if (experts) run_set(r, "use-moe", "on");
+    if (experts) run_set(r, "num-experts", "4");
     write_random(r, "text.txt", 7, 6000);
     (void)snprintf(text, sizeof text, "%d", batch);
     run_set(r, "batch-size", text);
@@ -114,9 +118,8 @@ static void train_with(struct run *r, const char *names, int batch, const char *
 }
 
 /* One device with the whole batch, against accumulation, recomputation, several devices, shards of the model. */
-static void any_split_is_the_whole_batch(void **state)
+static void compare_splits(void)
 {
-    (void)state;
     static const char *const ways[][2] = {{"bucket-mb", "0.02"}, {"zero-stage", "zero2"}, {"zero-stage", "zero3"}};
     struct run whole, part;
     int count = count_devices();
@@ -127,12 +130,27 @@ static void any_split_is_the_whole_batch(void **state)
     train_with(&part, "cpu:0", 2, "gradient-accumulation-steps", count == 2 ? "2" : count == 3 ? "3" : "4");
     assert_same_losses(&whole, &part, count <= 4 ? 1e-6 : 1);
     run_close(&part);
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    for (size_t i = experts ? 2 : 0; i < sizeof ways / sizeof *ways; i++) {
         train_with(&part, devices, 2, ways[i][0], ways[i][1]);
         assert_same_losses(&whole, &part, 3e-6);
         run_close(&part);
     }
     run_close(&whole);
+}
+
+static void any_split_is_the_whole_batch(void **state)
+{
+    (void)state;
+    compare_splits();
+}
+
+/* Its balance is that of each text, so it does not depend on who has which. */
+static void a_mixture_of_experts_is_the_same_in_every_mode(void **state)
+{
+    (void)state;
+    experts = 1;
+    compare_splits();
+    experts = 0;
 }
 
 /* Devices on chunks of their own are merged; what can be known of the letters they learn together. */
@@ -152,6 +170,29 @@ static void independent_devices_learn_together(void **state)
     aios_trainer_metrics m = {.struct_size = sizeof m};
     assert_ok(aios_trainer_get_metrics(r.trainer, &m));
     if (!(m.eval_loss < 0.5)) fail_msg("the loss is %g: each letter tells the next", m.eval_loss);
+    run_close(&r);
+}
+
+/* They learn, and the loss that keeps them busy is not told. */
+static void experts_learn_and_their_balance_is_not_told(void **state)
+{
+    (void)state;
+    struct run r;
+    open_run(&r, "60");
+    write_repeated(&r, "text.txt", "qwertyuiopasdfghjklzxcvbnm", 9000);
+    run_set(&r, "use-moe", "on");
+    run_set(&r, "num-experts", "4");
+    run_set(&r, "num-experts-per-tok", "1");
+    run_set(&r, "lr", "1e-2");
+    assert_ok(run_train(&r));
+    assert_true(r.losses[60] < 0.5 * r.losses[1]);
+    assert_true(r.losses[1] < 6.2); /* the balance is not told */
+    run_close(&r);
+    open_run(&r, "1");
+    write_random(&r, "text.txt", 7, 3000);
+    run_set(&r, "num-experts", "4");
+    assert_int_equal(aios_trainer_create(r.context, r.options, NULL, &r.trainer), AIOS_INVALID_ARGUMENT);
+    assert_non_null(strstr(aios_error_message(), "set use-moe too"));
     run_close(&r);
 }
 
@@ -175,10 +216,12 @@ int main(int count, char **words)
     const struct CMUnitTest alone[] = {
         cmocka_unit_test(random_tokens_are_never_predicted_better_than_chance),
         cmocka_unit_test(prose_is_predicted_better_than_by_frequencies),
+        cmocka_unit_test(experts_learn_and_their_balance_is_not_told),
         cmocka_unit_test(a_size_of_another_architecture_is_refused),
     };
     const struct CMUnitTest together[] = {
         cmocka_unit_test(any_split_is_the_whole_batch),
+        cmocka_unit_test(a_mixture_of_experts_is_the_same_in_every_mode),
         cmocka_unit_test(independent_devices_learn_together),
     };
     int failed = count > 1 ? 0 : cmocka_run_group_tests_name("hrm_language", alone, NULL, NULL);

@@ -186,6 +186,22 @@ value net_swiglu(struct network *n, value x)
     return made(n, "swiglu", aios_graph_swiglu(n->graph, x.id), tape_swiglu(n->tape, x.node));
 }
 
+value net_expert_gates(struct network *n, value logits, int chosen)
+{
+    return made(n, "expert gates", aios_graph_expert_gates(n->graph, logits.id, chosen), tape_expert_gates(n->tape, logits.node, chosen));
+}
+
+value net_expert_scale(struct network *n, value x, value gates)
+{
+    return made(n, "expert scale", aios_graph_expert_scale(n->graph, x.id, gates.id), tape_expert_scale(n->tape, x.node, gates.node));
+}
+
+void net_expert_balance(struct network *n, value gates, value labels, float weight)
+{
+    (void)made(n, "expert balance", aios_graph_expert_balance(n->graph, gates.id, labels.id, weight),
+               tape_expert_balance(n->tape, gates.node, labels.node, (double)weight));
+}
+
 value net_attention(struct network *n, value qkv, int heads, int kv_heads, int causal, float scale, float theta)
 {
     aios_attention_options o = AIOS_ATTENTION_OPTIONS_INIT;

@@ -556,6 +556,88 @@ static void bce(tape *t, struct tape_node *n, int backward)
     }
 }
 
+/* ---- experts ----------------------------------------------------------------------------------------------------- */
+
+int tape_expert_gates(tape *t, int logits, int chosen)
+{
+    return same_shape(t, (struct tape_node){.op = TAPE_EXPERT_GATES, .input = {logits}, .kind = chosen}, logits);
+}
+
+/* The softmax over those that have fewer than `chosen` before them. */
+static void expert_gates(tape *t, struct tape_node *n, int backward)
+{
+    struct tape_node *x = &t->nodes[n->input[0]];
+    size_t experts = (size_t)last_of(n);
+    for (size_t first = 0; first < n->count; first += experts) {
+        double sum = 0, mean = 0, *g = n->value + first;
+        for (size_t i = 0; i < experts && !backward; i++) {
+            int before = 0;
+            for (size_t j = 0; j < experts; j++) {
+                double u = x->value[first + j], v = x->value[first + i];
+                before += u > v || (u == v && j < i);
+            }
+            g[i] = before < n->kind ? jog(t, exp(x->value[first + i])) : 0;
+            sum += g[i];
+        }
+        for (size_t i = 0; i < experts && !backward; i++) g[i] /= sum;
+        for (size_t i = 0; i < experts && backward; i++) mean += g[i] * n->gradient[first + i];
+        for (size_t i = 0; i < experts && backward; i++) x->gradient[first + i] += jog(t, g[i] * (n->gradient[first + i] - mean));
+    }
+}
+
+int tape_expert_scale(tape *t, int x, int gates)
+{
+    return same_shape(t, (struct tape_node){.op = TAPE_EXPERT_SCALE, .input = {x, gates}}, x);
+}
+
+static void expert_scale(tape *t, struct tape_node *n, int backward)
+{
+    struct tape_node *x = &t->nodes[n->input[0]], *gates = &t->nodes[n->input[1]];
+    size_t width = n->count / gates->count;
+    for (size_t i = 0; i < n->count; i++) {
+        double *gate = &gates->value[i / width];
+        if (backward) {
+            x->gradient[i] += jog(t, n->gradient[i] * *gate);
+            gates->gradient[i / width] += jog(t, n->gradient[i] * x->value[i]);
+        } else {
+            n->value[i] = jog(t, x->value[i] * *gate);
+        }
+    }
+}
+
+int tape_expert_balance(tape *t, int gates, int labels, double weight)
+{
+    const struct tape_node *g = &t->nodes[gates], *l = &t->nodes[labels];
+    int shape[TAPE_RANK] = {l->shape[0], last_of(g)};
+    return add_node(t, (struct tape_node){.op = TAPE_EXPERT_BALANCE, .input = {g->input[0], labels, gates}, .factor = weight}, shape, 2);
+}
+
+/* n times the part of the choices times the sum of the probabilities, of each sequence and expert; the parts are constants. */
+static void expert_balance(tape *t, struct tape_node *n, int backward)
+{
+    struct tape_node *x = &t->nodes[n->input[0]], *labels = &t->nodes[n->input[1]], *gates = &t->nodes[n->input[2]];
+    int experts = n->shape[1], length = labels->shape[1];
+    for (int s = 0; s < n->shape[0]; s++) {
+        double part[64] = {0}, chosen = 0;
+        for (int k = s * length; k < (s + 1) * length; k++)
+            for (int e = 0; e < experts && labels->value[k] >= 0; e++) part[e] += gates->value[k * experts + e] > 0;
+        for (int e = 0; e < experts; e++) chosen += part[e];
+        for (int k = s * length; k < (s + 1) * length; k++) {
+            double sum = 0, mean = 0;
+            const double *logits = x->value + k * experts;
+            for (int e = 0; e < experts; e++) sum += exp(logits[e]);
+            for (int e = 0; e < experts && chosen > 0; e++) mean += exp(logits[e]) / sum * experts * part[e] / chosen;
+            for (int e = 0; e < experts && labels->value[k] >= 0; e++) {
+                double p = jog(t, exp(logits[e]) / sum), share = experts * part[e] / chosen;
+                if (backward)
+                    x->gradient[k * experts + e] += n->gradient[s * experts + e] * jog(t, p * (share - mean));
+                else
+                    n->value[s * experts + e] += share * p;
+            }
+        }
+    }
+}
+
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
 static void compute(tape *t, struct tape_node *n, int backward)
@@ -576,12 +658,15 @@ static void compute(tape *t, struct tape_node *n, int backward)
     case TAPE_SELECT: selection(t, n, backward); return;
     case TAPE_CROSS_ENTROPY: cross_entropy(t, n, backward); return;
     case TAPE_BCE: bce(t, n, backward); return;
+    case TAPE_EXPERT_GATES: expert_gates(t, n, backward); return;
+    case TAPE_EXPERT_SCALE: expert_scale(t, n, backward); return;
+    case TAPE_EXPERT_BALANCE: expert_balance(t, n, backward); return;
     }
 }
 
 static int is_loss(const struct tape_node *n)
 {
-    return n->op == TAPE_CROSS_ENTROPY || n->op == TAPE_BCE;
+    return n->op == TAPE_CROSS_ENTROPY || n->op == TAPE_BCE || n->op == TAPE_EXPERT_BALANCE;
 }
 
 static int only_moves(const struct tape_node *n)

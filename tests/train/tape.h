@@ -30,6 +30,9 @@ enum tape_op {
     TAPE_SELECT,
     TAPE_CROSS_ENTROPY,
     TAPE_BCE,
+    TAPE_EXPERT_GATES,
+    TAPE_EXPERT_SCALE,
+    TAPE_EXPERT_BALANCE,
 };
 
 struct tape_node {
@@ -65,6 +68,9 @@ int tape_layernorm(tape *t, int x, int weight, int bias, double eps);
 int tape_rmsnorm(tape *t, int x, int weight, double eps);
 int tape_gelu(tape *t, int x);
 int tape_swiglu(tape *t, int x);
+int tape_expert_gates(tape *t, int logits, int chosen);
+int tape_expert_scale(tape *t, int x, int gates);
+int tape_expert_balance(tape *t, int gates, int labels, double weight);
 int tape_attention(tape *t, int qkv, int heads, int kv_heads, int causal, double scale, double theta);
 int tape_slice(tape *t, int x, int axis, int start, int length);
 int tape_reshape(tape *t, int x, const int *shape, int rank);

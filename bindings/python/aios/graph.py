@@ -140,6 +140,14 @@ class Graph(Handle):
         """In the tanh form."""
         return self._made(lib.aios_graph_gelu(self.handle, x.id))
 
+    def expert_gates(self, logits: Tensor, chosen: int) -> Tensor:
+        """(…, n) of logits (…, n): the softmax over the `chosen` largest of them, 0 elsewhere: a mixture of n experts."""
+        return self._made(lib.aios_graph_expert_gates(self.handle, logits.id, chosen))
+
+    def expert_scale(self, x: Tensor, gates: Tensor) -> Tensor:
+        """x (…, n * width), of which each expert's part is multiplied by its gate; gates (…, n)."""
+        return self._made(lib.aios_graph_expert_scale(self.handle, x.id, gates.id))
+
     def swiglu(self, x: Tensor) -> Tensor:
         """(…, n) = silu(gate) * up of x (…, 2n) = [gate | up]."""
         return self._made(lib.aios_graph_swiglu(self.handle, x.id))
@@ -206,6 +214,10 @@ class Graph(Handle):
     def bce_with_logits(self, x: Tensor, targets: Tensor, weight: float = 1.0) -> Tensor:
         """Adds weight * sum of binary cross-entropy of logits x against targets in [0, 1]."""
         return self._made(lib.aios_graph_bce_with_logits(self.handle, x.id, targets.id, weight))
+
+    def expert_balance(self, gates: Tensor, labels: Tensor, weight: float) -> Tensor:
+        """Adds weight * sum of the load-balance loss of each sequence; gates of expert_gates, labels (B, L).  Gives (B, n)."""
+        return self._made(lib.aios_graph_expert_balance(self.handle, gates.id, labels.id, weight))
 
     def count_steps(self, steps: Tensor, running: Tensor) -> Tensor:
         """(B) i32 = (running ? steps : 0) + 1: adaptive computation time."""
