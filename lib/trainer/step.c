@@ -138,7 +138,8 @@ static aios_status run_constantly(struct replica *r)
     return AIOS_OK;
 }
 
-/* With exchange in the last run. */
+/* With exchange in the last run, before which nobody waits for the others: the slow ones' last run would come on top of the fast ones'.  Who
+ * is told to stop leaves out runs but exchanges, since the others may not know yet; compute_one asks whether anybody was. */
 static aios_status run_then_exchange(struct replica *r)
 {
     int64_t own = micro_batches(r);
@@ -147,9 +148,7 @@ static aios_status run_then_exchange(struct replica *r)
         TRY_QUIET(run_micro_batch(r, m, 0));
         left_off = is_abandoned(r);
     }
-    TRY_QUIET(agree(r));
-    if (r->abandoned) return AIOS_OK;
-    return own > 0 ? run_micro_batch(r, own - 1, 1) : exchange_run(r, 1);
+    return own > 0 && !left_off ? run_micro_batch(r, own - 1, 1) : exchange_run(r, 1);
 }
 
 /* All micro-batches of the replica's share of a step that others take part in. */
@@ -220,11 +219,13 @@ static aios_status compute_one(struct replica *r)
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_gradients(r, &r->squares));
     if (r->comm && !r->abandoned) TRY_QUIET(exchange_rows(r));
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
-    TRY_QUIET(sum(r, &sums.loss, 1));
+    double sent[2] = {sums.loss, r->comm ? atomic_load(&all->abandon) : r->abandoned};
+    TRY_QUIET(sum(r, sent, 2));
+    r->abandoned = sent[1] != 0;
     if (job->measured) TRY_QUIET(sum(r, (double *)&r->solved, (int)(sizeof r->solved / sizeof(double))));
     if (r == all->list)
         all->outcome =
-            (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sums.loss / weight, .solved = r->solved};
+            (struct step_outcome){.abandoned = r->abandoned, .weight = (int64_t)weight, .loss = sent[0] / weight, .solved = r->solved};
     return AIOS_OK;
 }
 

@@ -51,12 +51,12 @@ class Runs(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return self.events(folder)
 
-    def start(self, ranks, *more, steps=STEPS, port=None):
-        """One process per rank, as torchrun starts them."""
+    def start(self, ranks, *more, steps=STEPS, port=None, variables=None):
+        """One process per rank, as torchrun starts them.  variables: for a rank, what its environment has besides."""
         port = port or free_port()
         started = [subprocess.Popen(self.command(*more, steps=steps), encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                     env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=ranks, LOCAL_WORLD_SIZE=ranks, MASTER_ADDR="127.0.0.1",
-                                                    MASTER_PORT=port)) for rank in range(ranks)]
+                                                    MASTER_PORT=port, **(variables or {}).get(rank, {}))) for rank in range(ranks)]
         self.addCleanup(self.end, started)
         return started
 

@@ -83,7 +83,7 @@ class Ddp(unittest.TestCase):
         whole = self.losses("cpu:0", steps=8)[0]
         for devices in ("{0}:0,{1}:0", "{0}:0,{0}:1"):
             pair = devices.format(WITH_LIBRARY[0], BUILT[-1]).split(",")
-            slow = [flag for device, speed in zip(pair, (0.4, 0.05)) for flag in ("--speed", f"{device}={speed}")]
+            slow = [flag for device, speed in zip(pair, (0.2, 0.025)) for flag in ("--speed", f"{device}={speed}")]
             if pair[0] == pair[1]:
                 continue
             self.assert_same_curve(self.losses(",".join(pair), "--balance", "measured", simulation=slow, steps=8)[0], whole)

@@ -1,6 +1,7 @@
 /* Streams, recordings and events: work that waits until somebody waits for it. */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ struct vendor_stream {
     int running;            /* a thread executes its first piece of work */
     int destroyed;          /* only its work is left */
     int recording;          /* keeps what it is given */
+    uint64_t due;           /* when a slow device was to end its last piece of work */
     vendor_stream *capture; /* where its work goes instead; NULL outside a capture */
 };
 
@@ -129,11 +131,19 @@ static void stream_free_if_done(vendor_stream *stream)
 
 /* ---- execution --------------------------------------------------------------------------------------------------- */
 
-static uint64_t now(void)
+#define SECOND UINT64_C(1000000000)
+#define LATE   UINT64_C(200000) /* ns by which a thread may wake up too late */
+
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    (void)clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
 }
 
 static void reach(struct ticket *ticket)
@@ -143,13 +153,16 @@ static void reach(struct ticket *ticket)
     ticket->stream = NULL;
 }
 
-/* A device that is slower by a factor takes so much longer for each piece of work. */
-static void slow_down(const vendor_device *device, uint64_t began)
+/* A device that is slower by a factor takes so much longer for each piece of work: than its processor time, so that a machine which is busy
+ * with other things slows it down no further, as long as the work itself is done by then. */
+static void slow_down(vendor_stream *stream, uint64_t began, uint64_t used)
 {
-    if (device->speed >= 1) return;
-    double more = (double)(now() - began) * (1 / device->speed - 1);
-    struct timespec t = {(time_t)(more / 1e9), (long)(more - 1e9 * (double)(time_t)(more / 1e9))};
-    (void)nanosleep(&t, NULL);
+    if (stream->device->speed >= 1) return;
+    if (stream->due < began && began - stream->due < LATE) began = stream->due; /* the last one was woken up late */
+    stream->due = began + (uint64_t)((double)used / stream->device->speed);
+    struct timespec t = {(time_t)(stream->due / SECOND), (long)(stream->due % SECOND)};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
+    }
 }
 
 /* The mutex is released while the work runs. */
@@ -161,11 +174,11 @@ static void execute_work(vendor_stream *stream, struct op *op)
     core.running++;
     (void)pthread_mutex_unlock(&core.mutex);
     const char *error = fault == VENDOR_OK ? NULL : vendor_reason();
-    uint64_t began = now();
+    uint64_t began = now(), used = read_clock(CLOCK_THREAD_CPUTIME_ID);
     if (!error) {
         error = op->run(device, op->payload);
         if (error) vendor_complain(device, "%s: %s", op->what, error);
-        slow_down(device, began);
+        slow_down(stream, began, read_clock(CLOCK_THREAD_CPUTIME_ID) - used);
     }
     if (error) (void)snprintf(reason, sizeof reason, "%s: %s", op->what, error);
     (void)pthread_mutex_lock(&core.mutex);
@@ -223,13 +236,19 @@ static void wait_for_others(void)
     (void)pthread_cond_timedwait(&core.moved, &core.mutex, &t);
 }
 
+/* May a thread that waits for something else spend its time on it?  On a device that is made slow that time would be the thread's own. */
+static int may_help(const vendor_device *device)
+{
+    return device->speed >= 1 || core.running == 0;
+}
+
 /* Any stream with work that can run; of one device, or of all where that is NULL. */
 static vendor_stream *draw_runnable(const vendor_device *device)
 {
     vendor_stream *found = NULL;
     uint32_t count = 0;
     for (int i = 0; i < core.device_count; i++) {
-        if (device && device != &core.devices[i]) continue;
+        if (device ? device != &core.devices[i] : !may_help(&core.devices[i])) continue;
         for (vendor_stream *s = core.devices[i].streams; s; s = s->next)
             if (is_runnable(s) && draw(++count) == 0) found = s;
     }
