@@ -40,7 +40,9 @@ def main():
         for argument in arguments[arguments.index(command) + 1:]:
             if not argument.startswith("-") and "." not in argument:
                 provide(argument, os.path.dirname(os.path.dirname(MODEL)) if command != "merge" else MODEL)
-    if command in ("train", "hrm", "data"):
+    if command == "data" and "text" not in arguments:
+        arguments += [word for name in ("train-count", "test-count") if "--" + name not in arguments for word in ("--" + name, SMALL[name])]
+    if command in ("train", "hrm", "hrm-hf", "data"):
         steps = value_of(arguments, "steps")
         for name, value in SMALL.items():
             if "--" + name in arguments:
@@ -50,13 +52,17 @@ def main():
             for name in sizes if "--model" not in arguments else sizes[3:]:
                 if "--" + name not in arguments:
                     arguments += ["--" + name, SMALL[name]]
-        if command == "train" or (command == "hrm" and "train" in arguments):
+        if command == "hrm-hf":
+            arguments += [word for name in ("hidden-size", "num-heads", "h-layers", "l-layers", "max-seq-len", "batch-size", "eval-batches")
+                          if "--" + name not in arguments for word in ("--" + name, SMALL[name])]
+        if command in ("train", "hrm-hf") or (command == "hrm" and "train" in arguments):
             arguments = [*(replace(arguments, "steps", None) if steps else arguments), "--steps", "6"]
     line = [AIOS, *arguments]
     if re.search(r"\b(cuda|hip|xpu|gpu):\d|--gpu-ids|--cuda-ids", " ".join(arguments)):
         line = [SIM, "--devices", "cuda:2,hip:1,xpu:1", "--", *line]
     code = subprocess.call(line, env={**os.environ, "AIOS_CPU_DEVICES": os.environ.get("AIOS_CPU_DEVICES", "2")})
-    made = os.path.join(value_of(arguments, "save-dir") or "", "checkpoints")
+    brain = value_of(arguments, "brain-name")
+    made = os.path.join(value_of(arguments, "save-dir") or (os.path.join("artifacts/brains/actv1", brain) if brain else ""), "checkpoints")
     if code == 0 and steps and os.path.isdir(os.path.join(made, "step-00000006")) and not os.path.exists(os.path.join(made, f"step-{int(steps):08}")):
         os.symlink("step-00000006", os.path.join(made, f"step-{int(steps):08}"))  # what the next line names
     return code
