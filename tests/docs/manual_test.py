@@ -45,5 +45,36 @@ class Manual(unittest.TestCase):
             self.skipTest("neither groff nor mandoc is installed")
 
 
+class Troubleshooting(unittest.TestCase):
+    def setUp(self):
+        with open(os.path.join(SOURCE, "docs", "troubleshooting.md"), encoding="utf-8") as file:
+            self.page = file.read()
+
+    def sources(self):
+        for top in ("lib", "backends"):
+            for folder, _, names in os.walk(os.path.join(SOURCE, top)):
+                for name in names:
+                    if name.endswith((".c", ".h", ".def")):
+                        with open(os.path.join(folder, name), encoding="utf-8") as file:
+                            yield os.path.relpath(folder, SOURCE), file.read()
+
+    def test_every_part_that_has_errors_is_in_one_section(self):
+        sections = [part for found in re.findall(r"<!-- errors of: (.+) -->", self.page) for part in found.split()]
+        self.assertEqual(len(sections), len(set(sections)))
+        with_errors = {folder for folder, text in self.sources() if re.search(r"\b(FAIL|MISTAKE|plugin_fail|report_warning)\(", text)}
+        missing = {folder for folder in with_errors if not any(folder == part or folder.startswith(part + "/") for part in sections)}
+        self.assertEqual(missing - {"lib/kernels"}, set())
+        for part in sections:
+            self.assertTrue(os.path.isdir(os.path.join(SOURCE, part)), part)
+
+    def test_each_sentence_is_one_that_the_library_has(self):
+        code = re.sub(r'"\s*\n\s*"', "", "\n".join(text for _, text in self.sources()))
+        code = code.replace('\\"', '"')
+        for row in re.findall(r"^\| (`.+?`)[^|`]* \|", self.page, re.M):
+            words = row.strip("`")
+            pattern = r"%[-+ #0-9.*]*(?:ll|z|l)?[a-zA-Z]".join(re.escape(part) for part in words.split("…"))
+            self.assertRegex(code, pattern, words)
+
+
 if __name__ == "__main__":
     unittest.main()
