@@ -17,6 +17,10 @@ static const struct flag options_flags[] = {
     {"markdown", NULL, "", "write the table as Markdown"},
 };
 
+static const struct flag help_flags[] = {
+    {"man", NULL, "", "write the manual page, in the language of man"},
+};
+
 static const struct flag resolve_flags[] = {
     {"batch-size", "N", "", "samples per device, to tell the effective batch"},
     {"num-workers", "N", "", "data loading threads per device, to tell their total"},
@@ -154,9 +158,9 @@ static const char chat_examples[] = "Talk with a model that was trained on dialo
                                     "  aios chat --model gpt2 --json < questions.txt\n";
 
 static const char chat_notes[] =
-    "The model sees the conversation as a text: the words before each speaker, what they said, a line each.  Where it grows\n"
-    "longer than the model's context, the oldest turns are left out.  --prompt is the first turn.  /help lists what can be said besides; "
-    "Ctrl-C ends an answer.\n";
+    "The model sees the conversation as a text: the words before each speaker, what they said, a line each.\n"
+    "Where it grows longer than the model's context, the oldest turns are left out.  --prompt is the first turn.\n"
+    "/help lists what can be said besides; Ctrl-C ends an answer.\n";
 
 static const char completion_examples[] = "For this shell, and for every later one:\n"
                                           "  source <(aios completion bash)\n"
@@ -260,7 +264,7 @@ const struct command commands[] = {
     {"options", "list every option of the commands", "", 0, 0, 0, options_flags, COUNT_OF(options_flags), NULL, NULL, run_options},
     {"completion", "print a script that completes aios in a shell", "bash", 1, 0, 1, NULL, 0, completion_examples, NULL, run_completion},
     {"version", "print the version", "", 0, 0, 0, NULL, 0, NULL, NULL, run_version},
-    {"help", "describe aios or one command", "[COMMAND]", 1, 0, 1, NULL, 0, NULL, NULL, run_help},
+    {"help", "describe aios or one command", "[COMMAND]", 1, 0, 1, help_flags, COUNT_OF(help_flags), NULL, NULL, run_help},
 };
 const int command_count = COUNT_OF(commands);
 

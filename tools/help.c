@@ -113,6 +113,11 @@ void help_print(const struct command *command, FILE *to)
 
 int run_help(struct tool *tool)
 {
+    if (tool->own && tool->argument_count) return tool_fail(TOOL_USAGE, "help --man takes no COMMAND: the page has all of them");
+    if (tool->own) {
+        man_print(stdout);
+        return TOOL_DONE;
+    }
     const struct command *command = tool->argument_count ? command_find(tool->arguments[0]) : NULL;
     if (tool->argument_count && !command) {
         name_search search;

@@ -7,4 +7,7 @@
 /* The help of one command; NULL: of aios. */
 void help_print(const struct command *command, FILE *to);
 
+/* The manual page, in roff. */
+void man_print(FILE *to);
+
 #endif

@@ -37,6 +37,17 @@ static const char *show_part(double part, char to[NUMBER_SIZE])
     return to;
 }
 
+static void print_step(long long step, const json_t *e)
+{
+    char a[NUMBER_SIZE], b[NUMBER_SIZE], c[NUMBER_SIZE], halted[96] = "none halted";
+    double segments = number_of(e, "mean_steps");
+    if (isfinite(segments))
+        (void)snprintf(halted, sizeof halted, "solved %s of those that halted after %.1f segments",
+                       show_part(number_of(e, "exact_accuracy"), b), segments);
+    (void)printf("step %6lld  loss %s  %s  %.1f steps/s  %s\n", step, show_loss(number_of(e, "loss"), a), halted,
+                 number_of(e, "steps_per_second"), show_time(number_of(e, "elapsed"), c));
+}
+
 static void print_event(const char *name, const json_t *e)
 {
     char a[NUMBER_SIZE], b[NUMBER_SIZE], c[NUMBER_SIZE];
@@ -48,13 +59,14 @@ static void print_event(const char *name, const json_t *e)
                      show_count(json_integer_value(json_object_get(e, "train_examples")), b),
                      (long long)json_integer_value(json_object_get(e, "test_examples")));
     else if (strcmp(name, "step") == 0)
-        (void)printf("step %6lld  loss %s  solved %s of those that halted after %.1f segments  %.1f steps/s  %s\n", step,
-                     show_loss(number_of(e, "loss"), a), show_part(number_of(e, "exact_accuracy"), b), number_of(e, "mean_steps"),
-                     number_of(e, "steps_per_second"), show_time(number_of(e, "elapsed"), c));
+        print_step(step, e);
     else if (strcmp(name, "eval") == 0)
         (void)printf("test at %lld: %s of %lld puzzles solved, %s of their cells right, %s of halts judged right\n", step,
                      show_part(number_of(e, "exact_accuracy"), a), (long long)json_integer_value(json_object_get(e, "examples")),
                      show_part(number_of(e, "accuracy"), b), show_part(number_of(e, "halt_accuracy"), c));
+    else if (strcmp(name, "device_dropped") == 0)
+        (void)printf("%s is dropped: %s\n", json_string_value(json_object_get(e, "device")),
+                     json_string_value(json_object_get(e, "message")));
     else if (strcmp(name, "checkpoint_save") == 0)
         (void)printf("saved %s\n", json_string_value(json_object_get(e, "path")));
 }

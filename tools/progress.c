@@ -163,12 +163,15 @@ static void on_devices(struct progress *p, const json_t *e)
     json_t *device;
     json_array_foreach (json_object_get(e, "devices"), i, device) {
         char steps[NUMBER_SIZE], speed[NUMBER_SIZE];
-        (void)fprintf(p->to, "%-10s %s steps, %.1f %% of the tokens, %s tokens/s%s\n", text_of(device, "device"),
-                      show_count(count_of(device, "steps"), steps), 100 * number_of(device, "share"),
-                      show_short(number_of(device, "tokens_per_second"), speed),
-                      json_is_true(json_object_get(device, "dropped")) ? ", dropped" : "");
+        (void)fprintf(p->to, "%-10s ", text_of(device, "device"));
+        if (json_object_get(device, "steps")) (void)fprintf(p->to, "%s steps, ", show_count(count_of(device, "steps"), steps));
+        (void)fprintf(p->to, "%.1f %% of the tokens", 100 * number_of(device, "share"));
+        if (isfinite(number_of(device, "tokens_per_second")))
+            (void)fprintf(p->to, ", %s tokens/s", show_short(number_of(device, "tokens_per_second"), speed));
+        (void)fprintf(p->to, "%s\n", json_is_true(json_object_get(device, "dropped")) ? ", dropped" : "");
     }
-    (void)fprintf(p->to, "together   %.1f %% of what they do each on its own\n", 100 * number_of(e, "efficiency"));
+    if (isfinite(number_of(e, "efficiency")))
+        (void)fprintf(p->to, "together   %.1f %% of what they do each on its own\n", 100 * number_of(e, "efficiency"));
 }
 
 void progress_init(struct progress *p, FILE *to)

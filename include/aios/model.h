@@ -50,8 +50,9 @@ AIOS_API int32_t aios_model_context_length(const aios_model *model);
 /* Records and finishes a graph. */
 AIOS_API aios_status aios_model_record(const aios_model *model, aios_graph *graph, int32_t mode, int32_t batch, int32_t sequence);
 
-/* Reads every parameter from a folder's safetensors.  Tensor names with and without the prefix "transformer." are known, masks
- * (h.N.attn.bias) and a tied lm_head.weight are skipped, anything missing, extra or of another shape is an error by name. */
+/* Reads every parameter from a folder's safetensors.  Tensor names with and without the prefixes "transformer." and "_orig_mod."
+ * (torch.compile's) are known, masks (h.N.attn.bias) and a tied lm_head.weight are skipped, anything missing, extra or of another shape is
+ * an error by name. */
 AIOS_API aios_status aios_model_load_weights(const aios_model *model, aios_parameters *parameters, const char *folder);
 /* Writes config.json and model.safetensors (shards of at most max_shard_size bytes; 0: one file) into a folder that exists.
  * type: AIOS_F32, AIOS_BF16 or AIOS_F16.  A folder that was loaded and is saved in its own type is the same, byte for byte. */

@@ -41,7 +41,7 @@ extern "C" {
 typedef struct aios_trainer aios_trainer;
 
 /* Checks every option against the others, opens device, tokenizer, data and model, and, with resume, the newest complete
- * checkpoint.  options are copied (scope TRAIN).  model NULL: what the options say; it is retained.
+ * checkpoint.  options are copied (scope TRAIN, or HRM for puzzles).  model NULL: what the options say; it is retained.
  *
  * One run at a time writes into a folder (TIMEOUT where another does), and a folder that has checkpoints is not begun anew
  * (ALREADY_EXISTS without resume).  A resumed run takes from its checkpoint every option that is not set here, but resume, save-dir,

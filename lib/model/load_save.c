@@ -26,9 +26,10 @@ static const char *without_prefix(const char *prefix, const char *name)
 /* What the names of a folder begin with. */
 static const char *find_prefix(const weights_file *weights)
 {
-    static const char prefix[] = "transformer.";
+    static const char *const prefixes[] = {"transformer.", "_orig_mod."}; /* Hugging Face's; what torch.compile puts before all names */
     for (size_t i = 0; i < weights_count(weights); i++)
-        if (has_prefix(weights_get(weights, i)->name, prefix)) return prefix;
+        for (size_t k = 0; k < COUNT_OF(prefixes); k++)
+            if (has_prefix(weights_get(weights, i)->name, prefixes[k])) return prefixes[k];
     return "";
 }
 

@@ -96,7 +96,7 @@ static aios_status go_on(aios_trainer *t)
     TRY_QUIET(keep_writing(t));
     if (!exchange_is_whole(all)) TRY_QUIET(rewind_run(t));
     if (t->processes.world) report_reform(t, ranks); /* a rewind of the log would take it away */
-    TRY_QUIET(replicas_spread(all)); /* the loss may have come between two replicas' ends of the step */
+    TRY_QUIET(replicas_spread(all));                 /* the loss may have come between two replicas' ends of the step */
     TRY_QUIET(move_evaluator(t));
     report_shares(t, samples);
     report_run(t);

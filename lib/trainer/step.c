@@ -138,7 +138,7 @@ static aios_status run_constantly(struct replica *r)
     return AIOS_OK;
 }
 
-/* With exchange in the last run, before which nobody waits for the others: the slow ones' last run would come on top of the fast ones'.  Who
+/* With exchange in the last run, before which nobody waits for the others: the slow ones' last run would come on top of the fast ones'. Who
  * is told to stop leaves out runs but exchanges, since the others may not know yet; compute_one asks whether anybody was. */
 static aios_status run_then_exchange(struct replica *r)
 {

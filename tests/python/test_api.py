@@ -11,7 +11,7 @@ import pytest
 import aios
 from aios import _c, errors
 from aios._library import Context
-from aios.options import Options
+from aios._options import Options
 
 
 def test_every_status_has_an_exception_of_its_own():

@@ -547,6 +547,15 @@ class Puzzles(ToolTest):
         for name in ("embed_tokens.embedding_weight", "lm_head.weight", "q_head.bias", "puzzle_emb.weights", "H_init", "L_init",
                      "H_level.layers.0.self_attn.qkv_proj.weight", "L_level.layers.0.mlp.gate_up_proj.weight"):
             self.assertIn("model.inner." + name, header)
+        with open(os.path.join(self.folder, model, "model.safetensors"), "rb") as file: # as the reference names them where it was compiled
+            data = file.read()
+        renamed = json.dumps({k if k == "__metadata__" else "_orig_mod." + k: v for k, v in header.items()}).encode()
+        renamed += b" " * (-len(renamed) % 8)
+        os.makedirs(os.path.join(self.folder, "reference"))
+        shutil.copy(os.path.join(self.folder, model, "config.json"), os.path.join(self.folder, "reference"))
+        with open(os.path.join(self.folder, "reference", "model.safetensors"), "wb") as file:
+            file.write(struct.pack("<Q", len(renamed)) + renamed + data[8 + struct.unpack("<Q", data[:8])[0]:])
+        self.assertEqual(json.loads(self.done("hrm", "eval", "--model", "reference", "--data-path", "s", "--global-batch-size", "5", "--json")), scores)
 
     def test_hrm_killed_at_any_time_goes_on_as_if_it_were_not(self):
         self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "4", "--output-dir", "s")

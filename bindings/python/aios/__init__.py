@@ -24,8 +24,8 @@ from .events import Event
 from .graph import Graph, Tensor
 from .hardware import Backend, Device, Devices, Hardware, devices, load_selection, resolve, warning_message
 from .memory import DeviceMemory, Estimate, estimate
-from .model import Model, model
-from .options import Option, options
+from ._model import Model, model
+from ._options import Option, options
 from .parameters import LossSums, Optimizer, Parameters, Plan, PlanMemory, StepResult
 from .progress import Progress
 from .puzzles import Answer, HrmScores, HrmSolver, HrmTrainer, Puzzles, PuzzlesInfo, Segment, evaluate_hrm

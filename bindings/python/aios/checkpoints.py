@@ -15,8 +15,8 @@ from ._library import Context, Handle, encode, lib, out, shared_context, structu
 from .arrays import GPUDevice
 from .errors import NotFoundError
 from .events import Event
-from .model import Model
-from .options import Options, _WithKeywords
+from ._model import Model
+from ._options import Options, _WithKeywords
 from .parameters import Parameters
 
 __all__ = ["Checkpoint", "Evaluation", "Generator", "checkpoints", "evaluate", "load", "merge"]

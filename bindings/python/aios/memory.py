@@ -7,8 +7,8 @@ from typing import Any, List, Optional, Tuple
 
 from . import _c
 from ._library import Handle, lib, out, shared_context, string, structure
-from .model import Model
-from .options import Options
+from ._model import Model
+from ._options import Options
 
 __all__ = ["DeviceMemory", "Estimate", "estimate"]
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from . import _c
 from ._library import Handle, encode, lib, optional, out, shared_context, structure
 from .arrays import new_host, typed
-from .options import Options, _WithKeywords
+from ._options import Options, _WithKeywords
 from .trainer import Trainer
 
 __all__ = ["Answer", "HrmScores", "HrmSolver", "HrmTrainer", "Puzzles", "PuzzlesInfo", "Segment", "evaluate_hrm"]

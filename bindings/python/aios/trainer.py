@@ -15,8 +15,8 @@ from . import _c
 from ._library import Context, Handle, Token, lib, out, string, structure, tokens
 from .errors import Error, StoppedError, WrongStateError
 from .events import Event
-from .model import Model
-from .options import Options, _WithKeywords
+from ._model import Model
+from ._options import Options, _WithKeywords
 from .parameters import Parameters
 from .progress import Progress
 
