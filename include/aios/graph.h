@@ -82,8 +82,8 @@ AIOS_API aios_tensor aios_graph_gelu(aios_graph *graph, aios_tensor x); /* tanh 
 /* (…, n) = silu(gate) * up of x (…, 2n) = [gate | up]. */
 AIOS_API aios_tensor aios_graph_swiglu(aios_graph *graph, aios_tensor x);
 
-/* A mixture of n experts (Shazeer et al., 2017).  gates (…, n) of logits (…, n): the softmax over the `chosen` largest of them (the first of
- * equal ones), 0 elsewhere; no gradient flows through the choice itself. */
+/* A mixture of n experts (Shazeer et al., 2017).  gates (…, n) of logits (…, n): the softmax over the `chosen` largest of them (the first
+ * of equal ones), 0 elsewhere; no gradient flows through the choice itself. */
 AIOS_API aios_tensor aios_graph_expert_gates(aios_graph *graph, aios_tensor logits, int32_t chosen);
 /* (…, n * width) = x (…, n * width), of which each expert's part is multiplied by its gate; gates (…, n). */
 AIOS_API aios_tensor aios_graph_expert_scale(aios_graph *graph, aios_tensor x, aios_tensor gates);

@@ -1,14 +1,14 @@
 /* hrm.h: training, measuring and asking the Hierarchical Reasoning Model (hrm_actv1, model.h) on sets of puzzles (puzzles.h).
  *
  * A step is one segment of every sequence of the batch, with an update after it; a sequence that halts makes room for the next puzzle.
- * Training is the trainer's (trainer.h): its devices, strategies, checkpoints, events and options, as far as scope HRM has them.  A checkpoint
- * also holds what every row of the batch carries (carry.safetensors), so a run that goes on has the bits of one that was not stopped, on any
- * number of devices that deal the same global batch.  Several devices: ddp gives one device's numbers; parallel-independent takes chunks of
- * the epoch, and a row of the puzzles' table that some devices used is their mean.
+ * Training is the trainer's (trainer.h): its devices, strategies, checkpoints, events and options, as far as scope HRM has them.  A
+ * checkpoint also holds what every row of the batch carries (carry.safetensors), so a run that goes on has the bits of one that was not
+ * stopped, on any number of devices that deal the same global batch.  Several devices: ddp gives one device's numbers; parallel-independent
+ * takes chunks of the epoch, and a row of the puzzles' table that some devices used is their mean.
  *
- * Beside the trainer's fields events have: "run_start" {batch, train_examples, test_examples}, "step" {lm_loss, q_halt_loss, q_continue_loss,
- * exact_accuracy, mean_steps: of those that halted, steps_per_second}, "eval" {exact_accuracy, halt_accuracy, examples}, "training_complete"
- * {exact_accuracy}. */
+ * Beside the trainer's fields events have: "run_start" {batch, train_examples, test_examples}, "step" {lm_loss, q_halt_loss,
+ * q_continue_loss, exact_accuracy, mean_steps: of those that halted, steps_per_second}, "eval" {exact_accuracy, halt_accuracy, examples},
+ * "training_complete" {exact_accuracy}. */
 #ifndef AIOS_HRM_H
 #define AIOS_HRM_H
 
@@ -35,9 +35,9 @@ typedef struct aios_hrm_scores {
     }
 
 /* Trains on data-path/train, measures on data-path/test where there is one, saves.  options: scope HRM; aios_trainer_create takes them
- * too.  *stop: looked at after each step, from a signal handler or another thread; NULL: never.  scores: of the last evaluation, examples 0 without a
- * test set; NULL is fine.  Errors: STOPPED (what was learnt is saved), NOT_FINITE after max-nan-steps bad steps in a row, and whatever is
- * wrong with options, data, device, by name. */
+ * too.  *stop: looked at after each step, from a signal handler or another thread; NULL: never.  scores: of the last evaluation, examples 0
+ * without a test set; NULL is fine.  Errors: STOPPED (what was learnt is saved), NOT_FINITE after max-nan-steps bad steps in a row, and
+ * whatever is wrong with options, data, device, by name. */
 AIOS_API aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop,
                                     aios_hrm_scores *scores);
 /* Measures option model on data-path/test, after halt_max_steps segments each. */

@@ -62,20 +62,13 @@ static void the_table_names_every_kernel(void **state)
 static int run_instance(const char *name, const cpu_kernel_fn *table)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_table_names_every_kernel),
-        cmocka_unit_test(elementwise_agrees_with_float64),
-        cmocka_unit_test(activation_agrees_with_float64),
-        cmocka_unit_test(reduce_agrees_with_float64),
-        cmocka_unit_test(embedding_agrees_with_float64),
-        cmocka_unit_test(norm_agrees_with_float64),
-        cmocka_unit_test(rope_agrees_with_float64),
-        cmocka_unit_test(attention_agrees_with_float64),
-        cmocka_unit_test(halting_agrees_with_float64),
-        cmocka_unit_test(experts_agrees_with_float64),
-        cmocka_unit_test(loss_agrees_with_float64),
-        cmocka_unit_test(optimizer_agrees_with_float64),
-        cmocka_unit_test(gemm_agrees_with_float64),
-        cmocka_unit_test(every_kernel_ran),
+        cmocka_unit_test(the_table_names_every_kernel),   cmocka_unit_test(elementwise_agrees_with_float64),
+        cmocka_unit_test(activation_agrees_with_float64), cmocka_unit_test(reduce_agrees_with_float64),
+        cmocka_unit_test(embedding_agrees_with_float64),  cmocka_unit_test(norm_agrees_with_float64),
+        cmocka_unit_test(rope_agrees_with_float64),       cmocka_unit_test(attention_agrees_with_float64),
+        cmocka_unit_test(halting_agrees_with_float64),    cmocka_unit_test(experts_agrees_with_float64),
+        cmocka_unit_test(loss_agrees_with_float64),       cmocka_unit_test(optimizer_agrees_with_float64),
+        cmocka_unit_test(gemm_agrees_with_float64),       cmocka_unit_test(every_kernel_ran),
     };
     cpu.name = name;
     cpu.user = (void *)(uintptr_t)table;

@@ -143,7 +143,8 @@ double storage_epsilon(int storage);
 #define RUNNER_THEMES(THEME)                                                                                                               \
     THEME(elementwise)                                                                                                                     \
     THEME(activation)                                                                                                                      \
-    THEME(reduce) THEME(embedding) THEME(norm) THEME(rope) THEME(attention) THEME(halting) THEME(experts) THEME(loss) THEME(optimizer) THEME(gemm)
+    THEME(reduce)                                                                                                                          \
+    THEME(embedding) THEME(norm) THEME(rope) THEME(attention) THEME(halting) THEME(experts) THEME(loss) THEME(optimizer) THEME(gemm)
 #define RUNNER_THEME_(name) void name##_cases(struct runner *runner);
 RUNNER_THEMES(RUNNER_THEME_)
 #undef RUNNER_THEME_
