@@ -40,6 +40,9 @@ def main():
         for argument in arguments[arguments.index(command) + 1:]:
             if not argument.startswith("-") and "." not in argument:
                 provide(argument, os.path.dirname(os.path.dirname(MODEL)) if command != "merge" else MODEL)
+    puzzles = value_of(arguments, "data-path")
+    if puzzles and not os.path.exists(puzzles):
+        subprocess.check_call([AIOS, "data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "10", "--output-dir", puzzles, "--quiet"])
     if command == "data" and "text" not in arguments:
         arguments += [word for name in ("train-count", "test-count") if "--" + name not in arguments for word in ("--" + name, SMALL[name])]
     if command in ("train", "hrm", "hrm-hf", "data"):
@@ -52,6 +55,9 @@ def main():
             for name in sizes if "--model" not in arguments else sizes[3:]:
                 if "--" + name not in arguments:
                     arguments += ["--" + name, SMALL[name]]
+        if command == "hrm" and "train" in arguments and "--resume" not in arguments:
+            arguments += [word for name in ("hidden-size", "num-heads", "h-layers", "l-layers", "global-batch-size", "halt-max-steps")
+                          if "--" + name not in arguments for word in ("--" + name, SMALL[name])]
         if command == "hrm-hf":
             arguments += [word for name in ("hidden-size", "num-heads", "h-layers", "l-layers", "max-seq-len", "batch-size", "eval-batches")
                           if "--" + name not in arguments for word in ("--" + name, SMALL[name])]
