@@ -7,7 +7,7 @@
 Each DEVICE (cuda:0, hip:0, xpu:0, …) is a simulated one (aios-sim) of that speed: it spends 1 - SPEED of its time asleep, so that
 with small speeds even two cores are enough for all of them, and what is measured is the coordination: claims, waiting for
 each other, merges; with ddp measured shares, the exchange of gradients, and waiting for the last (a step has so many
-micro-batches for each device, or all of them where one is alone).  cpu:0=1 cpu:1=1 are real ones: the processors, split in two.
+micro-batches for each device that takes part).  cpu:0=1 cpu:1=1 are real ones: the processors, split in two.
 FLAGS of aios train may make the model another one.  In each round every device trains alone, then all together, for so many seconds;
 the first quarter does not count, medians are printed, since a shared machine's speed drifts."""
 import argparse
@@ -34,7 +34,7 @@ def simulation(arguments):
 def command(arguments, folder, devices):
     together = len(devices.split(","))
     strategy = {"parallel-independent": ["--dataset-chunk-size", "100", "--merge-interval", str(arguments.merge_interval), "--log-interval", "1000"],
-                "ddp": ["--gradient-accumulation-steps", str(arguments.accumulation * len(arguments.speeds) // together), "--log-interval", "1",
+                "ddp": ["--gradient-accumulation-steps", str(arguments.accumulation), "--log-interval", "1",
                         "--balance", "measured" if together > 1 else "even"]}
     return [*simulation(arguments), os.path.join(arguments.bin, "aios"), "train", "--dataset-file", os.path.join(folder, "text.txt"), "--cache-dir",
             os.path.join(folder, "cache"), "--tokenizer", "bytes", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-seq-len", "16",
