@@ -48,10 +48,12 @@ def measure(arguments, mode):
     head = ACTLossHead(HierarchicalReasoningModel_ACTV1({**CONFIG, "batch_size": arguments.batch}), "stablemax_cross_entropy")
     head.train()
     weights = optimizer(head.parameters())
-    rows = CastedSparseEmbeddingSignSGD_Distributed(head.model.puzzle_emb.buffers(), world_size=1, lr=1e-2, weight_decay=0.1)
+    table = head.model.puzzle_emb  # an older PyTorch knows nothing of buffers, and wants long indices
+    table.local_ids = table.local_ids.long()
+    rows = CastedSparseEmbeddingSignSGD_Distributed([table.local_weights, table.local_ids, table.weights], world_size=1, lr=1e-2, weight_decay=0.1)
     labels = torch.randint(2, 11, (arguments.batch, 81), dtype=torch.int32)
     data = {"labels": labels, "inputs": torch.where(torch.rand(labels.shape) < 0.3, labels, torch.ones_like(labels)),
-            "puzzle_identifiers": torch.zeros(arguments.batch, dtype=torch.int32)}
+            "puzzle_identifiers": torch.zeros(arguments.batch, dtype=torch.int64)}
     carry = head.initial_carry(data)
     run = torch.compile(head, dynamic=False) if mode == "compile" else head
     times, began = [], time.perf_counter()
