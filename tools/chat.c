@@ -174,11 +174,16 @@ static int retry(struct chat *chat, const char *rest)
 {
     (void)rest;
     if (!chat->count) return tool_fail(GO_ON, "there is nothing to answer again yet");
-    char *said = need_memory(strdup(chat->turns[chat->count - 1].said));
-    forget_turns(chat, chat->count - 1);
+    struct turn last = chat->turns[--chat->count];
+    size_t before = chat->count;
     chat->seed += 1000003; /* another answer */
-    int code = answer(chat, said);
-    free(said);
+    int code = answer(chat, last.said);
+    if (chat->count == before) { /* there was none: the one that was stays */
+        chat->turns[chat->count++] = last;
+    } else {
+        free(last.said);
+        free(last.answer);
+    }
     return code == TOOL_DONE ? GO_ON : code;
 }
 

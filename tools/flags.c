@@ -172,7 +172,6 @@ static int set_option(struct tool *tool, const char *name, const char *value)
     return aios_options_set(tool->options, name, value) == AIOS_OK ? TOOL_DONE : tool_fail_library(TOOL_USAGE);
 }
 
-/* A flag of the library's table.  apply 0: only steps over its value. */
 /* For commands that take it several times. */
 static void remember(struct tool *tool, const char *name, const char *value)
 {
@@ -181,6 +180,7 @@ static void remember(struct tool *tool, const char *name, const char *value)
     tool->repeated[tool->repeated_count++].value = value;
 }
 
+/* A flag of the library's table.  apply 0: only steps over its value. */
 static int read_option(struct tool *tool, const aios_option_info *info, const struct given *flag, int apply, int count, char **arguments,
                        int *at)
 {

@@ -77,6 +77,12 @@ static const char *outcome_of(const struct run_log *log)
     return *outcome ? outcome : "no end in the log";
 }
 
+static void write_more(FILE *to, const char *markup, const char *text)
+{
+    (void)fputs(markup, to);
+    page_text(to, text);
+}
+
 static void write_title(FILE *to, const struct run_log *log, const char *name)
 {
     const char *outcome = outcome_of(log), *message = run_text(log->run, "message"), *strategy = run_text(log->start, "strategy"),
@@ -94,9 +100,9 @@ static void write_title(FILE *to, const struct run_log *log, const char *name)
         (void)fprintf(to, ", %s parameters", show_count((int64_t)run_number(log->start, "parameters"), parameters));
     (void)fputs(" on ", to);
     page_text(to, run_text(log->start, "device"));
-    if (*strategy) (void)fprintf(to, ", %s", strategy);
-    if (*precision) (void)fprintf(to, ", precision %s", precision);
-    if (*started) (void)fprintf(to, "; started %s", started);
+    if (*strategy) write_more(to, ", ", strategy);
+    if (*precision) write_more(to, ", precision ", precision);
+    if (*started) write_more(to, "; started ", started);
     (void)fputs("</p>\n", to);
     if (!*message) return;
     (void)fputs("<p class=\"sub\">", to);
@@ -343,7 +349,8 @@ static void write_marks(FILE *to, const struct run_log *log)
 static void write_setting(FILE *to, const char *name, const json_t *value)
 {
     char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
-    (void)fprintf(to, "<div><dt>%s</dt><dd>", name);
+    write_more(to, "<div><dt>", name);
+    (void)fputs("</dt><dd>", to);
     page_text(to, json_is_string(value) ? json_string_value(value) : text ? text : "");
     (void)fputs("</dd></div>\n", to);
     free(text);

@@ -100,8 +100,9 @@ static double nice_step(double span, int kind)
 
 static void set_axis(struct axis *axis, int kind, double low, double high, int whole_steps)
 {
-    if (!(high > low)) {
-        double half = low != 0 ? 0.05 * fabs(low) : 0.5;
+    double size = fmax(fabs(low), fabs(high));
+    if (!(high - low > 1e-9 * size)) { /* also where rounding alone parts them: ticks so near could not be told apart, or counted */
+        double half = size > 0 ? 0.05 * size : 0.5;
         low -= low == 0 ? 0 : half;
         high += half;
     }
@@ -334,11 +335,12 @@ static void draw_device(FILE *to, const struct run_log *log, int index, const st
     char ends[48];
     draw_lane_name(to, d->name, y);
     page_number(AXIS_SECONDS, end, 1, ends);
-    (void)fprintf(
-        to, "<g data-lane=\"%s\"><rect class=\"life b%d\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%d\" rx=\"3\"><title>%s: %s %s",
-        d->name, page_color(index), place(x, 0), y + 5, place(x, end) - place(x, 0), LANE - 10, d->name,
-        isfinite(d->dropped_at) ? "lost at" : "until", ends);
-    (void)fputs("</title></rect>", to);
+    (void)fputs("<g data-lane=\"", to);
+    page_text(to, d->name);
+    (void)fprintf(to, "\"><rect class=\"life b%d\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%d\" rx=\"3\"><title>", page_color(index),
+                  place(x, 0), y + 5, place(x, end) - place(x, 0), LANE - 10);
+    page_text(to, d->name);
+    (void)fprintf(to, ": %s %s</title></rect>", isfinite(d->dropped_at) ? "lost at" : "until", ends);
     for (size_t i = 0; i < d->work.count; i++) {
         double at = place(x, d->work.x[i]);
         if (at - last < 1.5) continue;
@@ -428,9 +430,10 @@ void draw_efficiency(FILE *to, const struct run_log *log)
         const struct run_device *d = &log->devices[i];
         if (!(d->alone > 0)) continue;
         page_number(AXIS_NUMBER, d->alone, d->alone / 100, text);
-        (void)fprintf(to,
-                      "<rect class=\"part b%d\" x=\"%.2f\" y=\"8\" width=\"%.2f\" height=\"%d\"><title>%s alone: %s %s/s</title></rect>\n",
-                      page_color(i), at, scale * d->alone, BAR - 8, d->name, text, log->unit);
+        (void)fprintf(to, "<rect class=\"part b%d\" x=\"%.2f\" y=\"8\" width=\"%.2f\" height=\"%d\"><title>", page_color(i), at,
+                      scale * d->alone, BAR - 8);
+        page_text(to, d->name);
+        (void)fprintf(to, " alone: %s %s/s</title></rect>\n", text, log->unit);
         at += scale * d->alone;
     }
     page_number(AXIS_NUMBER, log->together, log->together / 100, text);

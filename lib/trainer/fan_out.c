@@ -369,7 +369,9 @@ static aios_status evaluate(struct fan *f, const aios_options *options, aios_eva
     TRY_QUIET(open_fan(f, options));
     TRY_QUIET(f->settings.sequential ? run_in_turn(f, &sums, &r) : run_together(f, &sums, &r));
     const struct evaluator_sums *s = &sums.sums;
-    if (!(s->rows > 0)) return FAIL(AIOS_INVALID_ARGUMENT, "%s has no token to predict: it needs at least two", f->settings.dataset_file);
+    if (!(s->rows > 0))
+        return FAIL(AIOS_INVALID_ARGUMENT, "%s has no token to predict: it needs at least two",
+                    f->questions.count ? f->settings.task_file : f->settings.dataset_file);
     r.tokens = (int64_t)s->rows;
     r.loss = s->loss / s->rows;
     r.perplexity = exp(r.loss);

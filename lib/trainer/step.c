@@ -198,7 +198,7 @@ static void begin_job(struct replica *r, const struct step_job *job)
     r->solved = (struct solved){.sequences = 0};
 }
 
-/* Up to the sum of all gradients: nothing that lasts has changed. */
+/* Up to the sum of all gradients: of what lasts only that has changed which puzzles carry, by a segment. */
 static aios_status compute_one(struct replica *r)
 {
     struct replicas *all = r->all;

@@ -156,6 +156,7 @@ static aios_status open_puzzle_model(aios_trainer *t, const aios_options *given,
     if (checkpoint) TRY(resume_check_model(t, given), "going on from %s", checkpoint);
     TRY_QUIET(hrm_check_set(t->model, t->batches.puzzles, "train"));
     if (t->batches.test) TRY_QUIET(hrm_check_set(t->model, t->batches.test, "test"));
+    TRY_QUIET(hrm_config_int(t->model, "halt_max_steps", 16, &t->settings.halt_max_steps)); /* of a model that is there, not the option */
     t->sequence = t->batches.sequence;
     return AIOS_OK;
 }

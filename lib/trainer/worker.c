@@ -92,8 +92,8 @@ static void count_step(aios_trainer *t, const struct step_outcome *outcome)
     t->solved = outcome->solved;
 }
 
-/* outcome->abandoned: an immediate stop left the step out; nothing of it remains.  A step that fails counts where those that are left have
- * made it. */
+/* outcome->abandoned: an immediate stop left the step out; nothing of it remains but a segment of the puzzles that were worked at.  A step
+ * that fails counts where those that are left have made it. */
 static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 {
     int64_t first = t->position.next_sample, step = t->position.step;

@@ -231,6 +231,18 @@ class Report(unittest.TestCase):
         self.assertLessEqual(len(faint), 800)
         self.assertLess(abs(sum(y for _, y in faint) / len(faint) - 3), 0.01)
 
+    def test_a_loss_that_stays_has_an_axis(self):
+        for loss in (2.5, 3.1, 0.0):
+            self.write_log("still", {"event": "run_start", "model": "gpt2", "device": "cpu:0", "steps": 100},
+                           *({"event": "step", "step": step, "loss": loss, "lr": 0.0, "tokens": step, "elapsed": float(step)} for step in range(1, 101)))
+            self.assertLess(len(self.report("still").text), 50_000)  # smoothing moves the line by a rounding: no tick fits between
+
+    def test_names_are_text(self):
+        name = '<x>"y"&'
+        self.write_log("names", {"event": "run_start", "model": name, "device": name, "strategy": name, "precision": name, "steps": 2},
+                       *({"event": "step", "step": step, "loss": 1.0, "tokens": step, "elapsed": float(step), "device": name} for step in (1, 2)))
+        self.assertNotIn("<x>", self.report("names").text)
+
     def test_where_the_page_goes(self):
         self.write_log("where", {"event": "run_start", "model": "gpt2", "device": "cpu:0"})
         self.assertEqual(self.tool("report", "where", "-o", "x.html").stdout, "x.html\n")
