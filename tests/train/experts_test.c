@@ -16,6 +16,7 @@
 
 static const value NONE = {0, 0};
 static const char *device = "cpu";
+static int quick; /* 1: a simulated device, which takes a second for what the CPU does at once */
 
 struct layer {
     int batch, length, hidden, width, experts, chosen;
@@ -98,16 +99,18 @@ static void judge(struct network *n)
         double scale = SCALE_OF(precisions[p]);
         network_run(n, precisions[p], 0, scale, 1, &first);
         network_judge(n, precisions[p], scale, 1, MARGIN, &first);
-        network_run(n, precisions[p], 0, scale, 1, &second);
-        outcomes_equal(n, "again", &first, &second, first.count);
         network_run(n, precisions[p], 1, scale, 1, &recomputed);
         outcomes_equal(n, "with gradient checkpointing", &first, &recomputed, first.count);
-        network_run(n, precisions[p], 0, scale, 3, &thrice);
-        network_judge(n, precisions[p], scale, 3, MARGIN, &thrice);
-        outcome_free(&first);
-        outcome_free(&second);
         outcome_free(&recomputed);
-        outcome_free(&thrice);
+        if (!quick) {
+            network_run(n, precisions[p], 0, scale, 1, &second);
+            outcomes_equal(n, "again", &first, &second, first.count);
+            outcome_free(&second);
+            network_run(n, precisions[p], 0, scale, 3, &thrice);
+            network_judge(n, precisions[p], scale, 3, MARGIN, &thrice);
+            outcome_free(&thrice);
+        }
+        outcome_free(&first);
     }
     network_end(n);
 }
@@ -115,9 +118,9 @@ static void judge(struct network *n)
 static void the_chosen_alone_are_as_good_as_all(void **state)
 {
     (void)state;
-    static const struct layer layers[] = {{3, 7, 6, 4, 1, 1}, {3, 7, 6, 4, 2, 1},  {2, 9, 8, 12, 4, 2}, {3, 7, 6, 5, 5, 5},
-                                          {3, 7, 6, 4, 8, 3}, {1, 1, 6, 4, 16, 2}, {2, 75, 6, 8, 2, 1}};
-    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+    static const struct layer layers[] = {{1, 75, 6, 8, 2, 1}, {2, 9, 8, 12, 4, 2}, {3, 7, 6, 4, 1, 1}, {3, 7, 6, 4, 2, 1},
+                                          {3, 7, 6, 5, 5, 5},  {3, 7, 6, 4, 8, 3},  {1, 1, 6, 4, 16, 2}};
+    for (size_t i = 0; i < (quick ? 2 : sizeof layers / sizeof *layers); i++) {
         struct network n;
         value x, logits = begin(&n, &layers[i], &x);
         end_of_model(&n, &layers[i], x, logits);
@@ -130,7 +133,7 @@ static void all_rows_to_the_same_experts(void **state)
 {
     (void)state;
     static const struct layer layers[] = {{3, 7, 6, 4, 4, 1}, {2, 40, 6, 4, 6, 2}};
-    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+    for (size_t i = 0; i < (quick ? 1 : sizeof layers / sizeof *layers); i++) {
         const struct layer *l = &layers[i];
         struct network n;
         value x, logits = begin(&n, l, &x);
@@ -245,6 +248,7 @@ int main(int count, char **words)
     int failed = 0;
     for (int i = 1; i < count || i == 1; i++) {
         if (i < count) device = words[i];
+        quick = strncmp(device, "cpu", 3) != 0;
         failed += cmocka_run_group_tests_name(device, tests, NULL, NULL);
     }
     return failed;
