@@ -204,6 +204,9 @@ def _destroy(function: str, handle: int, _keep: Tuple[Any, ...]) -> None:
     getattr(lib, function)(handle)
 
 
+_leaked: List[Any] = []  # with what those objects need, callbacks among it
+
+
 class Token:
     """Gives a C object back when nobody holds the token any more, and at the end of the process.  The finalizer holds what the object needs,
     so neither the order of the garbage collector nor that of the end of a process matters."""
@@ -213,7 +216,7 @@ class Token:
 
     def leak(self) -> None:
         """Never gives it back: a call that nobody waits for any more may use it as long as the process lives."""
-        self._finalizer.detach()
+        _leaked.append(self._finalizer.detach())
 
 
 class Handle:
