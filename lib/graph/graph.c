@@ -60,8 +60,8 @@ aios_status aios_graph_finish(aios_graph *graph)
 {
     if (!graph) return FAIL(AIOS_INVALID_ARGUMENT, "aios_graph_finish: graph is NULL");
     if (graph->status != AIOS_OK) return aios_error_restore(&graph->mistake);
-    if (graph->no_gradient || graph->auxiliary)
-        return FAIL(AIOS_WRONG_STATE, "a%s region was begun and not ended", graph->no_gradient ? " no-gradient" : "n auxiliary");
+    if (graph->no_gradient) return FAIL(AIOS_WRONG_STATE, "a no-gradient region was begun and not ended");
+    if (graph->auxiliary) return FAIL(AIOS_WRONG_STATE, "an auxiliary region was begun and not ended");
     graph->finished = 1;
     return AIOS_OK;
 }

@@ -85,7 +85,7 @@ static aios_status explain_absence(const char *folder, aios_status status)
     char path[4096];
     if (status == AIOS_NOT_FOUND && snprintf(path, sizeof path, "%s/checkpoints", folder) < (int)sizeof path &&
         os_path_kind(path) == OS_FOLDER)
-        return FAIL(status, "%s is the folder of a run: name one of its models, %s/step-…", folder, path);
+        return FAIL(AIOS_NOT_FOUND, "%s is the folder of a run: name one of its models, %s/step-…", folder, path);
     return aios_error_add_frame(status, "opening model %s", folder);
 }
 
