@@ -290,6 +290,12 @@ def test_saved_models_are_listed_opened_measured_continued_and_merged(tiny, text
     with aios.Generator(model=newest, max_tokens=8, device="cpu") as generator:
         assert generator.run("the ", seed=5) == once == "".join(generator.stream("the ", seed=5))
         assert next(generator.stream("the ", seed=5)) and generator.run("the ", seed=5) == once  # a stream that was left does no harm
+    generator = aios.Generator(model=newest, max_tokens=30, device="cpu", prompt=b"the ", sample_seed=5)
+    assert generator.run()[:4] == once[:4]  # bytes as they are
+    stream = generator.stream("the ", seed=5)
+    assert next(stream)
+    generator.close()  # while the thread of the stream is in C
+    assert isinstance("".join(stream), str) and generator.closed
     copy = newest.save(tmp_path / "copy", dtype="f32")
     assert copy.generate("the ", max_tokens=8, sample_seed=5, device="cpu") == once and copy.step == 0
     merged = aios.merge([found[0], found[1]], tmp_path / "merged", weights=[1, 3])
@@ -297,3 +303,14 @@ def test_saved_models_are_listed_opened_measured_continued_and_merged(tiny, text
     assert abs(values[2] - (0.25 * values[0] + 0.75 * values[1])).max() < 1e-6
     with pytest.raises(aios.NotFoundError, match="neither a model"):
         aios.load(tmp_path)
+
+
+def test_ctrl_c_ends_an_evaluation_with_what_was_done(tiny, tmp_path):
+    aios.Trainer(**tiny).run()
+    (tmp_path / "long.txt").write_text("the cat sat on a mat and saw that it was good for all of them " * 20000)
+    options = dict(dataset_file=tmp_path / "long.txt", max_seq_len=16, batch_size=1, cache_dir=tmp_path / "cache", device="cpu")
+    whole = aios.load(tiny["save_dir"]).evaluate(**options, eval_batches=3)
+    assert (whole.stopped, whole.tokens) == (False, 48)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    measured = aios.load(tiny["save_dir"]).evaluate(**options, eval_batches=0)  # a million tokens, one by one: seconds
+    assert measured.stopped and measured.tokens < 1200000 and measured.tokens % 16 == 0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import _c
-from ._library import Context, Handle, encode, lib, out, shared_context, structure
+from ._library import Context, Handle, encode, lib, out, patiently, shared_context, structure
 from .arrays import GPUDevice
-from .errors import NotFoundError
+from .errors import NotFoundError, StoppedError
 from .events import Event
 from ._model import Model
 from ._options import Options, _WithKeywords
@@ -41,20 +41,40 @@ class Evaluation:
     devices: int  #: that did it to the end
     devices_failed: int
     runs: Tuple[Event, ...] = ()  #: "eval_device": what each device did, and how fast
+    stopped: bool = False  #: Ctrl-C ended it: all this is of what was done by then
 
 
 def evaluate(**options: Any) -> Evaluation:
     """Measures a model on a text or on questions.  Keywords are the options of `aios eval`: model, dataset_file, task_file, devices, sequential,
-    eval_batches …"""
-    made, runs = structure("aios_evaluation"), []
+    eval_batches …  The first Ctrl-C ends it after the micro-batch, with what was done by then; the second is a KeyboardInterrupt as ever."""
+    runs: List[Event] = []
+    errors: List[BaseException] = []
+    made, stop, ended = structure("aios_evaluation"), ctypes.c_int32(0), threading.Event()
 
     def heard(name: str, text: str) -> None:
         if name == "eval_device":
             runs.append(Event.parse(name, text))
 
-    with Context(heard) as context, Options(context, "eval", options) as given:
-        lib.aios_evaluate(context.handle, given.handle, ctypes.byref(made))
-    return Evaluation(**{name: getattr(made, name) for name, *_ in made._fields_ if name not in ("struct_size", "reserved")}, runs=tuple(runs))
+    def body() -> None:
+        try:
+            with Context(heard) as context, Options(context, "eval", options) as given:
+                lib.aios_evaluate_until(context.handle, given.handle, ctypes.byref(stop), ctypes.byref(made))
+        except BaseException as error:
+            errors.append(error)
+        ended.set()
+
+    threading.Thread(target=body, name="aios-evaluation", daemon=True).start()  # so that this one can be interrupted
+    while not ended.is_set():
+        try:
+            ended.wait(0.2)
+        except KeyboardInterrupt:
+            if stop.value:
+                raise
+            stop.value = 1
+    if errors and not isinstance(errors[0], StoppedError):
+        raise errors[0]
+    return Evaluation(**{name: getattr(made, name) for name, *_ in made._fields_ if name not in ("struct_size", "reserved")}, runs=tuple(runs),
+                      stopped=bool(errors))
 
 
 class Generator(Handle, metaclass=_WithKeywords):
@@ -65,7 +85,7 @@ class Generator(Handle, metaclass=_WithKeywords):
     def __init__(self, **options: Any) -> None:
         context = shared_context()
         self._options = Options(context, "generate", options)
-        self._prompt = str(options.get("prompt") or "")
+        self._prompt: Union[str, bytes] = options.get("prompt") or ""
         self._seed = int(options.get("sample_seed") or 0)
         self._lock = threading.Lock()
         self._own("aios_generator_destroy", out(lib.aios_generator_create, context.handle, self._options.handle), context)
@@ -75,8 +95,10 @@ class Generator(Handle, metaclass=_WithKeywords):
         data = given.encode("utf-8", "surrogateescape") if isinstance(given, str) else given
         drawn = self._seed if seed is None else seed
         with self._lock:  # one text at a time
+            held = self._token  # where it is closed meanwhile
             lib.aios_generator_run(self.handle, data, len(data), drawn or int.from_bytes(os.urandom(6), "little"),
                                    _c.aios_text_fn(text), None)
+            del held
 
     def run(self, prompt: Optional[Union[str, bytes]] = None, seed: Optional[int] = None) -> str:
         """The continuation, without the prompt.  None: the option's prompt; seed 0: a new one each time."""
@@ -203,6 +225,7 @@ def merge(folders: Sequence[Path], output: Path, weights: Optional[Sequence[floa
     options = structure("aios_merge_options", count=len(folders), folders=names, output=encode(output))
     if weights is not None:
         options.weights = (ctypes.c_double * len(weights))(*weights)
-    lib.aios_merge_checkpoints(shared_context().handle, ctypes.byref(options))
+    context = shared_context()
+    patiently(lambda: lib.aios_merge_checkpoints(context.handle, ctypes.byref(options)), context)
     return Checkpoint(output)
 
