@@ -85,7 +85,7 @@ endif()
 if(AIOS_TOOLS)
   aios_package(tools aios-tools science "train neural networks on every device at once: command"
                "${AIOS_DEB_WHAT}This package has the aios command: it lists devices, prepares data, trains,\nevaluates and generates, and explains what went wrong."
-               DEPENDS "${this}" SUGGESTS "libaios-cuda, libaios-hip, libaios-xpu, libaios-gloo")
+               DEPENDS "${this}" RECOMMENDS "libedit2" SUGGESTS "libaios-cuda, libaios-hip, libaios-xpu, libaios-gloo")
 endif()
 if(TARGET python)
   aios_package(python python3-aios python "train neural networks on every device at once: Python"

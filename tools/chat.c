@@ -194,21 +194,48 @@ static int set_system(struct chat *chat, const char *rest)
     return GO_ON;
 }
 
-/* Options are read when a generator is made: another one, of the same model. */
+/* 0: the first seed of a new conversation, else the one that is asked for. */
+static aios_status take_seed(struct chat *chat)
+{
+    int64_t seed = 0;
+    aios_status status = aios_options_get_int(chat->tool->options, "sample-seed", &seed);
+    chat->seed = seed ? (uint64_t)seed : system_seed() % ((uint64_t)1 << 52);
+    return status;
+}
+
+/* Options are read when a generator is made: another one, of the same model.  One that is refused changes nothing. */
+static aios_status change_option(struct chat *chat, const char *name, const char *value)
+{
+    aios_options *options = NULL;
+    aios_generator *other = NULL;
+    struct tool *tool = chat->tool;
+    const char *before = aios_options_write_json(tool->options);
+    aios_status status = aios_options_create(tool->context, tool->command->scope, &options);
+    if (status == AIOS_OK && before) status = aios_options_read_json(options, before);
+    if (status == AIOS_OK) status = aios_options_set(options, name, value);
+    if (status == AIOS_OK) status = aios_generator_create(tool->context, options, &other);
+    if (status != AIOS_OK) {
+        (void)tool_fail_library(TOOL_USAGE);
+        aios_options_destroy(options);
+        return status;
+    }
+    aios_generator_destroy(chat->generator);
+    aios_options_destroy(tool->options);
+    chat->generator = other;
+    tool->options = options;
+    return AIOS_OK;
+}
+
 static int set_option(struct chat *chat, const char *rest)
 {
     char name[64];
-    aios_generator *other = NULL;
     size_t length = strcspn(rest, " ");
     (void)snprintf(name, sizeof name, "%.*s", (int)length, rest);
     while (rest[length] == ' ') length++;
-    if (aios_options_set(chat->tool->options, name, rest + length) != AIOS_OK ||
-        aios_generator_create(chat->tool->context, chat->tool->options, &other) != AIOS_OK) {
-        (void)tool_fail_library(TOOL_USAGE);
-        return GO_ON;
-    }
-    aios_generator_destroy(chat->generator);
-    chat->generator = other;
+    for (char *at = name; *at; at++) *at = *at == '_' ? '-' : *at;
+    if (strcmp(name, "samples") == 0 || strcmp(name, "prompt") == 0)
+        return tool_fail(GO_ON, "%s is not for chat, where each line is a prompt with one answer", name);
+    if (change_option(chat, name, rest + length) == AIOS_OK && strcmp(name, "sample-seed") == 0) (void)take_seed(chat);
     return GO_ON;
 }
 
@@ -271,16 +298,30 @@ static int run_line(struct chat *chat, const char *line)
 
 /* ---- the conversation --------------------------------------------------------------------------------------------- */
 
+/* What follows on standard input up to the end of the line, without it.  0 at the end of the input. */
+static int add_line(struct chat *chat, const char *prompt, struct bytes *line)
+{
+    char *edited = NULL;
+    int c;
+    if (chat->person && system_edit_line(prompt, &edited)) {
+        if (edited) add_text(line, edited);
+        free(edited);
+        return edited != NULL;
+    }
+    if (chat->person) (void)fputs(prompt, stdout);
+    (void)fflush(stdout);
+    size_t before = line->size;
+    while ((c = getchar()) != EOF && c != '\n') bytes_add(line, &(char){(char)c}, 1);
+    if (c == '\n' && line->size > before && line->data[line->size - 1] == '\r') line->data[--line->size] = 0;
+    return c != EOF || line->size > before;
+}
+
 /* A line without its end, joined with the next where it ends in '\'.  0 at the end of the input. */
 static int read_line(struct chat *chat, struct bytes *line)
 {
     bytes_clear(line);
     for (const char *prompt = "> ";; prompt = "  ") {
-        if (chat->person) (void)fputs(prompt, stdout);
-        (void)fflush(stdout);
-        int c;
-        while ((c = getchar()) != EOF && c != '\n') bytes_add(line, &(char){(char)c}, 1);
-        if (c == EOF) return line->size > 0;
+        if (!add_line(chat, prompt, line)) return line->size > 0;
         if (line->size == 0 || line->data[line->size - 1] != '\\') return 1;
         line->data[line->size - 1] = '\n';
     }
@@ -309,7 +350,6 @@ static int set_stops(struct chat *chat)
 
 int run_chat(struct tool *tool)
 {
-    int64_t seed = 0;
     if (aios_options_is_set(tool->options, "samples"))
         return tool_fail(TOOL_USAGE, "--samples is not for chat, which answers once: /retry asks for another answer");
     struct chat chat = {.tool = tool, .user = "User:", .assistant = "Assistant:", .filter = {.pass = pass_text, .user = &chat}};
@@ -318,8 +358,7 @@ int run_chat(struct tool *tool)
     chat.system = need_memory(strdup(tool->values[OWN_SYSTEM] ? tool->values[OWN_SYSTEM] : ""));
     chat.person = system_is_terminal(stdin) && system_is_terminal(stdout) && !tool_json(tool);
     int code = set_stops(&chat);
-    if (code == TOOL_DONE && aios_options_get_int(tool->options, "sample-seed", &seed) != AIOS_OK) code = tool_fail_library(TOOL_ERROR);
-    chat.seed = seed ? (uint64_t)seed : system_seed() % ((uint64_t)1 << 52);
+    if (code == TOOL_DONE && take_seed(&chat) != AIOS_OK) code = tool_fail_library(TOOL_ERROR);
     if (code == TOOL_DONE) {
         aios_status status = aios_generator_create(tool->context, tool->options, &chat.generator);
         code = status == AIOS_OK ? converse(&chat) : tool_fail_open(tool, status);

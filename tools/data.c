@@ -167,9 +167,9 @@ static int save(const struct wish *w, const struct sets *s)
     if (aios_puzzles_save(s->train, w->output, "train") != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     if (s->test && aios_puzzles_save(s->test, w->output, "test") != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     if (tool_json(w->tool)) {
-        print_json(
-            json_pack("{ss so so}", "folder", w->output, "train", describe(s->train), "test", s->test ? describe(s->test) : json_null()),
-            stdout);
+        print_json(json_pack("{so so so}", "folder", json_from_text(w->output), "train", describe(s->train), "test",
+                             s->test ? describe(s->test) : json_null()),
+                   stdout);
     } else if (!tool_quiet(w->tool)) {
         (void)printf("%s\n", w->output);
         print_set("train", s->train);

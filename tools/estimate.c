@@ -102,7 +102,7 @@ static void print_text(const aios_estimate *estimate)
 
 static json_t *device_json(const aios_device_estimate *d)
 {
-    json_t *json = json_pack("{ss ss sb}", "device", d->spec, "name", d->name, "assumed", d->assumed);
+    json_t *json = json_pack("{ss so sb}", "device", d->spec, "name", json_from_text(d->name), "assumed", d->assumed);
     static const char *const names[] = {"parameters", "gradients",  "optimizer", "activations", "workspace",
                                         "exchange",   "evaluation", "total",     "memory",      "host"};
     for (size_t part = 0; part < COUNT_OF(parts); part++)

@@ -9,9 +9,14 @@
 #include <math.h>
 #include <string.h>
 
-static json_t *number_or_null(double value)
+static volatile int32_t stop;
+
+/* The second one ends the command, as the first would without this. */
+static void ask_to_stop(int count)
 {
-    return isfinite(value) ? json_real(value) : json_null();
+    (void)count;
+    stop = 1;
+    system_release_stops();
 }
 
 struct listener {
@@ -63,6 +68,7 @@ static void print_devices(const json_t *devices)
 static void print_text(const aios_evaluation *e)
 {
     char number[NUMBER_SIZE];
+    if (!e->tokens) return; /* stopped before the first micro-batch */
     if (e->questions) {
         (void)printf("questions      %s\n", show_count(e->questions, number));
         (void)printf("acc            %.2f %% of the right choices have the greatest log-likelihood\n", 100 * e->choice_accuracy);
@@ -79,16 +85,16 @@ static void print_text(const aios_evaluation *e)
         (void)printf("nats per byte  %.4f (%.4f bits)\n", e->nats_per_byte, e->nats_per_byte / 0.69314718055994531);
 }
 
-static json_t *report(const aios_evaluation *e, json_t *devices)
+static json_t *report(const aios_evaluation *e, json_t *devices, int stopped)
 {
-    json_t *all = json_pack("{sI so so so so so sI sO}", "tokens", (json_int_t)e->tokens, "loss", number_or_null(e->loss), "perplexity",
-                            number_or_null(e->perplexity), "accuracy", number_or_null(e->accuracy), "exact_accuracy",
-                            number_or_null(e->exact_accuracy), "nats_per_byte", number_or_null(e->nats_per_byte), "samples",
-                            (json_int_t)e->samples, "devices", devices);
+    json_t *all = json_pack("{sI so so so so so sI sO sb}", "tokens", (json_int_t)e->tokens, "loss", json_from_number(e->loss),
+                            "perplexity", json_from_number(e->perplexity), "accuracy", json_from_number(e->accuracy), "exact_accuracy",
+                            json_from_number(e->exact_accuracy), "nats_per_byte", json_from_number(e->nats_per_byte), "samples",
+                            (json_int_t)e->samples, "devices", devices, "stopped", stopped);
     if (e->questions)
-        (void)json_object_update_new(need_memory(all),
-                                     json_pack("{sI so so}", "questions", (json_int_t)e->questions, "acc",
-                                               number_or_null(e->choice_accuracy), "acc_norm", number_or_null(e->choice_accuracy_norm)));
+        (void)json_object_update_new(need_memory(all), json_pack("{sI so so}", "questions", (json_int_t)e->questions, "acc",
+                                                                 json_from_number(e->choice_accuracy), "acc_norm",
+                                                                 json_from_number(e->choice_accuracy_norm)));
     return need_memory(all);
 }
 
@@ -99,13 +105,16 @@ int run_eval(struct tool *tool)
     int code = TOOL_DONE;
     progress_init(&listener.progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
     tool_listen(tool, take_event, around_log, &listener);
-    aios_status status = aios_evaluate(tool->context, tool->options, &e);
+    system_catch_stops(ask_to_stop);
+    aios_status status = aios_evaluate_until(tool->context, tool->options, &stop, &e);
+    system_release_stops();
     tool_listen(tool, NULL, NULL, NULL);
     progress_hide(&listener.progress);
-    if (status != AIOS_OK) {
+    if (status == AIOS_STOPPED) code = tool_fail_library(TOOL_SIGNAL + system_stop_signal());
+    if (status != AIOS_OK && status != AIOS_STOPPED) {
         code = tool_fail_open(tool, status);
     } else if (tool_json(tool)) {
-        print_json(report(&e, listener.devices), stdout);
+        print_json(report(&e, listener.devices, status == AIOS_STOPPED), stdout);
     } else {
         print_text(&e);
         print_devices(listener.devices);

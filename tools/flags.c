@@ -203,7 +203,7 @@ static int set_cuda_ids(struct tool *tool, const char *ids)
 {
     char devices[1024];
     size_t used = 0;
-    if (!*ids || strspn(ids, "0123456789, ") != strlen(ids))
+    if (!strpbrk(ids, "0123456789") || strspn(ids, "0123456789, ") != strlen(ids))
         return tool_fail(TOOL_USAGE, "--cuda-ids is \"%s\": numbers of CUDA devices with commas are wanted, as in 0,1", ids);
     for (const char *at = ids; *at && used < sizeof devices;) {
         int length = (int)strspn(at, "0123456789");
@@ -211,6 +211,7 @@ static int set_cuda_ids(struct tool *tool, const char *ids)
         at += length;
         at += strspn(at, ", ");
     }
+    if (used >= sizeof devices) return tool_fail(TOOL_USAGE, "--cuda-ids has more devices than a machine can have: %.40s…", ids);
     return set_option(tool, "devices", devices);
 }
 
@@ -298,8 +299,9 @@ static int finish_spellings(struct tool *tool)
     if (!tool->world_size || (tool->own & 1) || getenv("AIOS_DDP_SPAWN") || getenv("AIOS_RANK") || getenv("WORLD_SIZE")) return TOOL_DONE;
     if (aios_options_get_string(tool->options, "devices", &devices) != AIOS_OK) return tool_fail_library(TOOL_ERROR);
     int named = 1;
+    char *end;
     for (const char *c = devices; *c; c++) named += *c == ',';
-    if (atoi(tool->world_size) == named) return TOOL_DONE;
+    if (strtol(tool->world_size, &end, 10) == named && !*end) return TOOL_DONE;
     return tool_fail(TOOL_USAGE, "--world-size is %s, and %d device%s named: name each one (--cuda-ids, --gpu-ids, --devices)",
                      tool->world_size, named, named == 1 ? " is" : "s are");
 }
@@ -379,7 +381,7 @@ static int read_config(struct tool *tool)
     text[size] = 0;
     if (broken || size >= CONFIG_MOST || strlen(text) != size)
         code = tool_fail(TOOL_USAGE, "--config %s is no readable JSON file", tool->config);
-    else if (aios_options_read_json(tool->options, text) != AIOS_OK)
+    else if (aios_options_read_json(tool->options, strncmp(text, "\xef\xbb\xbf", 3) == 0 ? text + 3 : text) != AIOS_OK) /* UTF-8's mark */
         code = tool_fail(TOOL_USAGE, "%s: %s", tool->config, aios_error_message());
     free(text);
     return code;

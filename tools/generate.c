@@ -91,7 +91,8 @@ static int add_line(struct prompts *prompts, const char *line, size_t size, int 
         (void)add_prompt(prompts, line, size);
         return TOOL_DONE;
     }
-    json_t *value = json_loadb(line, size, JSON_DECODE_ANY, NULL), *text = json_is_object(value) ? json_object_get(value, "prompt") : value;
+    json_t *value = json_loadb(line, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL),
+           *text = json_is_object(value) ? json_object_get(value, "prompt") : value;
     int good = json_is_string(text);
     if (good) (void)add_prompt(prompts, json_string_value(text), json_string_length(text));
     json_decref(value);
@@ -107,13 +108,15 @@ static int read_lines(struct prompts *prompts, const char *path)
     int json = length > 6 && strcmp(path + length - 6, ".jsonl") == 0, number = 0;
     int code = read_all(file, path, &text);
     if (file != stdin) (void)fclose(file);
-    for (size_t at = 0; at < text.size && code == TOOL_DONE;) {
+    size_t at = text.size >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* the mark of UTF-8 */
+    for (size_t size, next; at < text.size && code == TOOL_DONE; at = next) {
         const char *end = memchr(text.data + at, '\n', text.size - at);
-        size_t size = end ? (size_t)(end - text.data) - at : text.size - at;
+        size = end ? (size_t)(end - text.data) - at : text.size - at;
+        next = at + size + 1;
         number++;
+        if (size && text.data[at + size - 1] == '\r') size--;
         if (size && add_line(prompts, text.data + at, size, json))
             code = tool_fail(TOOL_USAGE, "%s, line %d: a JSON text or an object with \"prompt\" is wanted", path, number);
-        at += size + 1;
     }
     bytes_free(&text);
     if (code == TOOL_DONE && prompts->count == 0)

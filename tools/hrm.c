@@ -114,8 +114,9 @@ static int evaluate(struct tool *tool)
     aios_status status = aios_hrm_evaluate(tool->context, tool->options, &s);
     if (status != AIOS_OK) return tool_fail_open(tool, status);
     if (tool_json(tool)) {
-        print_json(json_pack("{sI sf sf sf sf}", "examples", (json_int_t)s.examples, "exact_accuracy", s.exact_accuracy, "accuracy",
-                             s.accuracy, "halt_accuracy", s.halt_accuracy, "loss", s.loss),
+        print_json(json_pack("{sI so so so so}", "examples", (json_int_t)s.examples, "exact_accuracy", json_from_number(s.exact_accuracy),
+                             "accuracy", json_from_number(s.accuracy), "halt_accuracy", json_from_number(s.halt_accuracy), "loss",
+                             json_from_number(s.loss)),
                    stdout);
         return TOOL_DONE;
     }
@@ -210,8 +211,8 @@ static json_t *grid_json(const struct grid_text *g, const int32_t *cells)
 static int print_answer(const struct tool *tool, const struct grid_text *g, const int32_t *answers, int32_t steps, double halt)
 {
     if (tool_json(tool)) {
-        print_json(json_pack("{so so si sf}", "grid", grid_json(g, g->cells), "answer", grid_json(g, answers), "steps", steps,
-                             "halt_probability", halt),
+        print_json(json_pack("{so so si so}", "grid", grid_json(g, g->cells), "answer", grid_json(g, answers), "steps", steps,
+                             "halt_probability", json_from_number(halt)),
                    stdout);
         return TOOL_DONE;
     }

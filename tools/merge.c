@@ -44,7 +44,8 @@ int run_merge(struct tool *tool)
     aios_status status = aios_merge_checkpoints(tool->context, &options);
     if (status != AIOS_OK) return tool_fail_open(tool, status);
     if (tool_json(tool))
-        print_json(need_memory(json_pack("{ss sI}", "output", options.output, "merged", (json_int_t)options.count)), stdout);
+        print_json(need_memory(json_pack("{so sI}", "output", json_from_text(options.output), "merged", (json_int_t)options.count)),
+                   stdout);
     else if (!tool_quiet(tool))
         (void)printf("%s: merged from %u checkpoints\n", options.output, options.count);
     return TOOL_DONE;

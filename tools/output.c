@@ -121,9 +121,9 @@ void print_json_line(json_t *value, FILE *to)
     print_as(value, to, 0);
 }
 
-/* How many bytes the UTF-8 character at the start of `bytes` has; 0 where there is none. */
-static size_t character_size(const unsigned char *bytes, size_t size)
+size_t character_size(const char *text, size_t size)
 {
+    const unsigned char *bytes = (const unsigned char *)text;
     static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
     size_t length = bytes[0] < 0x80 ? 1 : bytes[0] < 0xc2 ? 0 : bytes[0] < 0xe0 ? 2 : bytes[0] < 0xf0 ? 3 : bytes[0] < 0xf5 ? 4 : 0;
     if (length <= 1) return length;
@@ -141,7 +141,7 @@ json_t *json_from_bytes(const char *bytes, size_t size)
     char *clean = need_memory(malloc(3 * size + 1));
     size_t used = 0;
     for (size_t i = 0; i < size;) {
-        size_t length = character_size((const unsigned char *)bytes + i, size - i);
+        size_t length = character_size(bytes + i, size - i);
         memcpy(clean + used, length ? bytes + i : "\xef\xbf\xbd", length ? length : 3);
         used += length ? length : 3;
         i += length ? length : 1;
@@ -154,6 +154,11 @@ json_t *json_from_bytes(const char *bytes, size_t size)
 json_t *json_from_text(const char *text)
 {
     return json_from_bytes(text, strlen(text));
+}
+
+json_t *json_from_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */

@@ -31,9 +31,12 @@ const char *show_loss(double value, char to[NUMBER_SIZE]);
 /* Prints and gives up a value: indented, or one line. */
 void print_json(json_t *value, FILE *to);
 void print_json_line(json_t *value, FILE *to);
+/* How many bytes the UTF-8 character at the start of `text` has, which has at least one; 0 where there is none. */
+size_t character_size(const char *text, size_t size);
 /* A text of any bytes; those that are no UTF-8 become U+FFFD. */
 json_t *json_from_bytes(const char *bytes, size_t size);
 json_t *json_from_text(const char *text);
+json_t *json_from_number(double value); /* null where it is not finite, which JSON has no word for */
 /* Ends the process with a message where there is no memory left. */
 void *need_memory(void *pointer);
 

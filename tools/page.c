@@ -471,7 +471,7 @@ int run_report(struct tool *tool)
     } else {
         code = write_file(&log, name, path);
         if (code == TOOL_DONE && tool_json(tool))
-            print_json(need_memory(json_pack("{ss sI sI}", "output", path, "lines", (json_int_t)log.lines, "unreadable",
+            print_json(need_memory(json_pack("{so sI sI}", "output", json_from_text(path), "lines", (json_int_t)log.lines, "unreadable",
                                              (json_int_t)log.unreadable)),
                        stdout);
         else if (code == TOOL_DONE && !tool_quiet(tool))

@@ -40,6 +40,8 @@ struct run_device {
     char name[64];
     double units, share, steps, chunks, alone; /* NaN where the log does not say; alone: units per second while it computes */
     double dropped_at;                         /* seconds; NaN: it was not */
+    struct points done;                        /* steps, units: of its logged steps */
+    size_t part;                               /* while it is read: its first point since the start, or since another lot of devices */
     struct points work;                        /* seconds, units: its logged steps, where devices train on their own */
     struct points speed;                       /* seconds, units per second */
 };
@@ -52,10 +54,13 @@ struct run_log {
     size_t mark_count, mark_capacity;
     struct run_device devices[RUN_DEVICES_MOST];
     int device_count;
-    double together, efficiency;             /* units per second of all; of the sum of the parts; NaN where the log does not say */
-    double step, elapsed, units;             /* of the newest event that tells them */
-    double offset, shares[RUN_DEVICES_MOST]; /* while it is read: seconds of earlier starts; each device's part of a step */
-    int shares_known, restarted;
+    double together, efficiency; /* units per second of all; of the sum of the parts; NaN where the log does not say */
+    double step, elapsed, units; /* of the newest event that tells them */
+    /* While it is read: seconds of earlier starts; units by the steps; who trains, in the events' order, as places in devices (-1: no
+     * room); each device's part of a step. */
+    double offset, shares[RUN_DEVICES_MOST];
+    struct points totals;
+    int order[RUN_DEVICES_MOST], order_count, shares_known, restarted;
     size_t lines, unreadable;
     const char *unit; /* "tokens"; "puzzles" where those are what is learnt */
 };

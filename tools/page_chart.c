@@ -22,13 +22,15 @@ struct axis {
 
 void page_text(FILE *to, const char *text)
 {
-    for (; *text; text++) {
+    for (size_t left = strlen(text), size; left; text += size, left -= size) {
         const char *escaped = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : *text == '"' ? "&quot;" : NULL;
-        if (!escaped && (unsigned char)*text < ' ' && *text != '\n' && *text != '\t') escaped = "\xef\xbf\xbd";
+        size = character_size(text, left);
+        if (!size || ((unsigned char)*text < ' ' && *text != '\n' && *text != '\t')) escaped = "\xef\xbf\xbd";
+        if (!size) size = 1; /* a text that was cut in the middle of a character */
         if (escaped)
             (void)fputs(escaped, to);
         else
-            (void)fputc(*text, to);
+            (void)fwrite(text, 1, size, to);
     }
 }
 

@@ -53,7 +53,7 @@ const char *run_text(const json_t *object, const char *key)
 static struct run_device *device_of(struct run_log *log, const char *name)
 {
     for (int i = 0; i < log->device_count; i++)
-        if (strcmp(log->devices[i].name, name) == 0) return &log->devices[i];
+        if (strncmp(log->devices[i].name, name, sizeof log->devices[i].name - 1) == 0) return &log->devices[i];
     if (!*name || log->device_count == RUN_DEVICES_MOST) return NULL;
     struct run_device *device = &log->devices[log->device_count++];
     *device = (struct run_device){.units = NAN, .share = NAN, .steps = NAN, .chunks = NAN, .alone = NAN, .dropped_at = NAN};
@@ -61,19 +61,46 @@ static struct run_device *device_of(struct run_log *log, const char *name)
     return device;
 }
 
-/* "cuda:0,hip:0"; of several processes a name may come more than once: "cuda:0 (2)". */
-static void add_devices(struct run_log *log, const char *names)
+/* A device's place by its name; of several processes a name may come more than once: "cuda:0 (2)" is what the second is called.  -1: none.
+ */
+static int place_of(struct run_log *log, const char *name, int length, int times)
 {
-    char name[80];
-    for (const char *at = names; *at;) {
+    char text[80];
+    int used = snprintf(text, sizeof text, "%.*s", length > 40 ? 40 : length, name);
+    if (times > 1) (void)snprintf(text + used, sizeof text - (size_t)used, " (%d)", times);
+    const struct run_device *device = device_of(log, text);
+    return device ? (int)(device - log->devices) : -1;
+}
+
+/* Who trains from now on, "cuda:0,hip:0" in the order in which events list what is each one's; 1 where others did before. */
+static int take_order(struct run_log *log, const char *names)
+{
+    int order[RUN_DEVICES_MOST], count = 0;
+    for (const char *at = names; *at && count < RUN_DEVICES_MOST;) {
         int length = (int)strcspn(at, ","), times = 1;
         for (const char *before = names; before < at; before += strcspn(before, ",") + 1)
             times += (int)strcspn(before, ",") == length && strncmp(before, at, (size_t)length) == 0;
-        int used = snprintf(name, sizeof name, "%.*s", length > 40 ? 40 : length, at);
-        if (times > 1) (void)snprintf(name + used, sizeof name - (size_t)used, " (%d)", times);
-        (void)device_of(log, name);
+        order[count++] = place_of(log, at, length, times);
         at += length + (at[length] == ',');
     }
+    int other = count != log->order_count || memcmp(order, log->order, (size_t)count * sizeof *order) != 0;
+    log->order_count = count;
+    memcpy(log->order, order, (size_t)count * sizeof *order);
+    return other;
+}
+
+/* What devices do from now on is counted apart from what they did before. */
+static void begin_part(struct run_log *log)
+{
+    for (int i = 0; i < log->device_count; i++) log->devices[i].part = log->devices[i].done.count;
+}
+
+/* What was done after a step is done again; NaN: nothing is. */
+static void forget_after(struct run_log *log, double step)
+{
+    if (isfinite(step)) points_cut(&log->totals, step + 0.5);
+    for (int i = 0; isfinite(step) && i < log->device_count; i++) points_cut(&log->devices[i].done, step + 0.5);
+    begin_part(log);
 }
 
 static void add_mark(struct run_log *log, int kind, const json_t *event, const char *text)
@@ -94,25 +121,33 @@ static void keep(json_t **place, json_t *event)
     *place = json_incref(event);
 }
 
-/* Parts of a step by micro-batches, in the order of the devices. */
+/* Parts of a step by micro-batches, in the order of the devices that the event names. */
 static void take_shares(struct run_log *log, const json_t *event)
 {
     const json_t *list = json_object_get(event, "micro_batches");
     double sum = 0;
-    log->shares_known = json_is_array(list) && json_array_size(list) == (size_t)log->device_count;
-    for (int i = 0; log->shares_known && i < log->device_count; i++)
-        sum += log->shares[i] = json_number_value(json_array_get(list, (size_t)i));
-    for (int i = 0; log->shares_known && i < log->device_count; i++) log->shares[i] = sum > 0 ? log->shares[i] / sum : 0;
+    memset(log->shares, 0, sizeof log->shares);
+    log->shares_known = json_is_array(list) && json_array_size(list) == (size_t)log->order_count;
+    for (int i = 0; log->shares_known && i < log->order_count; i++) {
+        double own = json_number_value(json_array_get(list, (size_t)i));
+        if (!(own > 0)) continue;
+        sum += own;
+        if (log->order[i] >= 0) log->shares[log->order[i]] += own;
+    }
+    for (int i = 0; sum > 0 && i < log->device_count; i++) log->shares[i] /= sum;
 }
 
 static void take_start(struct run_log *log, json_t *event)
 {
-    char text[160];
+    char text[1024];
     int again = log->start != NULL;
     keep(&log->start, event);
     if (json_object_get(event, "train_examples")) log->unit = "puzzles";
-    add_devices(log, run_text(event, "device"));
+    (void)take_order(log, run_text(event, "device"));
+    for (int i = 0; i < log->order_count; i++) /* one that was lost is there again */
+        if (log->order[i] >= 0) log->devices[log->order[i]].dropped_at = NAN;
     take_shares(log, event);
+    forget_after(log, run_number(event, "step"));
     log->restarted = again;
     (void)snprintf(text, sizeof text, "%s on %s", again ? "goes on" : "starts", run_text(event, "device"));
     add_mark(log, MARK_START, event, text);
@@ -120,14 +155,16 @@ static void take_start(struct run_log *log, json_t *event)
 
 static void take_speed(struct run_log *log, const json_t *event, double speed, double units)
 {
+    double step = run_number(event, "step");
     struct run_device *device = device_of(log, run_text(event, "device"));
-    if (device && isfinite(units)) points_add(&device->work, log->elapsed, units);
+    if (device && units > 0) points_add(&device->work, log->elapsed, units);
+    if (device && units > 0) points_add(&device->done, step, units);
     if (device) return; /* each on its own: by time, when all is read */
     points_add(&log->curves[CURVE_SPEED], log->elapsed, speed);
     for (int i = 0; log->shares_known && log->device_count > 1 && i < log->device_count; i++) {
         struct run_device *one = &log->devices[i];
         if (log->shares[i] > 0 || one->speed.count) points_add(&one->speed, log->elapsed, log->shares[i] * speed);
-        one->units = (isfinite(one->units) ? one->units : 0) + log->shares[i] * (isfinite(units) ? units : 0);
+        if (units > 0) points_add(&one->done, step, log->shares[i] * units);
     }
 }
 
@@ -147,7 +184,7 @@ static void take_step(struct run_log *log, json_t *event)
                 {CURVE_GRADIENT, "grad_norm"},
                 {CURVE_EXACT, "exact_accuracy"},
                 {CURVE_SEGMENTS, "mean_steps"}};
-    double step = run_number(event, "step"), before = log->units;
+    double step = run_number(event, "step");
     for (size_t i = 0; i < COUNT_OF(keys); i++)
         if (json_object_get(event, keys[i].key)) add_to(&log->curves[keys[i].curve], step, run_number(event, keys[i].key));
     double batch = run_number(log->start, "batch"), speed = run_number(event, "tokens_per_second"), units = run_number(event, "tokens");
@@ -155,8 +192,9 @@ static void take_step(struct run_log *log, json_t *event)
         units = step * batch;
         if (!isfinite(speed)) speed = run_number(event, "steps_per_second") * batch;
     }
-    if (isfinite(units)) log->units = units;
-    take_speed(log, event, speed, units > before ? units - before : (double)NAN);
+    double before = log->totals.count ? log->totals.y[log->totals.count - 1] : 0;
+    if (isfinite(units)) points_add(&log->totals, step, log->units = units);
+    take_speed(log, event, speed, units - before);
     keep(&log->last_step, event);
 }
 
@@ -192,17 +230,37 @@ static void take_drop(struct run_log *log, const json_t *event)
     add_mark(log, MARK_DROP, event, text);
 }
 
-/* The parts of all, as the run itself counts them. */
+static double sum_from(const struct points *points, size_t first)
+{
+    double sum = 0;
+    for (size_t i = first; i < points->count; i++) sum += points->y[i];
+    return sum;
+}
+
+/* What a device did since its part began, as the run itself counts it: the logged steps were a guess, or are not all. */
+static void correct_part(struct run_device *device, double step, double units)
+{
+    double guess = sum_from(&device->done, device->part);
+    if (!isfinite(units) || units < 0) return;
+    for (size_t i = device->part; guess > 0 && i < device->done.count; i++) device->done.y[i] *= units / guess;
+    if (!(guess > 0) && units > 0) points_add(&device->done, step, units);
+}
+
+/* The parts of all, as the run itself counts them: by name, the second of a name being another process's. */
 static void take_devices(struct run_log *log, const json_t *event)
 {
-    size_t index;
-    json_t *entry;
-    int in_order = json_array_size(json_object_get(event, "devices")) == (size_t)log->device_count;
-    json_array_foreach (json_object_get(event, "devices"), index, entry) {
-        struct run_device *device = in_order ? &log->devices[index] : device_of(log, run_text(entry, "device"));
-        if (!device) continue;
-        device->units = run_number(entry, "tokens");
-        device->share = run_number(entry, "share");
+    size_t index, before;
+    json_t *entry, *other, *list = json_object_get(event, "devices");
+    double step = run_number(event, "step");
+    for (int i = 0; i < log->device_count; i++) log->devices[i].alone = NAN;
+    json_array_foreach (list, index, entry) {
+        const char *name = run_text(entry, "device");
+        int times = 1;
+        json_array_foreach (list, before, other) times += before < index && strcmp(run_text(other, "device"), name) == 0;
+        int place = place_of(log, name, (int)strlen(name), times);
+        if (place < 0) continue;
+        struct run_device *device = &log->devices[place];
+        correct_part(device, isfinite(step) ? step : log->step, run_number(entry, "tokens"));
         device->steps = run_number(entry, "steps");
         device->chunks = run_number(entry, "chunks");
         device->alone = run_number(entry, "tokens_per_second");
@@ -232,8 +290,10 @@ static void take_other(struct run_log *log, const char *name, const json_t *even
     } else if (strcmp(name, "rewind") == 0) {
         (void)snprintf(text, sizeof text, "goes back from step %.0f to the checkpoint of step %.0f", run_number(event, "from_step"),
                        run_number(event, "step"));
+        forget_after(log, run_number(event, "step"));
         add_mark(log, MARK_RECOVERY, event, text);
     } else if (strcmp(name, "balance") == 0) {
+        if (json_object_get(event, "device") && take_order(log, run_text(event, "device"))) begin_part(log); /* the run counts anew, too */
         take_shares(log, event);
         add_mark(log, MARK_BALANCE, event, "the devices' shares change");
     } else if (strcmp(name, "warning") == 0 && !repeats_drop(log, run_text(event, "message"))) {
@@ -300,14 +360,11 @@ static void count_work(struct run_log *log)
     double units = 0;
     for (int i = 0; i < log->device_count; i++) {
         struct run_device *d = &log->devices[i];
-        double own = 0;
-        for (size_t k = 0; k < d->work.count; k++) own += d->work.y[k];
-        if (!isfinite(d->units) && d->work.count) d->units = own;
-        if (isfinite(d->units)) units += d->units;
+        if (d->done.count) units += d->units = sum_from(&d->done, 0);
         events += d->work.count;
     }
     for (int i = 0; i < log->device_count; i++)
-        if (!isfinite(log->devices[i].share) && units > 0) log->devices[i].share = log->devices[i].units / units;
+        if (isfinite(log->devices[i].units) && units > 0) log->devices[i].share = log->devices[i].units / units;
     int parts = events / 12 > 60 ? 60 : (int)(events / 12);
     if (parts < 2 || !(log->elapsed > 0)) return;
     double *sums = need_memory(calloc((size_t)parts, sizeof *sums));
@@ -409,8 +466,10 @@ void run_log_free(struct run_log *log)
     json_decref(log->last_step);
     json_decref(log->config);
     for (int i = 0; i < CURVES; i++) points_free(&log->curves[i]);
+    points_free(&log->totals);
     for (int i = 0; i < log->device_count; i++) {
         points_free(&log->devices[i].work);
+        points_free(&log->devices[i].done);
         points_free(&log->devices[i].speed);
     }
     for (size_t i = 0; i < log->mark_count; i++) free(log->marks[i].text);

@@ -11,6 +11,10 @@ int system_terminal_width(FILE *file); /* in columns; 80 where it can't be told 
 double system_now(void);               /* monotonic seconds */
 uint64_t system_seed(void);            /* another one each time */
 
+/* A line that a person writes at a terminal, arrow keys and earlier lines included, by libedit: 1, and *line is the caller's to free, NULL
+ * at the end of the input.  0: there is no libedit, or no terminal that it could move about on. */
+int system_edit_line(const char *prompt, char **line);
+
 /* Ctrl-C, termination and hang-up call ask(n), n being 1 for the first of them and 2 for the second, inside a signal handler;
  * from the third on they act as if never caught.  A signal that the process was told to ignore stays ignored. */
 void system_catch_stops(void (*ask)(int count));

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <locale.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -48,6 +49,37 @@ uint64_t system_seed(void)
     uint64_t seed;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint64_t)(system_now() * 1e9) ^ (uint64_t)getpid() << 32;
     return seed >> 11 | 1; /* below 2^53, as the option is; never 0, which means "a new one" */
+}
+
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    int tried;
+    char *(*read)(const char *prompt);
+    int (*remember)(const char *line);
+} editor;
+
+/* Opened when it is wanted, so that the command needs none.  Its functions are named as another library's, whose licence is not for all. */
+static void open_editor(void)
+{
+    const char *terminal = getenv("TERM");
+    editor.tried = 1;
+    if (!terminal || !*terminal || strcmp(terminal, "dumb") == 0) return;
+    void *library = dlopen("libedit.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!library) library = dlopen("libedit.so.0", RTLD_NOW | RTLD_LOCAL); /* as all but Debian call it */
+    if (!library) return;
+    *(void **)&editor.read = dlsym(library, "readline");
+    *(void **)&editor.remember = dlsym(library, "add_history");
+    (void)setlocale(LC_CTYPE, ""); /* letters of several bytes */
+}
+
+int system_edit_line(const char *prompt, char **line)
+{
+    if (!editor.tried) open_editor();
+    if (!editor.read || !editor.remember) return 0;
+    *line = editor.read(prompt);
+    if (*line && **line) (void)editor.remember(*line);
+    return 1;
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */

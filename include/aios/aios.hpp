@@ -625,6 +625,15 @@ inline aios_evaluation evaluate(const context &of, const options &with)
     return evaluation;
 }
 
+/* The same, until *stop is not 0: outcome::stopped, and evaluation holds what was done by then. */
+inline outcome evaluate(const context &of, const options &with, const volatile std::int32_t *stop, aios_evaluation &evaluation)
+{
+    evaluation = detail::sized<aios_evaluation>();
+    const aios_status status = aios_evaluate_until(of.get(), with.get(), stop, &evaluation);
+    detail::host_of(of)->finish(status == AIOS_STOPPED ? AIOS_OK : status);
+    return status == AIOS_STOPPED ? outcome::stopped : outcome::done;
+}
+
 /* weights: empty, or a number for each folder. */
 inline void merge_checkpoints(const context &of, const std::vector<std::string> &folders, const text &output,
                               span<const double> weights = {})

@@ -131,6 +131,11 @@ typedef struct aios_evaluation {
  * tokens.  One event per device and run: "eval_device" {device, run, shards, samples, tokens, loss, accuracy, load_seconds, seconds,
  * tokens_per_second, error: null or why it was left out}. */
 AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
+/* The same, which can be stopped.  *stop: looked at before each micro-batch of each device, from a signal handler or another thread; NULL:
+ * never.  STOPPED: evaluation holds what was done by then (of questions those whose choices all are; tokens 0 and NaN where nothing is),
+ * and the message says how much that is. */
+AIOS_API aios_status aios_evaluate_until(aios_context *context, const aios_options *options, const volatile int32_t *stop,
+                                         aios_evaluation *evaluation);
 
 typedef struct aios_generator aios_generator;
 /* options of scope GENERATE: opens model, tokenizer, device and a key-value cache. */

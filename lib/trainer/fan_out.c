@@ -15,16 +15,17 @@
 #include <math.h>
 #include <string.h>
 
-enum { WORKERS_MOST = 64 };
-
 struct shard {
     struct evaluator_sums sums;
     int64_t samples, correct; /* correct -1: the model does not tell */
+    int done;
 };
 
 struct fan;
 struct fan_worker {
     struct fan *fan;
+    os_thread thread;
+    int started;
     char spec[64];
     aios_device *device;
     aios_graph *graph;
@@ -51,11 +52,17 @@ struct fan {
     double *row_losses, *row_correct; /* of questions' rows */
     struct fan_worker *workers;
     int worker_count, run;
+    const volatile int32_t *stop; /* NULL: never */
     os_mutex mutex;
     os_condition changed;
     int64_t next, done, *returned; /* returned: shards of devices that failed */
     int returned_count, busy;
 };
+
+static int is_stopped(const struct fan *f)
+{
+    return f->stop && *f->stop;
+}
 
 /* ---- a shard ------------------------------------------------------------------------------------------------------ */
 
@@ -118,7 +125,9 @@ static aios_status run_shard(struct fan_worker *w, int64_t index, struct shard *
     if (status != AIOS_OK && status != AIOS_NOT_FOUND) return status;
     for (int64_t i = 0; i < count && status == AIOS_OK; i++) shard->correct += w->correct[i] > 0;
     if (status == AIOS_NOT_FOUND) shard->correct = -1;
-    return f->questions.count ? read_rows(w, first, count) : AIOS_OK;
+    if (f->questions.count) TRY_QUIET(read_rows(w, first, count));
+    shard->done = 1;
+    return AIOS_OK;
 }
 
 static void add_shard(struct shard *to, const struct shard *more)
@@ -133,13 +142,15 @@ static void add_shard(struct shard *to, const struct shard *more)
 
 /* ---- a worker ----------------------------------------------------------------------------------------------------- */
 
-/* The next shard, or -1 where all are done; waits while another device has one that may come back. */
+/* The next shard, or -1 where all are done or a stop is asked for; waits while another device has one that may come back. */
 static int64_t take_shard(struct fan *f)
 {
     int64_t index = -1;
     os_mutex_lock(&f->mutex);
     while (!f->returned_count && f->next == f->count && f->busy) os_condition_wait(&f->changed, &f->mutex);
-    if (f->returned_count)
+    if (is_stopped(f))
+        index = -1;
+    else if (f->returned_count)
         index = f->returned[--f->returned_count];
     else if (f->next < f->count)
         index = f->next++;
@@ -163,6 +174,7 @@ static void give_shard(struct fan *f, int64_t index, aios_status status)
 static aios_status work(struct fan_worker *w)
 {
     double began = os_now();
+    if (is_stopped(w->fan)) return AIOS_OK;
     aios_status status = open_worker(w);
     w->load_seconds = os_now() - began;
     for (int64_t index; status == AIOS_OK && (index = take_shard(w->fan)) >= 0;) {
@@ -219,83 +231,95 @@ static void report_worker(const struct fan_worker *w)
 /* ---- a run -------------------------------------------------------------------------------------------------------- */
 
 /* Workers first … first + count - 1 do all shards; the first on this thread. */
-static aios_status run_all(struct fan *f, int first, int count)
+static aios_status run_all(struct fan *f, struct fan_worker *workers, int count)
 {
-    os_thread threads[WORKERS_MOST];
-    int started[WORKERS_MOST] = {0};
     f->next = f->done = f->returned_count = f->busy = 0;
-    for (int i = first + 1; i < first + count; i++)
-        started[i] = os_thread_start(&threads[i], "aios-eval", run_worker, &f->workers[i]) == AIOS_OK;
-    (void)run_worker(&f->workers[first]);
-    for (int i = first + 1; i < first + count; i++) {
-        if (started[i])
-            os_thread_join(threads[i]);
+    for (int64_t i = 0; i < f->count; i++) f->shards[i].done = 0;
+    for (int i = 1; i < count; i++)
+        workers[i].started = os_thread_start(&workers[i].thread, "aios-eval", run_worker, &workers[i]) == AIOS_OK;
+    (void)run_worker(workers);
+    for (int i = 1; i < count; i++) {
+        if (workers[i].started)
+            os_thread_join(workers[i].thread);
         else
-            (void)run_worker(&f->workers[i]); /* no thread was to be had: what is left, after the others */
+            (void)run_worker(&workers[i]); /* no thread was to be had: what is left, after the others */
     }
-    for (int i = first; i < first + count; i++) report_worker(&f->workers[i]);
+    for (int i = 0; i < count; i++) report_worker(&workers[i]);
     if (f->done == f->count) return AIOS_OK;
-    for (int i = first; i < first + count; i++)
-        if (f->workers[i].status != AIOS_OK) return aios_error_restore(&f->workers[i].error);
+    if (is_stopped(f))
+        return FAIL(AIOS_STOPPED, "it was stopped after %lld of %lld micro-batches", (long long)f->done, (long long)f->count);
+    for (int i = 0; i < count; i++)
+        if (workers[i].status != AIOS_OK) return aios_error_restore(&workers[i].error);
     return FAIL(AIOS_INTERNAL, "the evaluation ended after %lld of %lld shards", (long long)f->done, (long long)f->count);
 }
 
-static void sum_up(const struct fan *f, struct shard *sums, aios_evaluation *r)
+/* Are all rows of a question done? */
+static int is_done(const struct fan *f, const struct question *one)
 {
-    for (int64_t i = 0; i < f->count; i++) add_shard(sums, &f->shards[i]);
-    if (!f->questions.count) return;
-    double loss = 0, accuracy, norm;
-    int64_t tokens = 0, correct = 0;
-    questions_judge(&f->questions, f->row_losses, &accuracy, &norm);
-    for (int64_t i = 0; i < f->questions.count; i++) { /* of the right choices alone */
-        int64_t row = f->questions.list[i].first + f->questions.list[i].answer;
-        loss += f->row_losses[row];
-        tokens += f->questions.rows[row].answer_count;
-        correct += f->row_correct[row] > 0;
-    }
-    r->choice_accuracy += accuracy;
-    r->choice_accuracy_norm += norm;
-    r->questions += f->questions.count;
-    sums->samples = f->questions.count;
-    sums->correct = sums->correct < 0 ? -1 : correct;
-    sums->sums = (struct evaluator_sums){.loss = loss, .rows = (double)tokens, .hits = NAN};
+    int64_t batch = f->settings.batch_size;
+    for (int64_t i = one->first / batch; i <= (one->first + one->choices - 1) / batch; i++)
+        if (!f->shards[i].done) return 0;
+    return 1;
 }
 
-/* Each device does everything, one after the other; those that fail do not count. */
+/* Of what is done. */
+static void sum_up(const struct fan *f, struct shard *sums, aios_evaluation *r)
+{
+    struct shard all = {.samples = 0}, right = {.samples = 0}; /* right: of the right choices alone */
+    double hits = 0, hits_norm = 0;
+    for (int64_t i = 0; i < f->count; i++)
+        if (f->shards[i].done) add_shard(&all, &f->shards[i]);
+    for (int64_t i = 0; i < f->questions.count; i++) {
+        const struct question *one = &f->questions.list[i];
+        int64_t row = one->first + one->answer;
+        int norm;
+        if (!is_done(f, one)) continue;
+        hits += questions_judge(&f->questions, one, f->row_losses, &norm);
+        hits_norm += norm;
+        right.samples++;
+        right.correct += f->row_correct[row] > 0;
+        right.sums.loss += f->row_losses[row];
+        right.sums.rows += f->questions.rows[row].answer_count;
+    }
+    if (f->questions.count) {
+        right.correct = all.correct < 0 ? -1 : right.correct;
+        right.sums.hits = NAN;
+        r->choice_accuracy += hits;
+        r->choice_accuracy_norm += hits_norm;
+        r->questions += right.samples;
+        all = right;
+    }
+    add_shard(sums, &all);
+}
+
+/* Each device does everything, one after the other; those that fail do not count, nor one that is stopped where another was not. */
 static aios_status run_in_turn(struct fan *f, struct shard *sums, aios_evaluation *r)
 {
     aios_status failed = AIOS_OK;
     aios_error_record error;
-    int good = 0;
-    for (int i = 0; i < f->worker_count; i++, f->run++) {
-        struct shard one = {.samples = 0};
-        aios_status status = run_all(f, i, 1);
+    for (int i = 0; i < f->worker_count && failed != AIOS_STOPPED; i++, f->run++) {
+        aios_status status =
+            is_stopped(f) ? FAIL(AIOS_STOPPED, "it was stopped after %d of %d devices", i, f->worker_count) : run_all(f, &f->workers[i], 1);
         if (status != AIOS_OK) {
-            r->devices_failed++;
             failed = status;
             aios_error_save(&error);
-            continue;
         }
-        sum_up(f, &one, r);
-        add_shard(sums, &one);
-        good++;
+        if (status == AIOS_OK || (status == AIOS_STOPPED && !r->devices)) sum_up(f, sums, r);
+        r->devices += status == AIOS_OK;
+        r->devices_failed += status != AIOS_OK && status != AIOS_STOPPED;
     }
-    if (!good) return failed == AIOS_OK ? AIOS_INTERNAL : aios_error_restore(&error);
-    r->choice_accuracy /= good;
-    r->choice_accuracy_norm /= good;
-    r->devices = (uint32_t)good;
-    return AIOS_OK;
+    return failed == AIOS_STOPPED || !r->devices ? aios_error_restore(&error) : AIOS_OK;
 }
 
 static aios_status run_together(struct fan *f, struct shard *sums, aios_evaluation *r)
 {
-    TRY_QUIET(run_all(f, 0, f->worker_count));
+    aios_status status = run_all(f, f->workers, f->worker_count);
     sum_up(f, sums, r);
     for (int i = 0; i < f->worker_count; i++) {
         r->devices += f->workers[i].status == AIOS_OK;
         r->devices_failed += f->workers[i].status != AIOS_OK;
     }
-    return AIOS_OK;
+    return status;
 }
 
 /* ---- aios_evaluate ------------------------------------------------------------------------------------------------ */
@@ -308,7 +332,6 @@ static aios_status add_workers(struct fan *f)
     if (*s->devices) {
         TRY(setup_hardware(f->context, s->devices, s->precision, STRATEGY_AUTO, s->keep_cpu != 0, &hardware), "option devices");
         f->worker_count = (int)(s->keep_cpu ? aios_hardware_device_count(hardware) : aios_hardware_inference_count(hardware));
-        if (f->worker_count > WORKERS_MOST) f->worker_count = WORKERS_MOST;
     }
     f->workers = aios_memory_array(f->context, (size_t)f->worker_count, sizeof *f->workers);
     for (int i = 0; f->workers && i < f->worker_count; i++) {
@@ -358,20 +381,23 @@ static aios_status open_fan(struct fan *f, const aios_options *options)
     }
     f->count = (f->rows + s->batch_size - 1) / s->batch_size;
     f->shards = aios_memory_array(f->context, (size_t)f->count + 1, sizeof *f->shards);
-    f->returned = aios_memory_array(f->context, WORKERS_MOST, sizeof *f->returned);
+    f->returned = aios_memory_array(f->context, (size_t)f->worker_count, sizeof *f->returned);
     return f->shards && f->returned ? AIOS_OK : AIOS_OUT_OF_MEMORY;
 }
 
 static aios_status evaluate(struct fan *f, const aios_options *options, aios_evaluation *result)
 {
     struct shard sums = {.samples = 0};
+    aios_error_record error;
     aios_evaluation r = {.struct_size = result->struct_size};
     TRY_QUIET(open_fan(f, options));
-    TRY_QUIET(f->settings.sequential ? run_in_turn(f, &sums, &r) : run_together(f, &sums, &r));
+    aios_status status = f->settings.sequential ? run_in_turn(f, &sums, &r) : run_together(f, &sums, &r);
+    if (status != AIOS_OK && status != AIOS_STOPPED) return status;
     const struct evaluator_sums *s = &sums.sums;
-    if (!(s->rows > 0))
+    if (status == AIOS_OK && !(s->rows > 0))
         return FAIL(AIOS_INVALID_ARGUMENT, "%s has no token to predict: it needs at least two",
                     f->questions.count ? f->settings.task_file : f->settings.dataset_file);
+    aios_error_save(&error); /* what a stop's is */
     r.tokens = (int64_t)s->rows;
     r.loss = s->loss / s->rows;
     r.perplexity = exp(r.loss);
@@ -379,17 +405,25 @@ static aios_status evaluate(struct fan *f, const aios_options *options, aios_eva
     r.nats_per_byte = s->bytes > 0 ? s->loss / (double)s->bytes : NAN;
     r.samples = sums.samples;
     r.exact_accuracy = sums.correct >= 0 ? (double)sums.correct / (double)sums.samples : NAN;
-    if (!f->questions.count) r.choice_accuracy = r.choice_accuracy_norm = NAN;
-    return aios_struct_write("aios_evaluation", result, &r, sizeof r);
+    r.choice_accuracy /= (double)r.questions; /* NaN without */
+    r.choice_accuracy_norm /= (double)r.questions;
+    TRY_QUIET(aios_struct_write("aios_evaluation", result, &r, sizeof r));
+    return status == AIOS_OK ? AIOS_OK : aios_error_restore(&error);
 }
 
 aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation)
+{
+    return aios_evaluate_until(context, options, NULL, evaluation);
+}
+
+aios_status aios_evaluate_until(aios_context *context, const aios_options *options, const volatile int32_t *stop,
+                                aios_evaluation *evaluation)
 {
     FLOAT_SCOPE;
     if (!context || !options || !evaluation)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_evaluate: context, options and evaluation must not be NULL");
     TRY_QUIET(aios_struct_write("aios_evaluation", evaluation, &(aios_evaluation){0}, sizeof *evaluation));
-    struct fan f = {.context = context};
+    struct fan f = {.context = context, .stop = stop};
     os_mutex_init(&f.mutex);
     os_condition_init(&f.changed);
     aios_status status = evaluate(&f, options, evaluation);

@@ -171,11 +171,20 @@ static aios_status write_file(struct gauges *g)
     return status == AIOS_OK ? status : aios_error_add_frame(status, "writing the file of option prometheus");
 }
 
+/* These come again and again; what is rare may be followed by a long silence, and is written at once. */
+static int is_frequent(const char *name)
+{
+    static const char *const frequent[] = {"step", "chunk_complete", "merge"};
+    for (size_t i = 0; i < COUNT_OF(frequent); i++)
+        if (strcmp(name, frequent[i]) == 0) return 1;
+    return 0;
+}
+
 aios_status gauges_add(struct gauges *g, const char *name, const json_t *fields)
 {
     double now = os_now();
     take_event(g, name, fields);
-    if (strcmp(name, "training_complete") != 0 && strcmp(name, "run_start") != 0 && now - g->written < SECONDS_BETWEEN) return AIOS_OK;
+    if (is_frequent(name) && now - g->written < SECONDS_BETWEEN) return AIOS_OK;
     g->written = now;
     return write_file(g);
 }

@@ -7,7 +7,8 @@
 #include <jansson.h>
 
 struct gauges;
-/* The file is written by the first event, and replaced whole by later ones, at most once in two seconds.  run: the label of all lines. */
+/* The file is written by the first event, and replaced whole by later ones, after steps, finished chunks and merges at most once in two
+ * seconds.  run: the label of all lines. */
 aios_status gauges_open(aios_context *context, const char *path, const char *run, struct gauges **gauges);
 void gauges_close(struct gauges *gauges); /* NULL is fine */
 /* An event of a run. */

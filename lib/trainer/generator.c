@@ -33,6 +33,7 @@ struct aios_generator {
     int32_t vocabulary;    /* of the model */
     int32_t *tokens;       /* those in the cache and the one to come */
     int32_t count, cached; /* of tokens; how many of them the cache holds */
+    int32_t chunked;       /* how many of these, from the first on, came in chunks that follow one another */
     float *logits;         /* after the last of them */
 };
 
@@ -143,7 +144,9 @@ static aios_status catch_up(aios_generator *g)
     while (g->cached < g->count) {
         int32_t left = g->count - g->cached;
         int fits = g->many.plan && left >= CHUNK_LEAST && g->cached + CHUNK <= g->capacity;
+        int follows = fits && g->cached == g->chunked && g->cached % CHUNK == 0;
         TRY(run_decoder(g, fits ? &g->many : &g->one, fits ? (left < CHUNK ? left : CHUNK) : 1), "position %d", g->cached);
+        if (follows) g->chunked = g->cached;
     }
     return AIOS_OK;
 }
@@ -155,19 +158,29 @@ static void append(aios_generator *g, int32_t id)
         int32_t keep = g->capacity / 2;
         memmove(g->tokens, g->tokens + g->count - keep, (size_t)keep * sizeof *g->tokens);
         g->count = keep;
-        g->cached = 0;
+        g->cached = g->chunked = 0;
     }
     g->tokens[g->count++] = id;
 }
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
 
+/* The cache keeps the chunks that a prompt begins with as the one before it did (a conversation's): by whole chunks alone, so that every
+ * bit is that of a cache which was empty.  What follows the last of the tokens is asked for in any case. */
+static void keep_beginning(aios_generator *g, int32_t chunked, const int32_t *ids, int32_t count)
+{
+    int32_t same = 0;
+    while (same < chunked && same < count - 1 && ids[same] == g->tokens[same]) same++;
+    g->cached = g->chunked = same / CHUNK * CHUNK;
+}
+
 static aios_status take_prompt(aios_generator *g, const char *prompt, size_t size)
 {
+    int32_t chunked = g->chunked;
     aios_status status = AIOS_OK;
     size_t count = 0;
     int32_t end = aios_tokenizer_end_of_text(g->tokenizer);
-    g->count = g->cached = 0;
+    g->count = g->cached = g->chunked = 0;
     if (size == 0) {
         if (end < 0)
             return FAIL(AIOS_INVALID_ARGUMENT, "the prompt is empty and tokenizer %s has no end-of-text token to begin with",
@@ -186,6 +199,7 @@ static aios_status take_prompt(aios_generator *g, const char *prompt, size_t siz
         status = FAIL(AIOS_INVALID_ARGUMENT, "the prompt of %zu bytes has no token", size);
         goto done;
     }
+    keep_beginning(g, chunked, ids, (int32_t)count);
     memcpy(g->tokens, ids, count * sizeof *ids);
     g->count = (int32_t)count;
 done:

@@ -84,7 +84,8 @@ static aios_status add_choice(struct questions *q, const char *context, size_t c
         before = 1;
         count++;
     }
-    if (status == AIOS_OK && count <= before) status = FAIL(AIOS_INVALID_ARGUMENT, "a choice is empty");
+    if (status == AIOS_OK && count <= before)
+        status = FAIL(AIOS_INVALID_ARGUMENT, "choice \"%.48s\" has no token of its own behind the context", choice);
     if (status == AIOS_OK) status = add_row(q, ids, count, before, count_characters(choice));
     text_free(&whole);
     aios_memory_free(q->context, ids);
@@ -102,6 +103,7 @@ static aios_status add_question(struct questions *q, const json_t *line)
     if (!json_is_string(context)) return FAIL(AIOS_INVALID_ARGUMENT, "it has no text \"context\" (or ctx, query, question)");
     if (count < 2 || count > CHOICES_MOST)
         return FAIL(AIOS_INVALID_ARGUMENT, "it must have from 2 to %d texts in \"choices\" (or endings), and has %zu", CHOICES_MOST, count);
+    if (delimiter && !json_is_string(delimiter)) return FAIL(AIOS_INVALID_ARGUMENT, "\"delimiter\" must be a text");
     int answer = find_answer(member(line, answers), choices);
     if (answer < 0)
         return FAIL(AIOS_INVALID_ARGUMENT, "\"answer\" (or gold, label) must be a choice, or its number from 0 to %zu", count - 1);
@@ -109,32 +111,33 @@ static aios_status add_question(struct questions *q, const json_t *line)
     q->list[q->count++] = (struct question){q->row_count, (int32_t)count, answer};
     const char *text = json_string_value(context);
     size_t size = strlen(text);
-    while (size > 0 && text[size - 1] == ' ') size--; /* blanks at its end are the choice's */
+    while (size > 0 && strchr(" \t\n\v\f\r", text[size - 1])) size--; /* blanks at its end are the choice's */
     json_array_foreach ((json_t *)(uintptr_t)choices, index, choice) {
         if (!json_is_string(choice)) return FAIL(AIOS_INVALID_ARGUMENT, "choice %zu is no text", index);
-        TRY_QUIET(add_choice(q, text, size, json_is_string(delimiter) ? json_string_value(delimiter) : " ", json_string_value(choice)));
+        TRY_QUIET(add_choice(q, text, size, delimiter ? json_string_value(delimiter) : " ", json_string_value(choice)));
     }
     return AIOS_OK;
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------------------- */
 
+static aios_status read_line(struct questions *q, const char *text, size_t size)
+{
+    json_t *line;
+    TRY_QUIET(json_parse(text, size, "its text", NULL, &line));
+    aios_status status = add_question(q, line);
+    json_decref(line);
+    return status;
+}
+
 static aios_status read_lines(struct questions *q, const char *path, const char *text, size_t size)
 {
-    int64_t number = 0;
-    for (size_t at = 0; at < size;) {
+    size_t at = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* the mark of UTF-8 */
+    for (int64_t number = 1; at < size; number++) {
         const char *end = memchr(text + at, '\n', size - at);
-        size_t length = end ? (size_t)(end - text) - at : size - at;
-        size_t blank = 0;
-        json_t *line;
-        number++;
-        while (blank < length && (text[at + blank] == ' ' || text[at + blank] == '\r' || text[at + blank] == '\t')) blank++;
-        if (blank < length) {
-            TRY(json_parse(text + at, length, path, NULL, &line), "line %lld", (long long)number);
-            aios_status status = add_question(q, line);
-            json_decref(line);
-            TRY(status, "%s, line %lld", path, (long long)number);
-        }
+        size_t length = end ? (size_t)(end - text) - at : size - at, blank = 0;
+        while (blank < length && memchr(" \r\t", text[at + blank], 3)) blank++;
+        if (blank < length) TRY(read_line(q, text + at, length), "%s, line %lld", path, (long long)number);
         at += length + 1;
     }
     return q->count ? AIOS_OK : FAIL(AIOS_INVALID_ARGUMENT, "%s has no question: one JSON object per line is wanted", path);
@@ -179,21 +182,15 @@ void questions_read(const struct questions *q, int64_t first, int64_t count, int
     }
 }
 
-void questions_judge(const struct questions *q, const double *losses, double *accuracy, double *accuracy_norm)
+int questions_judge(const struct questions *q, const struct question *one, const double *losses, int *norm)
 {
-    int64_t right = 0, right_norm = 0;
-    for (int64_t i = 0; i < q->count; i++) {
-        const struct question *one = &q->list[i];
-        int32_t best = 0, best_norm = 0;
-        for (int32_t c = 1; c < one->choices; c++) {
-            const struct question_row *rows = q->rows + one->first;
-            const double *l = losses + one->first;
-            if (l[c] < l[best]) best = c;
-            if (l[c] / fmax(1, rows[c].characters) < l[best_norm] / fmax(1, rows[best_norm].characters)) best_norm = c;
-        }
-        right += best == one->answer;
-        right_norm += best_norm == one->answer;
+    const struct question_row *rows = q->rows + one->first;
+    const double *l = losses + one->first;
+    int32_t best = 0, best_norm = 0;
+    for (int32_t c = 1; c < one->choices; c++) {
+        if (l[c] < l[best]) best = c;
+        if (l[c] / fmax(1, rows[c].characters) < l[best_norm] / fmax(1, rows[best_norm].characters)) best_norm = c;
     }
-    *accuracy = (double)right / (double)q->count;
-    *accuracy_norm = (double)right_norm / (double)q->count;
+    *norm = best_norm == one->answer;
+    return best == one->answer;
 }

@@ -36,8 +36,8 @@ aios_status questions_open(struct questions *questions, aios_context *context, c
 void questions_close(struct questions *questions); /* what was zeroed is fine */
 /* Rows first … first + count - 1; those past the last have no labels. */
 void questions_read(const struct questions *questions, int64_t first, int64_t count, int32_t *tokens, int32_t *labels);
-/* How often the likeliest choice is the answer: by the whole log-likelihood, and by that per character of the choice.  losses: nats of
- * each row's labels. */
-void questions_judge(const struct questions *questions, const double *losses, double *accuracy, double *accuracy_norm);
+/* Is the likeliest choice the answer: by the whole log-likelihood, and by that per character of the choice?  losses: nats of each row's
+ * labels. */
+int questions_judge(const struct questions *questions, const struct question *one, const double *losses, int *norm);
 
 #endif

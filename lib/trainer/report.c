@@ -115,13 +115,14 @@ static void report_parts(aios_trainer *t)
     const struct replicas *all = &t->replicas;
     double labels = 0, parts = 0, together = t->busy > 0 ? (double)(t->position.tokens - t->first_tokens) / t->busy : 0;
     int measured = t->settings.balance == BALANCE_MEASURED;
+    int64_t unit = t->settings.batch_size * (t->settings.puzzles ? 1 : t->sequence); /* of a micro-batch */
     text_buffer list;
     struct fields f, one;
     text_init(&list, t->context);
     (void)text_add(&list, "[");
     for (int i = 0; i < all->ranks; i++) labels += (double)all->trained[i];
     for (int i = 0; i < all->ranks; i++) {
-        double speed = measured ? all->peers[i].speed * (double)(t->settings.batch_size * t->sequence) : 0;
+        double speed = measured ? all->peers[i].speed * (double)unit : 0;
         measured = measured && speed > 0;
         parts += speed;
         fields_begin(&one, t->context);

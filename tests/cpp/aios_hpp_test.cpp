@@ -171,6 +171,15 @@ void training_tells_and_stops()
     EXPECT(whole.size() > some.size() && whole.compare(0, some.size(), some) == 0);
     EXPECT(THROWN(std::domain_error, generator.run("The ", 1, [](std::string_view) { throw std::domain_error("enough"); })).what() ==
            std::string("enough"));
+
+    aios::options measure(
+        context, AIOS_SCOPE_EVAL,
+        {{"model", checkpoint}, {"dataset-file", notes()}, {"cache-dir", (folder / "cache").string()}, {"eval-batches", 2}});
+    aios_evaluation all = AIOS_EVALUATION_INIT, none = AIOS_EVALUATION_INIT;
+    std::int32_t stop = 0;
+    EXPECT(aios::evaluate(context, measure, &stop, all) == aios::outcome::done && all.loss == aios::evaluate(context, measure).loss);
+    stop = 1;
+    EXPECT(aios::evaluate(context, measure, &stop, none) == aios::outcome::stopped && none.tokens == 0);
 }
 
 void callbacks_may_throw()

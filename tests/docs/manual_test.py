@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import unittest
 
+import errors
+
 AIOS, SOURCE = os.environ["AIOS_TOOL"], os.environ["AIOS_SOURCE"]
 
 
@@ -46,6 +48,30 @@ class Manual(unittest.TestCase):
 
 
 class Troubleshooting(unittest.TestCase):
+    def test_the_page_of_every_error_text_is_that_of_the_sources(self):
+        with open(os.path.join(SOURCE, "docs", "errors.md"), encoding="utf-8") as file:
+            page = file.read()
+        self.assertTrue(page == errors.page(), "docs/errors.md is not that of the sources: tests/docs/errors.py > docs/errors.md")
+
+    def test_the_reader_of_sources_misses_no_text(self):
+        text = """
+            if (x) return FAIL(n < 0 ? AIOS_IO : AIOS_CORRUPT, "%s: \\"%.48s\\" is %" PRId64 ", (not" /* why */ " %d %%)", a, f("no text"), 1);
+            status = FAIL(AIOS_INTERNAL, good ? "one thing: %5.2f" : "other " NAME "| thing");
+            MISTAKE(g, "a wrong graph"); report_warning(t, "it is said: %s", x); aios_log(c, AIOS_LOG_INFO, "not this"); aios_log(c, AIOS_LOG_WARNING, "but this");
+            return tool_fail(TOOL_USAGE, "%s can't be", y);"""
+        self.assertEqual(list(errors.calls(text)),
+                         [("IO or CORRUPT", '…: "…" is …, (not … %)'), ("INTERNAL", "one thing: …"), ("INTERNAL", "other …| thing"),
+                          ("INVALID_ARGUMENT", "a wrong graph"), ("warning", "it is said: …"), ("warning", "but this"), ("exit 2", "… can't be")])
+        texts = {said for part in errors.collect().values() for said in part}
+        with_words = sum(len(re.findall(r'\bFAIL\([^;]*?"', text)) for _, text in self.sources())
+        self.assertGreater(len(texts), 0.9 * with_words)  # some say the same
+
+    def test_every_code_has_its_row(self):
+        with open(os.path.join(SOURCE, "include", "aios", "backend.h"), encoding="utf-8") as file:
+            codes = re.findall(r"^    X\(([A-Z_]+), \d+, ", file.read(), re.M)
+        rows = re.findall(r"^\| ([A-Z_]+) \|", self.page.partition("## By code")[2].partition("\n## ")[0], re.M)
+        self.assertEqual(["OK", *rows], codes)
+
     def setUp(self):
         with open(os.path.join(SOURCE, "docs", "troubleshooting.md"), encoding="utf-8") as file:
             self.page = file.read()

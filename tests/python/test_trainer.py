@@ -297,3 +297,14 @@ def test_saved_models_are_listed_opened_measured_continued_and_merged(tiny, text
     assert abs(values[2] - (0.25 * values[0] + 0.75 * values[1])).max() < 1e-6
     with pytest.raises(aios.NotFoundError, match="neither a model"):
         aios.load(tmp_path)
+
+
+def test_ctrl_c_ends_an_evaluation_with_what_was_done(tiny, tmp_path):
+    aios.Trainer(**tiny).run()
+    (tmp_path / "long.txt").write_text("the cat sat on a mat and saw that it was good for all of them " * 20000)
+    options = dict(dataset_file=tmp_path / "long.txt", max_seq_len=16, batch_size=1, cache_dir=tmp_path / "cache", device="cpu")
+    whole = aios.load(tiny["save_dir"]).evaluate(**options, eval_batches=3)
+    assert (whole.stopped, whole.tokens) == (False, 48)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    measured = aios.load(tiny["save_dir"]).evaluate(**options, eval_batches=0)  # a million tokens, one by one: seconds
+    assert measured.stopped and measured.tokens < 1200000 and measured.tokens % 16 == 0

@@ -182,10 +182,18 @@ class Evaluation(unittest.TestCase):
         for part, line in [("no text \"context\"", {"choices": ["a", "b"], "answer": 0}), ("from 2 to", {"context": "x", "choices": ["a"], "answer": 0}),
                            ("its number from 0 to 1", {"context": "x", "choices": ["a", "b"], "answer": 2}),
                            ("choice 1 is no text", {"context": "x", "choices": ["a", 5], "answer": 0}),
-                           ("tokens: at most", {"context": "x", "choices": ["a", "b" * 99], "answer": 0})]:
+                           ("tokens: at most", {"context": "x", "choices": ["a", "b" * 99], "answer": 0}),
+                           ("\"delimiter\" must be a text", {"context": "x", "choices": ["a", "b"], "answer": 0, "delimiter": 1}),
+                           ("choice \"\" has no token", {"context": "x", "choices": ["a", ""], "answer": 0, "delimiter": ""}),
+                           ("no text \"context\"", []), ("its number from 0 to 1", {"context": "x", "choices": ["a", "b"], "answer": -1}),
+                           ("its number from 0 to 1", {"context": "x", "choices": ["a", "b"], "answer": 1e18}),
+                           ("overflow", b'{"context": "x", "choices": ["a", "b"], "answer": 1e999}'), ("too big integer", b'[%d]' % 10**30),
+                           ("duplicate object key", b'{"context": "x", "context": "y", "choices": ["a", "b"], "answer": 0}'),
+                           ("expected near end", b'{"context": "x"'), ("UTF-8", b'{"context": "\xff", "choices": ["a", "b"], "answer": 0}')]:
             path = os.path.join(self.folder, "wrong.jsonl")
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(json.dumps({"context": "x", "choices": ["a", "b"], "answer": "b"}) + "\n" + json.dumps(line))
+            with open(path, "wb") as file:
+                file.write(json.dumps({"context": "x", "choices": ["a", "b"], "answer": "b"}).encode() + b"\n")
+                file.write(line if isinstance(line, bytes) else json.dumps(line).encode())
             result = self.run_eval("--task-file", path, "--device", "cpu")
             self.assertEqual((result.returncode, result.stdout), (2, ""))
             self.assertIn(part, result.stderr)

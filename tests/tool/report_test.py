@@ -222,6 +222,41 @@ class Report(unittest.TestCase):
         self.assertEqual(len(list(page.find("incidents").iter("tr"))), 3)
         self.assertIn("lost", page.words("devices"))
 
+    def rows(self, page):
+        return [["".join(cell.itertext()) for cell in row.iter("td")][:3] for row in page.find("devices").iter("tr")][1:]
+
+    def test_shares_follow_the_devices_names_whatever_their_order_and_number(self):
+        start = lambda devices, parts, step: {"event": "run_start", "model": "gpt2", "device": devices, "strategy": "ddp", "steps": 9, "step": step,
+                                              "micro_batches": parts}
+        steps = lambda first, last, **more: [{"event": "step", "step": n, "loss": 2, "tokens": 40 * n, "tokens_per_second": 8, "elapsed": n, **more}
+                                             for n in range(first, last + 1)]
+        first = [start("cuda:0,hip:0", [3, 1], 0), *steps(1, 4)]
+        again = [*first, *steps(5, 6), start("hip:0,xpu:0,cuda:0", [2, 1, 1], 4), *steps(5, 8)]  # it was killed after step 6, its checkpoint is of step 4
+        told = {"event": "devices", "step": 8, "elapsed": 9, "tokens_per_second": 8, "efficiency": 0.5,
+                "devices": [{"device": "hip:0", "tokens": 82, "share": 0.5125}, {"device": "xpu:0", "tokens": 39}, {"device": "cuda:0", "tokens": 39}]}
+        one = start("hip:0", [1], 4)
+        lost = {"event": "device_dropped", "step": 4, "device": "cuda:0", "message": "it is gone", "elapsed": 4}
+        for name, log, rows in (
+                ("first", first, [["cuda:0", "120", "75.0 %"], ["hip:0", "40", "25.0 %"]]),
+                ("again", again, [["cuda:0", "160", "50.0 %"], ["hip:0", "120", "37.5 %"], ["xpu:0", "40", "12.5 %"]]),
+                ("told", [*again, told], [["cuda:0", "159", "49.7 %"], ["hip:0", "122", "38.1 %"], ["xpu:0", "39", "12.2 %"]]),
+                ("fewer", [*first, one, *steps(5, 8)], [["cuda:0", "120", "37.5 %"], ["hip:0", "200", "62.5 %"]]),
+                ("dropped", [*first, lost, {**one, "event": "balance"}, *steps(5, 8),
+                             {**told, "devices": [{"device": "hip:0", "tokens": 160, "share": 1}]}], [["cuda:0", "120", "37.5 %"], ["hip:0", "200", "62.5 %"]]),
+                ("twice", [start("cuda:0,cuda:0", [1, 3], 0), *steps(1, 4)], [["cuda:0", "40", "25.0 %"], ["cuda:0 (2)", "120", "75.0 %"]])):
+            with self.subTest(name):
+                self.write_log(name, *log)
+                self.assertEqual(self.rows(self.report(name)), rows)
+
+    def test_shares_of_a_run_that_goes_on_with_its_devices_turned_round(self):
+        self.train("turned", "--devices", "cpu:0,cpu:1", "--strategy", "ddp", "--balance", "weights", "--device-weights", "3,1",
+                   "--gradient-accumulation-steps", "4", "--steps", "5")
+        log = self.train("turned", "--devices", "cpu:1,cpu:0", "--strategy", "ddp", "--balance", "weights", "--device-weights", "3,1",
+                         "--gradient-accumulation-steps", "4", "--steps", "10", "--resume", "on")
+        rows = self.rows(self.report("turned"))
+        half = log[-1]["tokens"] // 2
+        self.assertEqual(rows, [["cpu:0", f"{half:,}", "50.0 %"], ["cpu:1", f"{half:,}", "50.0 %"]])
+
     def test_a_long_run_is_a_small_page(self):
         self.write_log("long", {"event": "run_start", "model": "gpt2", "device": "cpu:0", "steps": 50000},
                        *({"event": "step", "step": n, "loss": 3 + math.sin(n), "elapsed": n / 10} for n in range(1, 50001)))
@@ -243,12 +278,26 @@ class Report(unittest.TestCase):
                        *({"event": "step", "step": step, "loss": 1.0, "tokens": step, "elapsed": float(step), "device": name} for step in (1, 2)))
         self.assertNotIn("<x>", self.report("names").text)
 
+    def test_a_log_of_anybody_makes_a_page(self):
+        long, many = "\u00e4" * 3000, ",".join(f"cuda:{i}" for i in range(100))
+        start = {"event": "run_start", "model": long, "device": many, "micro_batches": [1] * 100, "steps": 1e300, "step": -5}
+        odd = [1e308, -1e308, 0, -0.0, 1e-320, 2**62, None, "7", True, [1], {"a": 1}]
+        self.write_log("odd", start, *({"event": name, "step": a, "loss": b, "lr": b, "tokens": a, "elapsed": b, "tokens_per_second": a, "message": b,
+                                        "path": a, "devices": [{"device": device, "tokens": a, "share": b}, b], "micro_batches": [a], "device": device}
+                                       for name in ("step", "eval", "merge", "devices", "device_dropped", "balance", "rewind", "reform", "warning", "checkpoint_save",
+                                                    "training_complete", "run_start", "nothing")
+                                       for a in odd for b in odd for device in (many, "cuda:1", b)),
+                       "", "\r", "[]", "7", '{"event": 1e999}', '{"event": "step", "event": "eval"}', "\ufeff{}", "[" * 5000)
+        self.assertLess(len(self.report("odd").text), 3_000_000)
+
     def test_where_the_page_goes(self):
         self.write_log("where", {"event": "run_start", "model": "gpt2", "device": "cpu:0"})
         self.assertEqual(self.tool("report", "where", "-o", "x.html").stdout, "x.html\n")
         self.assertEqual(self.tool("report", "where/metrics.jsonl").stdout, "where/metrics.jsonl.html\n")
         self.assertTrue(self.tool("report", "where", "-o", "-").stdout.startswith("<!DOCTYPE html>"))
         self.assertEqual(json.loads(self.tool("report", "where", "--json").stdout), {"output": "where/report.html", "lines": 1, "unreadable": 0})
+        self.write_log(os.fsdecode(b"\xff"), {"event": "run_start", "model": "gpt2", "device": "cpu:0"})
+        self.assertEqual(json.loads(self.tool("report", os.fsdecode(b"\xff"), "--json").stdout)["output"], "\ufffd/report.html")
         for code, part, *arguments in [(2, "needs a RUN_DIR"), (2, "holds no metrics.jsonl", "nowhere"), (1, "can't be written", "where", "-o", "no/where.html")]:
             result = self.tool("report", *arguments)
             self.assertEqual((result.returncode, result.stdout), (code, ""))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """`aios generate` with many prompts and stops, and `aios chat`, through a pipe and at a terminal."""
+import ctypes.util
 import json
 import os
 import pty
 import select
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -50,14 +50,17 @@ class Talk(unittest.TestCase):
         self.assertNotEqual(both[0]["text"], both[1]["text"])
 
     def test_prompts_come_from_files(self):
-        for name, text in (("plain.txt", "User: who\n\nAssistant:\n"), ("prompts.jsonl", '"User: who"\n{"prompt": "Assistant:", "id": 3}\n')):
-            with open(os.path.join(self.folder, name), "w", encoding="utf-8") as file:
+        for name, text in (("plain.txt", "User: who\n\nAssistant:\n"), ("prompts.jsonl", '"User: who"\n{"prompt": "Assistant:", "id": 3}\n'),
+                           ("windows.txt", "\ufeffUser: who\r\n\r\nAssistant:\r\n"), ("windows.jsonl", '\ufeff"User: who"\r\n\r\n"Assistant:"')):
+            with open(os.path.join(self.folder, name), "w", encoding="utf-8", newline="") as file:
                 file.write(text)
             self.assertEqual([s["prompt"] for s in self.samples("--prompts", name)], ["User: who", "Assistant:"])
         self.assertEqual([s["prompt"] for s in self.samples("--prompts", "-", input="one\ntwo\n")], ["one", "two"])
         with open(os.path.join(self.folder, "wrong.jsonl"), "w", encoding="utf-8") as file:
             file.write('"good"\n{"text": "no prompt"}\n')
-        for path, part in (("wrong.jsonl", "wrong.jsonl, line 2"), ("nowhere.txt", "can't be opened"), ("/dev/null", "has no prompt")):
+        with open(os.path.join(self.folder, "twice.jsonl"), "w", encoding="utf-8") as file:
+            file.write('{"prompt": "a", "prompt": "b"}\n')
+        for path, part in (("wrong.jsonl", "wrong.jsonl, line 2"), ("twice.jsonl", "twice.jsonl, line 1"), ("nowhere.txt", "can't be opened"), ("/dev/null", "has no prompt")):
             self.assertIn(part, self.run_model("generate", "--prompts", path, code=2).stderr)
 
     def test_text_ends_before_the_first_stop(self):
@@ -103,36 +106,97 @@ class Talk(unittest.TestCase):
         result = self.run_model("chat", input="x" * 200 + "\n", code=1)
         self.assertIn("context holds 96", result.stderr)
 
+    def test_an_option_that_is_refused_changes_nothing(self):
+        result = self.run_model("chat", "--json", "--temperature", "0",
+                                input="/set device cuda:7\n/set max_tokens 3\n/set samples 2\n/set prompt x\n/set sample-seed 5\nwho sat?\n/set sample-seed 9\nwho ran?\n")
+        first, second = (json.loads(line) for line in result.stdout.splitlines())
+        self.assertLessEqual(len(first["assistant"]), 3)  # tokens are bytes
+        self.assertEqual((first["seed"], second["seed"]), (5, 10))
+        for part in ("device cuda:7 can't be used", "samples is not for chat", "prompt is not for chat"):
+            self.assertEqual(result.stderr.count(part), 1, result.stderr)
+
+    def test_a_long_prompt_is_answered_as_if_nothing_had_been_said_before(self):
+        """Of the beginning that two prompts share, the second need not compute all anew."""
+        prompts = ["User: who sat?\nAssistant: the cat sat.\nUser: who ran?\nAssistant: the dog ran.\n"[:length] for length in (66, 80, 66, 70, 64, 20, 79)]
+        together = self.samples("--temperature", "2", "--max-tokens", "40", *(word for prompt in prompts for word in ("--prompt", prompt)))
+        alone = [sample for prompt in prompts for sample in self.samples("--temperature", "2", "--max-tokens", "40", "--prompt", prompt)]
+        self.assertEqual(together, alone)
+
+    def at_terminal(self, *arguments, **environment):
+        return Terminal([AIOS, "chat", "--model", self.model, "--device", "cpu", "--temperature", "0", *arguments], self.folder,
+                        {**self.environment, "TERM": "dumb", **environment})
+
     def test_a_person_at_a_terminal_has_a_prompt_and_interrupts_answers(self):
-        process, terminal = pty.fork()
-        if process == 0:
-            os.chdir(self.folder)
-            os.execve(AIOS, [AIOS, "chat", "--model", self.model, "--device", "cpu", "--max-tokens", "1000000", "--stop", "~never~", "--user", "~user~"],
-                      self.environment)
-        shown = b""
+        for kind in ("dumb", "xterm"):
+            person = self.at_terminal("--max-tokens", "1000000", "--stop", "~never~", "--user", "~user~", TERM=kind)
+            person.wait_for("> ")
+            person.write("who sat?\n")
+            person.wait_for("the cat")
+            person.write("\x03")
+            person.wait_for("\n> ")
+            person.write("/quit\n")
+            self.assertEqual(person.end(), 0)
 
-        def wait_for(text, since=0):
-            nonlocal shown
-            end = time.monotonic() + 30
-            while text not in shown[since:]:
-                assert time.monotonic() < end, shown
-                if select.select([terminal], [], [], 1)[0]:
-                    shown += os.read(terminal, 4096)
-            return len(shown)
+    def test_another_answer_that_fails_leaves_the_one_that_was(self):
+        person = self.at_terminal()
+        for line, answer in (("who sat?", "the cat sat."), ("/system " + "x" * 200, "> "), ("/retry", "context holds 96"), ("/system", "> "),
+                             ("/history", "Assistant: the cat sat."), ("/retry", "the cat sat."), ("who ran?", "the dog ran.")):
+            person.write(line + "\n")
+            person.wait_for(line[-70:])
+            person.wait_for(answer)
+        person.write("/quit\n")
+        self.assertEqual(person.end(), 0)
 
-        at = wait_for(b"> ")
-        os.write(terminal, b"who sat?\n")
-        at = wait_for(b"a", at + 10)
-        os.kill(process, signal.SIGINT)
-        at = wait_for(b"\n> ", at)
-        os.write(terminal, b"/quit\n")
+    @unittest.skipUnless(ctypes.util.find_library("edit"), "libedit is not installed")
+    def test_a_person_edits_lines_and_has_those_before(self):
+        person = self.at_terminal(TERM="xterm")
+        person.wait_for("> ")
+        person.write("ho sat?\x1b[D\x1b[D\x01w\n")  # left, left, to the beginning
+        person.wait_for("the cat sat.")
+        person.wait_for("> ")
+        person.write("who ran\u00e9\x7f?\n")  # a letter of two bytes is one
+        person.wait_for("the dog ran.")
+        person.wait_for("> ")
+        person.write("\x1b[A\x1b[A\n")  # the line before the last
+        person.wait_for("\n")
+        person.wait_for("> ")
+        person.write("/history\n")
+        for line in ("who sat?", "who ran?", "who sat?"):
+            person.wait_for("User: " + line + "\r")
+        person.write("\x04")
+        self.assertEqual(person.end(), 0)
+
+
+class Terminal:
+    """A program as a person meets it."""
+
+    def __init__(self, command, folder, environment):
+        self.shown, self.at = "", 0
+        self.process, self.file = pty.fork()
+        if self.process == 0:
+            os.chdir(folder)
+            os.execve(command[0], command, environment)
+
+    def write(self, text):
+        os.write(self.file, text.encode())
+
+    def wait_for(self, text):
+        end = time.monotonic() + 30
+        while text not in self.shown[self.at:]:
+            assert time.monotonic() < end, (text, self.shown)
+            if select.select([self.file], [], [], 1)[0]:
+                self.shown += os.read(self.file, 4096).decode("utf-8", "replace")
+        self.at = self.shown.index(text, self.at) + len(text)
+
+    def end(self):
         while True:
             try:
-                if not os.read(terminal, 4096):
+                if not os.read(self.file, 4096):
                     break
             except OSError:
                 break
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), 0)
+        os.close(self.file)
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 from . import _c
 from ._library import Context, Handle, encode, lib, out, shared_context, structure
 from .arrays import GPUDevice
-from .errors import NotFoundError
+from .errors import NotFoundError, StoppedError
 from .events import Event
 from ._model import Model
 from ._options import Options, _WithKeywords
@@ -41,20 +41,40 @@ class Evaluation:
     devices: int  #: that did it to the end
     devices_failed: int
     runs: Tuple[Event, ...] = ()  #: "eval_device": what each device did, and how fast
+    stopped: bool = False  #: Ctrl-C ended it: all this is of what was done by then
 
 
 def evaluate(**options: Any) -> Evaluation:
     """Measures a model on a text or on questions.  Keywords are the options of `aios eval`: model, dataset_file, task_file, devices, sequential,
-    eval_batches …"""
-    made, runs = structure("aios_evaluation"), []
+    eval_batches …  The first Ctrl-C ends it after the micro-batch, with what was done by then; the second is a KeyboardInterrupt as ever."""
+    runs: List[Event] = []
+    errors: List[BaseException] = []
+    made, stop, ended = structure("aios_evaluation"), ctypes.c_int32(0), threading.Event()
 
     def heard(name: str, text: str) -> None:
         if name == "eval_device":
             runs.append(Event.parse(name, text))
 
-    with Context(heard) as context, Options(context, "eval", options) as given:
-        lib.aios_evaluate(context.handle, given.handle, ctypes.byref(made))
-    return Evaluation(**{name: getattr(made, name) for name, *_ in made._fields_ if name not in ("struct_size", "reserved")}, runs=tuple(runs))
+    def body() -> None:
+        try:
+            with Context(heard) as context, Options(context, "eval", options) as given:
+                lib.aios_evaluate_until(context.handle, given.handle, ctypes.byref(stop), ctypes.byref(made))
+        except BaseException as error:
+            errors.append(error)
+        ended.set()
+
+    threading.Thread(target=body, name="aios-evaluation", daemon=True).start()  # so that this one can be interrupted
+    while not ended.is_set():
+        try:
+            ended.wait(0.2)
+        except KeyboardInterrupt:
+            if stop.value:
+                raise
+            stop.value = 1
+    if errors and not isinstance(errors[0], StoppedError):
+        raise errors[0]
+    return Evaluation(**{name: getattr(made, name) for name, *_ in made._fields_ if name not in ("struct_size", "reserved")}, runs=tuple(runs),
+                      stopped=bool(errors))
 
 
 class Generator(Handle, metaclass=_WithKeywords):
