@@ -122,6 +122,9 @@ class options : public detail::handle<aios_options, aios_options_destroy>
         } else if constexpr (std::is_integral_v<T>) {
             std::int64_t v = 0;
             call(aios_options_get_int(get(), name.c_str(), &v));
+            if (static_cast<std::int64_t>(static_cast<T>(v)) != v)
+                throw error(AIOS_OUT_OF_RANGE,
+                            std::string("option ") + name.c_str() + " is " + std::to_string(v) + ": its type has no such number");
             return static_cast<T>(v);
         } else {
             const char *v = nullptr;
@@ -290,10 +293,18 @@ class dataset : public detail::handle<aios_dataset, aios_dataset_close>
   public:
     /* options.path and .tokenizer must be set. */
     dataset(const context &of, const aios_dataset_options &options) : handle(of, aios_dataset_open, of.get(), &options) {}
+    /* Another part of the same corpus: AIOS_SPLIT_EVAL beside AIOS_SPLIT_TRAIN. */
+    dataset open_split(std::int32_t split, bool shuffle = false, std::uint64_t seed = 0) const
+    {
+        dataset other(host_);
+        other.make(aios_dataset_open_split, static_cast<const aios_dataset *>(get()), split, shuffle ? 1 : 0, seed);
+        return other;
+    }
     std::uint64_t size() const { return aios_dataset_count(get()); }
     std::int32_t sequence_length() const { return aios_dataset_sequence_length(get()); }
     std::uint64_t tokens() const { return aios_dataset_tokens(get()); }
     std::string_view identity() const { return aios_dataset_identity(get()); }
+    std::string_view order_identity() const { return aios_dataset_order_identity(get()); }
     /* Both of sequence_length(). */
     void read(std::uint64_t order, span<std::int32_t> inputs, span<std::int32_t> labels) const
     {
@@ -302,6 +313,23 @@ class dataset : public detail::handle<aios_dataset, aios_dataset_close>
             throw error(AIOS_OUT_OF_RANGE, "dataset::read: inputs and labels must have room for " + std::to_string(length) + " tokens");
         call(aios_dataset_read(get(), order, inputs.data(), labels.data()));
     }
+    /* Both of count * sequence_length(): what a claim of a chunk_tracker names. */
+    void read_range(std::uint64_t epoch, std::uint64_t first, std::uint64_t count, span<std::int32_t> inputs,
+                    span<std::int32_t> labels) const
+    {
+        const auto length = static_cast<std::size_t>(sequence_length());
+        if (length && (inputs.size() / length < count || labels.size() / length < count))
+            throw error(AIOS_OUT_OF_RANGE, "dataset::read_range: inputs and labels must have room for " + std::to_string(count) +
+                                               " samples of " + std::to_string(length) + " tokens");
+        call(aios_dataset_read_range(get(), epoch, first, count, inputs.data(), labels.data()));
+    }
+    void prefetch(std::uint64_t epoch, std::uint64_t first, std::uint64_t count) const
+    {
+        aios_dataset_prefetch(get(), epoch, first, count);
+    }
+
+  private:
+    explicit dataset(std::shared_ptr<detail::host> host) : handle(std::move(host)) {}
 };
 
 /* ---- graph ------------------------------------------------------------------------------------------------------- */
@@ -371,6 +399,37 @@ class graph_ref
     {
         return aios_graph_bce_with_logits(graph_, x, targets, weight);
     }
+    tensor sequence_correct(tensor losses) const { return aios_graph_sequence_correct(graph_, losses); }
+    /* Mixtures of experts. */
+    tensor expert_gates(tensor logits, std::int32_t chosen) const { return aios_graph_expert_gates(graph_, logits, chosen); }
+    tensor expert_scale(tensor x, tensor gates) const { return aios_graph_expert_scale(graph_, x, gates); }
+    tensor expert_balance(tensor gates, tensor labels, float weight) const
+    {
+        return aios_graph_expert_balance(graph_, gates, labels, weight);
+    }
+    /* Adaptive computation time. */
+    tensor count_steps(tensor steps, tensor running) const { return aios_graph_count_steps(graph_, steps, running); }
+    tensor halt(tensor steps, tensor q, tensor min_steps, std::int32_t max_steps) const
+    {
+        return aios_graph_halt(graph_, steps, q, min_steps, max_steps);
+    }
+    tensor halt_target(tensor steps, tensor next_q, std::int32_t max_steps) const
+    {
+        return aios_graph_halt_target(graph_, steps, next_q, max_steps);
+    }
+    /* What recorded() records is not differentiated; its losses flow back, but plan::losses does not tell them. */
+    template <class F> void no_gradient(F &&recorded) const
+    {
+        const region within{graph_, aios_graph_end_no_gradient};
+        aios_graph_begin_no_gradient(graph_);
+        recorded();
+    }
+    template <class F> void auxiliary(F &&recorded) const
+    {
+        const region within{graph_, aios_graph_end_auxiliary};
+        aios_graph_begin_auxiliary(graph_);
+        recorded();
+    }
     void output(const text &name, tensor x) const { aios_graph_output(graph_, name.c_str(), x); }
     void mark() const { aios_graph_mark(graph_); }
     void finish() const { check(aios_graph_finish(graph_)); }
@@ -383,6 +442,11 @@ class graph_ref
     }
 
   private:
+    struct region { /* ends, whatever is thrown */
+        aios_graph *graph;
+        void (*end)(aios_graph *);
+        ~region() { end(graph); }
+    };
     static std::int32_t rank(shape s) { return static_cast<std::int32_t>(s.size()); }
     aios_graph *graph_;
 };
@@ -761,17 +825,29 @@ class puzzles : public detail::handle<aios_puzzles, aios_puzzles_destroy>
         : handle(of, aios_puzzles_open, of.get(), folder.c_str(), split.c_str())
     {
     }
-    static puzzles make_sudoku(const context &of, const aios_sudoku_options &options)
+    /* other: a set of which none may occur. */
+    static puzzles make_sudoku(const context &of, const aios_sudoku_options &options, const puzzles *other = nullptr)
     {
         puzzles drawn(detail::host_of(of));
-        drawn.make(aios_puzzles_make_sudoku, of.get(), &options, nullptr);
+        drawn.make(aios_puzzles_make_sudoku, of.get(), &options, other ? static_cast<const aios_puzzles *>(other->get()) : nullptr);
         return drawn;
     }
-    static puzzles make_mazes(const context &of, const aios_maze_options &options)
+    static puzzles make_mazes(const context &of, const aios_maze_options &options, const puzzles *other = nullptr)
     {
         puzzles drawn(detail::host_of(of));
-        drawn.make(aios_puzzles_make_mazes, of.get(), &options, nullptr);
+        drawn.make(aios_puzzles_make_mazes, of.get(), &options, other ? static_cast<const aios_puzzles *>(other->get()) : nullptr);
         return drawn;
+    }
+    struct example {
+        std::vector<std::int32_t> inputs, labels; /* labels that don't count are -100 */
+        std::int32_t identifier;
+    };
+    example operator[](std::uint64_t index) const
+    {
+        const auto length = static_cast<std::size_t>(info().length);
+        example found{std::vector<std::int32_t>(length), std::vector<std::int32_t>(length), 0};
+        call(aios_puzzles_example(get(), index, found.inputs.data(), found.labels.data(), &found.identifier));
+        return found;
     }
     aios_puzzles_info info() const
     {

@@ -95,7 +95,8 @@ AIOS_API aios_status aios_plan_create(const aios_graph *graph, aios_parameters *
                                       aios_plan **plan);
 AIOS_API void aios_plan_destroy(aios_plan *plan);
 
-/* Sets an input for the next run; the data is copied before the call returns.  size: the tensor's, in bytes. */
+/* Sets an input for the next run; the data is copied before the call returns.  size: the tensor's, in bytes.  Errors: NOT_FOUND,
+ * INVALID_ARGUMENT (another size), OUT_OF_RANGE (an id that its table has no row for). */
 AIOS_API aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data, uint64_t size);
 /* Forward, and backward in a training plan: gradients and losses are added to what is there. */
 AIOS_API aios_status aios_plan_run(aios_plan *plan);

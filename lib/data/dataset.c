@@ -78,7 +78,7 @@ static aios_status find_folder(aios_context *context, const char *wanted, char f
     const char *base = os_environment("XDG_CACHE_HOME"), *home = os_environment("HOME");
     int size = wanted                 ? snprintf(folder, PATH_MAX, "%s", wanted)
                : base && *base == '/' ? snprintf(folder, PATH_MAX, "%s/aios", base)
-               : home                 ? snprintf(folder, PATH_MAX, "%s/.cache/aios", home)
+               : home && *home        ? snprintf(folder, PATH_MAX, "%s/.cache/aios", home)
                                       : snprintf(folder, PATH_MAX, "%s", "");
     if (size >= PATH_MAX)
         return FAIL(AIOS_INVALID_ARGUMENT, "dataset: cache_folder has a name of %d bytes: at most %d are allowed", size, PATH_MAX - 1);
@@ -109,8 +109,8 @@ static aios_status build_temporary(aios_context *context, const store_wish *wish
 {
     char path[PATH_MAX];
     const char *folder = os_environment("TMPDIR");
-    if (snprintf(path, sizeof path, "%s/aios-%d-%zx.tokens", folder ? folder : "/tmp", os_process_id(), (size_t)(uintptr_t)&path) >=
-        (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/aios-%d-%zx.tokens", folder && *folder ? folder : "/tmp", os_process_id(),
+                 (size_t)(uintptr_t)&path) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "TMPDIR has a name that is too long");
     TRY_QUIET(store_build(context, path, wish));
     aios_status status = store_open(context, path, wish, store);

@@ -61,6 +61,7 @@ aios_status aios_graph_finish(aios_graph *graph)
     if (!graph) return FAIL(AIOS_INVALID_ARGUMENT, "aios_graph_finish: graph is NULL");
     if (graph->status != AIOS_OK) return aios_error_restore(&graph->mistake);
     if (graph->no_gradient) return FAIL(AIOS_WRONG_STATE, "a no-gradient region was begun and not ended");
+    if (graph->auxiliary) return FAIL(AIOS_WRONG_STATE, "an auxiliary region was begun and not ended");
     graph->finished = 1;
     return AIOS_OK;
 }
@@ -171,7 +172,7 @@ aios_tensor aios_graph_parameter(aios_graph *graph, const char *name, const int3
     aios_tensor made = add_leaf(graph, "aios_graph_parameter", name, &t, shape, rank);
     if (made) {
         graph->tensors[made].root = made;
-        graph->tensors[made].differentiated = group != AIOS_GROUP_FROZEN;
+        graph->tensors[made].differentiated = graph->tensors[made].group != AIOS_GROUP_FROZEN; /* as it was first recorded */
     }
     return made;
 }

@@ -55,6 +55,19 @@ done:
     return status;
 }
 
+/* The rows of the smallest table that a tensor chooses from. */
+static int32_t rows_of_table(const aios_graph *graph, aios_tensor ids)
+{
+    int32_t least = 0;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const struct node *node = &graph->nodes[i];
+        if ((node->op != OP_embedding && node->op != OP_rows) || node->input[1] != ids) continue;
+        int32_t rows = tensor_of(graph, node->input[0])->shape[0];
+        if (!least || rows < least) least = rows;
+    }
+    return least;
+}
+
 static aios_status make_inputs(aios_plan *plan, const aios_graph *graph)
 {
     aios_device *device = plan->parameters->device;
@@ -64,6 +77,7 @@ static aios_status make_inputs(aios_plan *plan, const aios_graph *graph)
         struct plan_input *input = &plan->inputs[plan->input_count++];
         input->size = (uint64_t)t->count * 4;
         input->type = t->type;
+        input->rows = rows_of_table(graph, (aios_tensor)i);
         memcpy(input->name, t->name, sizeof input->name);
         TRY(own(plan, input->size, &input->memory), "input %s", t->name);
         TRY_QUIET(aios_stream_fill(plan->stream, input->memory, 0, input->size));
@@ -152,6 +166,19 @@ void aios_plan_destroy(aios_plan *plan)
 
 /* ---- inputs, runs ------------------------------------------------------------------------------------------------ */
 
+/* A kernel would read what lies behind the table. */
+static aios_status check_ids(const struct plan_input *input, const char *data)
+{
+    for (uint64_t at = 0; input->rows && at < input->size; at += sizeof(int32_t)) {
+        int32_t id;
+        memcpy(&id, data + at, sizeof id);
+        if (id < 0 || id >= input->rows)
+            return FAIL(AIOS_OUT_OF_RANGE, "input '%s': number %llu is %d: 0 to %d are allowed", input->name, (unsigned long long)at / 4,
+                        id, input->rows - 1);
+    }
+    return AIOS_OK;
+}
+
 aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data, uint64_t size)
 {
     struct plan_input *input = NULL;
@@ -162,6 +189,7 @@ aios_status aios_plan_write(aios_plan *plan, const char *name, const void *data,
     if (size != input->size)
         return FAIL(AIOS_INVALID_ARGUMENT, "input '%s' has %llu bytes, not %llu", name, (unsigned long long)input->size,
                     (unsigned long long)size);
+    TRY_QUIET(check_ids(input, data));
     int slot = input->next;
     if (input->in_use[slot]) TRY(aios_event_synchronize(input->copied[slot]), "input %s", name);
     memcpy(input->host[slot], data, size);

@@ -47,7 +47,7 @@ struct instruction {
 struct plan_input {
     char name[NAME_SIZE];
     uint64_t size;
-    int32_t type;
+    int32_t type, rows; /* rows: of the table that it chooses from; 0: of none */
     void *memory;
     void *host[2];
     aios_event *copied[2];

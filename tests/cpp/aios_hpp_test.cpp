@@ -80,6 +80,9 @@ void options_take_and_give_values()
     EXPECT(options.value_of<int>("steps") == 12 && options.value_of<bool>("resume") && options.value_of<int>("batch-size") == 3);
     EXPECT(options.value_of<double>("lr") == 0.25 && options.value_of<std::string>("precision") == "32");
     EXPECT(options.is_set("lr-warmup-steps") && !options.is_set("n-layer"));
+    options.set("seed", std::int64_t{1} << 40);
+    EXPECT(options.value_of<std::int64_t>("seed") == std::int64_t{1} << 40);
+    EXPECT(THROWN(aios::error, options.value_of<int>("seed")).status() == AIOS_OUT_OF_RANGE);
     aios::options copy(context, AIOS_SCOPE_TRAIN);
     copy.read_json(options.json());
     EXPECT(copy.json() == options.json());
@@ -136,6 +139,22 @@ void a_graph_runs()
     plan.read("y", out);
     EXPECT(out[0] == 6.0f && out[7] == 15.0f && plan.memory().instructions > 0);
     EXPECT(THROWN(aios::error, plan.write("z", ones)).status() == AIOS_NOT_FOUND);
+
+    aios::graph losses(context);
+    const auto ids = losses->input("ids", AIOS_I32, {2, 3});
+    const auto logits = losses->embedding(losses->parameter("table", {5, 5}, AIOS_INIT_NORMAL, 1.0f), ids);
+    const auto gates = losses->expert_gates(logits, 2);
+    losses->auxiliary([&] { losses->expert_balance(gates, ids, 0.5f); });
+    losses->no_gradient([&] { losses->output("scaled", losses->expert_scale(logits, gates)); });
+    losses->output("correct", losses->sequence_correct(losses->sequence_cross_entropy(logits, ids)));
+    EXPECT(THROWN(std::domain_error, losses->no_gradient([] { throw std::domain_error("within"); })).what() == std::string("within"));
+    losses->finish(); // every region has ended
+    EXPECT((losses->dimensions(gates) == std::vector<std::int32_t>{2, 3, 5}));
+    aios::parameters table(device, losses);
+    table->initialize(1);
+    aios::plan chosen(losses, table);
+    chosen.write("ids", std::array<std::int32_t, 6>{0, 1, 2, 3, 4, 0});
+    EXPECT(THROWN(aios::error, chosen.write("ids", std::array<std::int32_t, 6>{0, 1, 2, 3, 4, 5})).status() == AIOS_OUT_OF_RANGE);
 
     aios::graph wrong(context);
     wrong->linear(wrong->input("x", AIOS_F32, {4, 3}), wrong->parameter("w", {2, 5}, AIOS_INIT_ZERO, 0));
@@ -221,6 +240,30 @@ void a_model_of_ones_own_trains()
     EXPECT(counted.use_count() == 1); // the callable went with the model
 }
 
+void a_corpus_has_parts()
+{
+    const aios::context context;
+    const aios::tokenizer tokenizer(context, "bytes");
+    const std::string path = notes(), cache = (folder / "cache").string();
+    aios_dataset_options options = AIOS_DATASET_OPTIONS_INIT;
+    options.path = path.c_str();
+    options.cache_folder = cache.c_str();
+    options.tokenizer = tokenizer.get();
+    options.sequence_length = 16;
+    options.split = AIOS_SPLIT_TRAIN;
+    options.eval_fraction = 0.25;
+    const aios::dataset train(context, options);
+    const auto held = train.open_split(AIOS_SPLIT_EVAL);
+    EXPECT(held.size() > 0 && held.size() < train.size() && held.order_identity() != train.order_identity());
+    std::vector<std::int32_t> inputs(32), labels(32), first(16), beside(16);
+    held.prefetch(0, 0, 2);
+    held.read_range(0, 1, 2, inputs, labels);
+    held.read(1, first, beside);
+    EXPECT(std::equal(first.begin(), first.end(), inputs.begin()) && std::equal(beside.begin(), beside.end(), labels.begin()));
+    EXPECT(THROWN(aios::error, held.read_range(0, 0, 3, inputs, labels)).status() == AIOS_OUT_OF_RANGE); // no room
+    EXPECT(THROWN(aios::error, held.read_range(0, held.size(), 1, inputs, labels)).status() == AIOS_OUT_OF_RANGE);
+}
+
 void puzzles_train_too()
 {
     const aios::context context;
@@ -228,6 +271,10 @@ void puzzles_train_too()
     sudoku.size = 4;
     sudoku.count = 8;
     const auto set = aios::puzzles::make_sudoku(context, sudoku);
+    const auto another = aios::puzzles::make_sudoku(context, sudoku, &set); // the same seed: none of the same puzzles
+    EXPECT(another[0].inputs != set[0].inputs && set[0].inputs.size() == static_cast<std::size_t>(set.info().length) &&
+           set[0].identifier == 0);
+    EXPECT(THROWN(aios::error, set[set.info().examples]).status() == AIOS_OUT_OF_RANGE);
     EXPECT(set.info().examples == 8 && set.info().length == 16);
     const auto data = (folder / "sudoku").string();
     set.save(data, "train");
@@ -284,6 +331,7 @@ int main(int argc, char **argv)
     training_tells_and_stops();
     callbacks_may_throw();
     a_model_of_ones_own_trains();
+    a_corpus_has_parts();
     puzzles_train_too();
     chunks_are_claimed_from_threads();
     if (failures == 0) std::puts("aios.hpp: ok");

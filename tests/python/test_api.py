@@ -100,6 +100,35 @@ def test_values_of_every_python_type_become_options(value, kept):
         assert made.as_dict() == {name.replace("-", "_"): kept}
 
 
+@pytest.mark.parametrize("call, says", [
+    (lambda: aios.Trainer(steps=2**64 + 100), "steps.*18446744073709551716"),
+    (lambda: aios.Puzzles.sudoku(count=-1), "count is -1: it must be from 0"),
+    (lambda: aios.Puzzles.mazes(count=1, size=2**32 + 5), "size is 4294967301"),
+    (lambda: aios.Tokenizer().decode([2**32 + 97]), "ids .*32 bits"),
+    (lambda: aios.estimate(n_layer=1, memory=-1), "memory is -1"),
+    (lambda: aios.Graph().input("x", [2**32 + 1]), "shape .*32 bits"),
+    (lambda: aios.GPUDevice("cpu").empty((2**40, 2**30)), "size is"),
+    (lambda: aios.GPUDevice("cpu").empty((2, -3)), r"shape is \(2, -3\)"),
+    (lambda: aios.resolve("cpu", batch_size=2**70), "batch_size is")])
+def test_a_number_that_does_not_fit_is_refused_and_never_cut(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def test_a_value_of_the_wrong_type_is_named():
+    for call in (lambda: aios.Puzzles.sudoku(count="10"), lambda: aios.Tokenizer().encode(5), lambda: aios.Tokenizer().decode("text"),
+                 lambda: aios.Dataset(b"no such file", sequence_length=16.5)):
+        with pytest.raises(TypeError, match="count must be a whole number, not '10'|not int|ids must be|sequence_length must be .*16.5"):
+            call()
+
+
+def test_arrays_become_lists_of_words():
+    numpy = pytest.importorskip("numpy")
+    with Context() as context:
+        made = Options(context, "train", {"devices": numpy.array([0, 1]), "batch_size": numpy.array(4), "lr": numpy.float32(0.5), "shuffle": numpy.bool_(False)})
+        assert made.as_dict() == {"devices": "0,1", "batch_size": 4, "lr": 0.5, "shuffle": False}
+
+
 def test_a_value_that_is_no_option_names_the_option():
     with pytest.raises(TypeError, match="option lr: .* not object"):
         aios.Trainer(lr=object())

@@ -185,3 +185,24 @@ def test_a_closed_device_is_closed_with_its_last_array():
 def test_the_dlpack_structures_are_laid_out_as_c_does():
     assert ctypes.sizeof(_dlpack._Tensor) == 48 and ctypes.sizeof(_dlpack._Managed) == 64 and ctypes.sizeof(_dlpack._ManagedVersioned) == 80
     assert _dlpack._ManagedVersioned.flags.offset == 24 and _dlpack._ManagedVersioned.tensor.offset == 32
+
+
+@pytest.mark.parametrize("dtype, kept", [("f32", "<f4"), ("f16", "<f2"), ("i32", "<i4"), ("u8", "|u1")])
+def test_a_list_becomes_the_type_that_is_asked_for(dtype, kept):
+    made = aios.GPUDevice("cpu").array([[1, 2], [3, 4]], dtype=dtype)
+    assert (made.dtype, made.shape) == (dtype, (2, 2)) and numpy.asarray(made).dtype == kept and made.tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_list_becomes_bf16_rounded_to_the_nearest():
+    made = aios.GPUDevice("cpu").array([1.0, -2.5, 1.00390625, 1.01171875, 3.5e38, float("nan")], dtype="bf16")
+    assert made.dtype == "bf16" and [f"{bits:04x}" for bits in made.memory()][:5] == ["3f80", "c020", "3f80", "3f82", "7f80"]
+    assert made.memory()[5] & 0x7FFF > 0x7F80
+
+
+def test_a_type_that_is_none_and_numbers_that_do_not_fit_are_refused():
+    device = aios.GPUDevice("cpu")
+    with pytest.raises(ValueError, match='"float32" is no type: f32, bf16'):
+        device.array([1, 2], dtype="float32")
+    for numbers, dtype in (([256], "u8"), ([2**31], "i32")):
+        with pytest.raises(ValueError, match=f"a number that {dtype} has not"):
+            device.array(numbers, dtype=dtype)

@@ -1,4 +1,9 @@
 """Tokenizers, data sets, estimates."""
+import os
+import signal
+import threading
+import time
+
 import pytest
 
 import aios
@@ -48,6 +53,26 @@ def test_what_progress_raises_stops_the_tokenizing(text, tmp_path):
     seen = []
     aios.Dataset(text, cache_dir=tmp_path / "cache", progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] == text.stat().st_size
+
+
+def test_ctrl_c_ends_the_tokenizing(tmp_path):
+    """Python raises it in the main thread; in a callback of C, which that thread would run, it is lost."""
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"a line of words\n" * 4_000_000)
+    seen = []
+    begun = time.monotonic()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        aios.Dataset(path, cache_dir=tmp_path / "cache", progress=lambda *now: seen.append(now))
+        time.sleep(0.5)  # where it came too late
+    assert seen and time.monotonic() - begun < 5
+
+
+def test_the_first_sample_has_number_0(text, tmp_path):
+    with aios.Dataset(text, sequence_length=16, cache_dir=tmp_path / "cache") as data:
+        for call in (lambda: data.read(-1), lambda: data.read_range(0, -1, 1), lambda: data.read_range(0, 0, -1)):
+            with pytest.raises(ValueError, match="is -1|negative"):
+                call()
 
 
 def test_memory_is_estimated_for_devices_that_are_not_here():

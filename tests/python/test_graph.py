@@ -131,6 +131,69 @@ def test_a_loop_of_ones_own_can_be_saved_and_goes_on_bit_by_bit():
     assert 0 < plan.memory.activations <= plan.memory.unshared and plan.memory.instructions > 0
 
 
+def test_tensors_of_another_graph_are_refused():
+    g, other = aios.Graph(), aios.Graph()
+    x, there = g.input("x", [2, 8], "f32"), other.input("x", [2, 8], "f32")
+    for call in (lambda: g.add(x, there), lambda: g.gelu(there), lambda: x + there, lambda: g.output("y", there)):
+        with pytest.raises(ValueError, match="another graph"):
+            call()
+    with pytest.raises(TypeError, match="not NoneType"):
+        g.gelu(None)
+
+
+def test_a_graph_that_was_lent_ends_with_the_call():
+    kept = []
+
+    def record(g, mode, batch, sequence):
+        kept.append((g, g.parameter("t", [5, 8])))
+        logits = g.linear(g.embedding(kept[-1][1], g.input("tokens", [batch, sequence])), g.parameter("w", [5, 8]))
+        g.output("losses", g.cross_entropy(logits, g.input("labels", [batch, sequence])))
+
+    model = aios.Model.custom(record, vocabulary_size=5, context_length=4)
+    p = model.parameters(training=False).initialize(1)
+    for g, table in kept:
+        with pytest.raises(aios.WrongStateError, match="closed"):
+            g.gelu(table)
+        assert "closed" in repr(table)
+    plan = aios.Plan(model.record("eval", 2, 3), p)  # what the function named is known
+    plan.run(tokens=[[0, 1, 2], [3, 4, 0]], labels=[[1, 2, 3], [4, 0, 1]])
+    assert plan.losses().rows == 6 and plan.read("losses").shape == (2, 3)
+    with pytest.raises(aios.NotFoundError, match="tokens, labels"):
+        plan.write("x", [1])
+
+
+def test_an_id_that_has_no_row_is_refused():
+    model = aios.Model({"model_type": "gpt2", "vocab_size": 40, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2})
+    plan = aios.Plan(model.record("eval", 1, 4), model.parameters().initialize(1))
+    plan.run(tokens=[[0, 1, 2, 39]], labels=[[1, 2, 3, -100]])
+    assert plan.losses().rows == 3
+    for id in (40, -1, 2**31 - 1):
+        with pytest.raises(aios.OutOfRangeError, match=f"tokens.*number 2 is {id}: 0 to 39"):
+            plan.write("tokens", [[0, 1, id, 3]])
+    with pytest.raises(aios.NotFoundError, match="losses"):
+        plan.read("logits")
+
+
+def test_regions_end_before_the_graph_does():
+    g = aios.Graph()
+    aios.lib.aios_graph_begin_auxiliary(g.handle)
+    with pytest.raises(aios.WrongStateError, match="auxiliary region was begun"):
+        g.finish()
+
+
+def test_weights_that_are_named_twice_stay_as_they_were():
+    """Tied weights: the second time says nothing of whether they are trained."""
+    g = aios.Graph()
+    x, w = g.input("x", [2, 3], "f32"), g.parameter("w", [3, 3])
+    y = g.linear(g.linear(x, w), g.parameter("w", [3, 3], group="frozen"))
+    g.cross_entropy(y, g.input("y", [2]))
+    p = aios.Parameters("cpu", g.finish()).initialize(3)
+    plan, optimizer = aios.Plan(g, p, training=True), aios.Optimizer(p)
+    optimizer.begin(0.1, 2)
+    plan.run(x=[[1, 2, 3], [4, 5, 6]], y=[0, 1])
+    assert any(value != 0 for row in p.read("w", "gradient").tolist() for value in row)
+
+
 def test_an_auxiliary_loss_flows_back_untold():
     def gradient(auxiliary):
         g = aios.Graph()

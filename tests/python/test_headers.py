@@ -92,7 +92,7 @@ def kind_here(type_):
 
 
 def test_every_prototype_is_the_headers(ffi, opened):
-    for name, (result, parameters) in _c.PROTOTYPES.items():
+    for name, (result, parameters, names) in _c.PROTOTYPES.items():
         declared = ffi.typeof(getattr(opened, name))
         assert kind_here(result) == kind(ffi, declared.result), name
         assert [kind_here(parameter) for parameter in parameters] == [kind(ffi, argument) for argument in declared.args], name

@@ -290,6 +290,12 @@ def test_saved_models_are_listed_opened_measured_continued_and_merged(tiny, text
     with aios.Generator(model=newest, max_tokens=8, device="cpu") as generator:
         assert generator.run("the ", seed=5) == once == "".join(generator.stream("the ", seed=5))
         assert next(generator.stream("the ", seed=5)) and generator.run("the ", seed=5) == once  # a stream that was left does no harm
+    generator = aios.Generator(model=newest, max_tokens=30, device="cpu", prompt=b"the ", sample_seed=5)
+    assert generator.run()[:4] == once[:4]  # bytes as they are
+    stream = generator.stream("the ", seed=5)
+    assert next(stream)
+    generator.close()  # while the thread of the stream is in C
+    assert isinstance("".join(stream), str) and generator.closed
     copy = newest.save(tmp_path / "copy", dtype="f32")
     assert copy.generate("the ", max_tokens=8, sample_seed=5, device="cpu") == once and copy.step == 0
     merged = aios.merge([found[0], found[1]], tmp_path / "merged", weights=[1, 3])

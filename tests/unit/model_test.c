@@ -113,6 +113,10 @@ static void what_would_change_the_mathematics_is_refused_by_name(void **state)
     assert_fails(aios_model_create(w->context, "{\"n_layer\": 2}", &m), AIOS_CORRUPT, "model_type");
     assert_fails(aios_model_create(w->context, "{\"model_type\": ", &m), AIOS_CORRUPT, "1:");
     assert_fails(aios_model_open(w->context, w->folder, &m), AIOS_NOT_FOUND, "config.json");
+    char run[4200];
+    (void)snprintf(run, sizeof run, "%s/checkpoints", w->folder);
+    assert_ok(os_folder_create(run));
+    assert_fails(aios_model_open(w->context, w->folder, &m), AIOS_NOT_FOUND, "is the folder of a run: name one of its models");
 }
 
 static void a_graph_has_the_models_limits(void **state)

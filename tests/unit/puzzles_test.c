@@ -413,6 +413,30 @@ static void npy_headers_are_not_trusted(void **state)
     assert_int_equal(npy_parse("a.npy", file, 9, &array), AIOS_CORRUPT);
 }
 
+/* The largest header that is taken, which ends within its type. */
+static void npy_headers_are_not_read_behind(void **state)
+{
+    (void)state;
+    enum { LENGTH = 65536 };
+    static const char end[] = "'descr':'|u";
+    struct npy array;
+    unsigned char *file = malloc(12 + LENGTH);
+    assert_non_null(file);
+    memset(file, ' ', 12 + LENGTH);
+    memcpy(file, "\x93NUMPY\x02\x00\x00\x00\x01\x00", 12);
+    memcpy(file + 12 + LENGTH - strlen(end), end, strlen(end));
+    assert_int_equal(npy_parse("a.npy", file, 12 + LENGTH, &array), AIOS_UNSUPPORTED);
+    free(file);
+}
+
+static void a_folder_is_needed(void **state)
+{
+    (void)state;
+    aios_puzzles *set;
+    assert_fails(aios_puzzles_open(context, NULL, "train", &set), AIOS_INVALID_ARGUMENT, "must not be NULL");
+    assert_fails(aios_puzzles_open(context, "folder", NULL, &set), AIOS_INVALID_ARGUMENT, "must not be NULL");
+}
+
 /* ---- ARC --------------------------------------------------------------------------------------------------------- */
 
 static void a_turned_grid_is_what_numpy_makes_of_it(void **state)
@@ -502,6 +526,8 @@ int main(void)
         cmocka_unit_test(a_saved_set_is_read_back),
         cmocka_unit_test(a_damaged_folder_is_refused_or_harmless),
         cmocka_unit_test(npy_headers_are_not_trusted),
+        cmocka_unit_test(npy_headers_are_not_read_behind),
+        cmocka_unit_test(a_folder_is_needed),
         cmocka_unit_test(a_turned_grid_is_what_numpy_makes_of_it),
         cmocka_unit_test(arc_tasks_are_laid_out_with_ends_and_identifiers),
         cmocka_unit_test(the_public_arc_tasks_are_read),

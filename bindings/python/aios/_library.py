@@ -4,12 +4,15 @@ from __future__ import annotations
 import ctypes
 import glob
 import logging
+import operator
 import os
+import queue
 import sys
 import sysconfig
 import threading
 import weakref
-from typing import Any, Callable, Iterable, List, Optional, Tuple, TypeVar
+from array import array
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, TypeVar
 
 from . import _c, errors
 
@@ -23,6 +26,7 @@ _LEVELS = {_c.AIOS_LOG_ERROR: logging.ERROR, _c.AIOS_LOG_WARNING: logging.WARNIN
 logger = logging.getLogger("aios")
 
 Self = TypeVar("Self", bound="Handle")
+_POLL = 0.2  # seconds: on systems where a wait can't be interrupted, Ctrl-C is seen after so long
 
 
 def _open() -> Any:
@@ -45,6 +49,56 @@ def _open() -> Any:
                           f"file in AIOS_LIBRARY") from error
 
 
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _limits(kind: Any) -> Tuple[int, int]:
+    bits = 8 * ctypes.sizeof(kind)
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if kind(-1).value < 0 else (0, (1 << bits) - 1)
+
+
+_LIMITS: Dict[Any, Tuple[int, int]] = {kind: _limits(kind) for kind in (ctypes.c_int32, ctypes.c_uint32, ctypes.c_int64, ctypes.c_uint64, ctypes.c_size_t)}
+
+
+def whole(value: Any, kind: Any, what: str) -> int:
+    """A whole number of a C type, of which ctypes would silently keep the lowest bits alone."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, not {value!r} ({type(value).__name__})") from None
+    least, most = _LIMITS[kind]
+    if not least <= number <= most:
+        raise errors.OutOfRangeError(f"{what} is {number}: it must be from {least} to {most}")
+    return number
+
+
+def int32s(values: Any, what: str) -> Any:
+    """A C array of whole numbers."""
+    try:
+        numbers = array("i", iter(values))
+    except OverflowError:
+        raise errors.OutOfRangeError(f"{what} has a number of more than 32 bits") from None
+    except TypeError as error:
+        raise TypeError(f"{what} must be whole numbers: {error}") from None
+    return (ctypes.c_int32 * len(numbers)).from_buffer(numbers) if numbers else (ctypes.c_int32 * 0)()
+
+
+def _checked(function: Any, parameters: List[Any], names: List[str]) -> Any:
+    """The function, with whole numbers looked at first."""
+    looked_at = [(index, kind, names[index]) for index, kind in enumerate(parameters) if kind in _LIMITS]
+
+    def call(*arguments: Any) -> Any:
+        given = list(arguments)
+        for index, kind, name in looked_at:
+            given[index] = whole(given[index], kind, name)
+        return function(*given)
+
+    return call if looked_at else function
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
 class _Library:
     """The functions of libaios by their C names, opened at the first use, with the prototypes of the headers.  A function that returns
     aios_status raises what is not AIOS_OK.  The GIL is free during every call."""
@@ -63,7 +117,7 @@ class _Library:
     def __getattr__(self, name: str) -> Any:
         if name not in _c.PROTOTYPES:
             raise AttributeError(name)
-        result, parameters = _c.PROTOTYPES[name]
+        result, parameters, names = _c.PROTOTYPES[name]
         try:
             function = self.dll[name]  # by index: an object of our own
         except AttributeError:
@@ -72,8 +126,9 @@ class _Library:
         function.restype = ctypes.c_int32 if result is _c.STATUS else result
         if result is _c.STATUS:
             function.errcheck = _check
-        setattr(self, name, function)
-        return function
+        made = _checked(function, parameters, names)
+        setattr(self, name, made)
+        return made
 
 
 lib = _Library()
@@ -124,8 +179,9 @@ def structure(name: str, /, **values: Any) -> Any:
     kind = getattr(_c, name)
     made = kind()
     made.struct_size = ctypes.sizeof(kind)
+    kinds: Dict[str, Any] = dict(kind._fields_)
     for field, value in {**_c.DEFAULTS.get(name, {}), **values}.items():
-        setattr(made, field, value)
+        setattr(made, field, whole(value, kinds[field], field) if kinds.get(field) in _LIMITS else value)
     return made
 
 
@@ -148,12 +204,19 @@ def _destroy(function: str, handle: int, _keep: Tuple[Any, ...]) -> None:
     getattr(lib, function)(handle)
 
 
+_leaked: List[Any] = []  # with what those objects need, callbacks among it
+
+
 class Token:
     """Gives a C object back when nobody holds the token any more, and at the end of the process.  The finalizer holds what the object needs,
     so neither the order of the garbage collector nor that of the end of a process matters."""
 
     def __init__(self, give_back: Callable[..., Any], *arguments: Any) -> None:
-        weakref.finalize(self, give_back, *arguments)
+        self._finalizer = weakref.finalize(self, give_back, *arguments)
+
+    def leak(self) -> None:
+        """Never gives it back: a call that nobody waits for any more may use it as long as the process lives."""
+        _leaked.append(self._finalizer.detach())
 
 
 class Handle:
@@ -167,7 +230,7 @@ class Handle:
         """keep: what must outlive the C object; those that are handles close this one before themselves."""
         self._adopt_token(Token(_destroy, destroy, handle, tokens(keep)), handle, *keep)
 
-    def _adopt_token(self, token: Token, handle: int, *parents: Any) -> None:
+    def _adopt_token(self, token: Optional[Token], handle: int, *parents: Any) -> None:
         self._token, self._handle = token, handle
         self._dependents: weakref.WeakSet[Handle] = weakref.WeakSet()
         for parent in parents:
@@ -233,6 +296,35 @@ def shared_context() -> Context:
         if _shared is None or _shared.closed:
             _shared = Context()
         return _shared
+
+
+def patiently(work: Callable[[], Any], *used: Handle) -> Any:
+    """A call that may take long, on a thread of its own, so that Ctrl-C comes through at once: on the thread that waits in C, Python would
+    raise it in the first callback, where it is lost.  used: what the call needs; it goes on without being waited for."""
+    done: "queue.SimpleQueue[Tuple[Any, Optional[BaseException]]]" = queue.SimpleQueue()
+
+    def body() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:  # goes on in the thread that waits
+            done.put((None, error))
+
+    threading.Thread(target=body, name="aios-call", daemon=True).start()
+    try:
+        while True:
+            try:
+                made, error = done.get(timeout=_POLL)
+                break
+            except queue.Empty:
+                continue
+    except BaseException:
+        for handle in used:
+            if handle._token is not None:
+                handle._token.leak()
+        raise
+    if error is not None:
+        raise error
+    return made
 
 
 def joined(words: Iterable[Any]) -> str:

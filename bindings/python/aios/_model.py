@@ -27,16 +27,21 @@ class _Recorder:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.failure: Optional[BaseException] = None
+        self.recorded: Optional[Graph] = None  #: as it was lent
 
     def __call__(self, _user: Any, graph: int, mode: int, batch: int, sequence: int) -> int:
+        lent = Graph._borrow(graph)
         try:
-            self.record(Graph._borrow(graph), _MODE_NAMES.get(mode, str(mode)), batch, sequence)
+            self.record(lent, _MODE_NAMES.get(mode, str(mode)), batch, sequence)
         except Error as error:  # a mistake in the graph: the library has it
             self.failure = error
             return error.code or _c.AIOS_INVALID_ARGUMENT
         except BaseException as error:
             self.failure = error
             return _c.AIOS_INVALID_ARGUMENT
+        finally:
+            lent.close()  # the graph is the library's
+            self.recorded = lent
         return _c.AIOS_OK
 
 
@@ -115,6 +120,7 @@ class Model(Handle):
         except Error as error:
             failure = self.take_failure()
             raise (failure or error) from (error if failure else None)
+        graph.learn(self._recorder.recorded if self._recorder is not None else None)
         return graph
 
     def parameters(self, device: Union[str, GPUDevice] = "cpu", precision: str = "32", training: bool = False) -> Parameters:

@@ -95,18 +95,22 @@ class Options(Handle):
 
     def __setitem__(self, name: str, value: Any) -> None:
         key = encode(name)
-        if isinstance(value, bool):
+        if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
             lib.aios_options_set(self.handle, key, b"on" if value else b"off")
-        elif hasattr(value, "__index__"):
-            lib.aios_options_set_int(self.handle, key, int(value))
-        elif isinstance(value, float) or hasattr(value, "__float__"):
-            lib.aios_options_set_float(self.handle, key, float(value))
         elif isinstance(value, Mapping):
             lib.aios_options_set(self.handle, key, encode(json.dumps(value)))
         elif isinstance(value, (str, bytes, os.PathLike)):
             lib.aios_options_set(self.handle, key, encode(value))
-        elif hasattr(value, "__iter__"):
+        elif hasattr(value, "__iter__") and getattr(value, "ndim", True):  # an array of no dimensions is a number
             lib.aios_options_set(self.handle, key, encode(joined(value)))
+        elif hasattr(value, "__index__"):
+            number = int(value)
+            if abs(number) < 2**63:
+                lib.aios_options_set_int(self.handle, key, number)
+            else:
+                lib.aios_options_set(self.handle, key, str(number).encode())
+        elif isinstance(value, float) or hasattr(value, "__float__"):
+            lib.aios_options_set_float(self.handle, key, float(value))
         else:
             raise TypeError(f"option {name}: a number, a text, a path or a list of them is needed, not {type(value).__name__}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import array
 import ctypes
 import math
+import struct
 import weakref
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -14,6 +15,7 @@ __all__ = ["Array", "GPUDevice", "Stream", "Telemetry", "from_dlpack"]
 
 _SIZES = {"f32": 4, "bf16": 2, "f16": 2, "i32": 4, "u8": 1}
 _FORMATS = {"f32": "f", "bf16": "H", "f16": "e", "i32": "i", "u8": "B"}
+_ARRAYS = {"f32": "f", "bf16": "H", "i32": "i", "u8": "B"}  # of the module array, which has no f16
 _NUMPY = {"f32": "<f4", "f16": "<f2", "i32": "<i4", "u8": "|u1"}
 _BY_FORMAT = {"f": "f32", "e": "f16", "i": "i32", "B": "u8", "b": "u8", "c": "u8", "H": "bf16"}
 
@@ -87,12 +89,23 @@ def _from_lists(source: Sequence[Any], dtype: str) -> Host:
         if any(len(row) != shape[-1] for row in flat):
             raise ValueError("nested lists whose lengths differ")
         flat = [item for row in flat for item in row]
-    numbers = array.array("i" if dtype == "i32" else "f" if dtype == "f32" else "B", flat)
-    return _from_buffer(numbers)._replace(shape=tuple(shape))
+    if dtype == "bf16":  # the upper halves of f32, rounded to the nearest
+        wide = array.array("I", array.array("f", flat).tobytes())
+        flat = [(bits + 0x7FFF + (bits >> 16 & 1)) >> 16 if bits & 0x7FFFFFFF <= 0x7F800000 else bits >> 16 | 0x40 for bits in wide]
+    if dtype == "f16":
+        held = bytearray(struct.pack(f"<{len(flat)}e", *flat))
+        return _from_buffer(held)._replace(dtype=dtype, shape=tuple(shape))
+    try:
+        numbers = array.array(_ARRAYS[dtype], flat)
+    except OverflowError as error:
+        raise ValueError(f"a list has a number that {dtype} has not: {error}") from None
+    return _from_buffer(numbers)._replace(dtype=dtype, shape=tuple(shape))
 
 
 def host(source: Any, dtype: str = "f32") -> Host:
     """The memory of an array, tensor, buffer or (nested) list, without a copy but for lists, which become dtype."""
+    if dtype not in _SIZES:
+        raise ValueError(f'"{dtype}" is no type: {", ".join(_SIZES)} are')
     if isinstance(source, Array):
         return Host(source.host_pointer, source.dtype, source.shape, source)
     if isinstance(source, (list, tuple)):
@@ -210,6 +223,8 @@ class GPUDevice(Handle):
         """New memory of any content.  dtype: f32, bf16, f16, i32, u8."""
         if dtype not in _SIZES:
             raise ValueError(f'"{dtype}" is no type: {", ".join(_SIZES)} are')
+        if any(length < 0 for length in shape):
+            raise ValueError(f"shape is {tuple(shape)}: no length may be negative")
         size = math.prod(shape) * _SIZES[dtype]
         pointer = ctypes.c_void_p()
         lib.aios_device_alloc(self.handle, max(size, 1), ctypes.byref(pointer))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import _c
-from ._library import Context, Handle, encode, lib, out, shared_context, structure
+from ._library import Context, Handle, encode, lib, out, patiently, shared_context, structure
 from .arrays import GPUDevice
 from .errors import NotFoundError, StoppedError
 from .events import Event
@@ -85,7 +85,7 @@ class Generator(Handle, metaclass=_WithKeywords):
     def __init__(self, **options: Any) -> None:
         context = shared_context()
         self._options = Options(context, "generate", options)
-        self._prompt = str(options.get("prompt") or "")
+        self._prompt: Union[str, bytes] = options.get("prompt") or ""
         self._seed = int(options.get("sample_seed") or 0)
         self._lock = threading.Lock()
         self._own("aios_generator_destroy", out(lib.aios_generator_create, context.handle, self._options.handle), context)
@@ -95,8 +95,10 @@ class Generator(Handle, metaclass=_WithKeywords):
         data = given.encode("utf-8", "surrogateescape") if isinstance(given, str) else given
         drawn = self._seed if seed is None else seed
         with self._lock:  # one text at a time
+            held = self._token  # where it is closed meanwhile
             lib.aios_generator_run(self.handle, data, len(data), drawn or int.from_bytes(os.urandom(6), "little"),
                                    _c.aios_text_fn(text), None)
+            del held
 
     def run(self, prompt: Optional[Union[str, bytes]] = None, seed: Optional[int] = None) -> str:
         """The continuation, without the prompt.  None: the option's prompt; seed 0: a new one each time."""
@@ -223,6 +225,7 @@ def merge(folders: Sequence[Path], output: Path, weights: Optional[Sequence[floa
     options = structure("aios_merge_options", count=len(folders), folders=names, output=encode(output))
     if weights is not None:
         options.weights = (ctypes.c_double * len(weights))(*weights)
-    lib.aios_merge_checkpoints(shared_context().handle, ctypes.byref(options))
+    context = shared_context()
+    patiently(lambda: lib.aios_merge_checkpoints(context.handle, ctypes.byref(options)), context)
     return Checkpoint(output)
 

@@ -5,7 +5,7 @@ import ctypes
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from . import _c
-from ._library import Handle, encode, lib, optional, out, shared_context, string, structure
+from ._library import Handle, encode, int32s, lib, optional, out, patiently, shared_context, string, structure
 from .arrays import new_host
 from .graph import choose
 
@@ -30,6 +30,8 @@ class Tokenizer(Handle):
 
     def encode(self, text: Union[str, bytes], special: bool = False) -> List[int]:
         """The ids of a text.  special: a special token that stands in it ("<|endoftext|>") becomes its one id."""
+        if not isinstance(text, (str, bytes, bytearray)):
+            raise TypeError(f"a text or its bytes are needed, not {type(text).__name__}")
         data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
         capacity = 2 * len(data) + 1
         ids, count = (ctypes.c_int32 * capacity)(), ctypes.c_size_t()
@@ -39,10 +41,10 @@ class Tokenizer(Handle):
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """The bytes of ids; one id may be a part of a character."""
-        given, length = (ctypes.c_int32 * len(ids))(*ids), ctypes.c_size_t()
-        lib.aios_tokenizer_decode(self.handle, given, len(ids), None, 0, ctypes.byref(length))
+        given, length = int32s(ids, "ids"), ctypes.c_size_t()
+        lib.aios_tokenizer_decode(self.handle, given, len(given), None, 0, ctypes.byref(length))
         text = ctypes.create_string_buffer(max(length.value, 1))
-        lib.aios_tokenizer_decode(self.handle, given, len(ids), text, length.value, ctypes.byref(length))
+        lib.aios_tokenizer_decode(self.handle, given, len(given), text, length.value, ctypes.byref(length))
         return text.raw[: length.value]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -66,10 +68,10 @@ class Dataset(Handle):
     It is tokenized once, into a cache file that is mapped into memory.  Sample number `order` is a pure function of the corpus and these
     arguments, whatever thread reads it; its labels are its inputs moved by one, -100 where there is none."""
 
-    def __init__(self, path: Any, tokenizer: Union[str, Tokenizer] = "bytes", sequence_length: int = 128, *, split: str = "all",
+    def __init__(self, path: Any, tokenizer: Any = "bytes", sequence_length: int = 128, *, split: str = "all",
                  eval_fraction: float = 0.0, shuffle: bool = True, seed: int = 0, cache_dir: Any = None, skip_bad_lines: bool = False,
                  progress: Optional[Callable[[int, int], Any]] = None) -> None:
-        self.tokenizer = Tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        self.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer(tokenizer)
         failure: List[BaseException] = []
 
         def report(_user: Any, done: int, total: int) -> int:
@@ -86,7 +88,10 @@ class Dataset(Handle):
         options.progress = type(options.progress)(report)
         context = shared_context()
         try:
-            handle = out(lib.aios_dataset_open, context.handle, ctypes.byref(options))
+            handle = patiently(lambda: out(lib.aios_dataset_open, context.handle, ctypes.byref(options)), context, self.tokenizer)
+        except KeyboardInterrupt as error:
+            failure.append(error)  # ends the tokenizing, which goes on behind this
+            raise
         except Exception as error:
             if failure:
                 raise failure[0] from error

@@ -144,12 +144,13 @@ class Plan(Handle):
         self._own("aios_plan_destroy", out(lib.aios_plan_create, graph.handle, parameters.handle, ctypes.byref(options)), parameters)
         self._inputs = {name: tensor.dtype for name, tensor in graph.inputs.items()}
         self._outputs = {name: (tensor.dtype, tensor.shape) for name, tensor in graph.outputs.items()}
+        self._is_known = graph.is_known
 
     def write(self, name: str, data: Any) -> None:
         """Sets an input for the next run: an array, tensor, buffer or list of the input's type.  The library reads it where it is."""
-        if name not in self._inputs:
+        if name not in self._inputs and self._is_known:
             raise NotFoundError(f"no input is called '{name}': {', '.join(self._inputs) or 'there is none'}")
-        found = typed(data, self._inputs[name], f"input {name}")
+        found = typed(data, self._inputs.get(name, "i32"), f"input {name}")  # tokens, labels, positions: all that is not known are ids
         lib.aios_plan_write(self.handle, encode(name), found.pointer, found.nbytes)
 
     def run(self, **inputs: Any) -> None:
@@ -160,6 +161,8 @@ class Plan(Handle):
 
     def read(self, name: str) -> Any:
         """An output of the last run: a numpy array, or a memoryview where there is no numpy.  Waits for it."""
+        if name not in self._outputs and not self._is_known:
+            raise NotFoundError(f"output '{name}': a model of the library's own tells its losses() alone here")
         if name not in self._outputs:
             raise NotFoundError(f"no output is called '{name}': {', '.join(self._outputs) or 'there is none'}")
         dtype, shape = self._outputs[name]

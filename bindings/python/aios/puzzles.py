@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _c
-from ._library import Handle, encode, lib, optional, out, shared_context, structure
+from ._library import Handle, encode, lib, optional, out, patiently, shared_context, structure
 from .arrays import new_host, typed
 from ._options import Options, _WithKeywords
 from .trainer import Trainer
@@ -47,31 +47,37 @@ class Puzzles(Handle):
         return made
 
     @classmethod
+    def _make(cls, function: Callable[..., Any], *arguments: Any, used: Optional["Puzzles"] = None) -> "Puzzles":
+        """What may take long."""
+        context = shared_context()
+        return cls._made(patiently(lambda: out(function, context.handle, *arguments), context, *([used] if used else [])))
+
+    @classmethod
     def sudoku(cls, count: int = 1000, *, size: int = 9, clues: int = 0, min_backtracks: int = 0, augmentations: int = 0, seed: int = 0,
                other: Optional["Puzzles"] = None) -> "Puzzles":
         """Different puzzles of one solution each, of size 4, 6 or 9.  other: a set of which none may occur."""
         options = structure("aios_sudoku_options", size=size, clues=clues, min_backtracks=min_backtracks, augmentations=augmentations, count=count,
                             seed=seed)
-        return cls._made(out(lib.aios_puzzles_make_sudoku, shared_context().handle, ctypes.byref(options), other.handle if other else None))
+        return cls._make(lib.aios_puzzles_make_sudoku, ctypes.byref(options), other.handle if other else None, used=other)
 
     @classmethod
     def mazes(cls, count: int = 1000, *, size: int = 30, min_length: int = 0, openings: int = 0, dihedral: bool = False, seed: int = 0,
               other: Optional["Puzzles"] = None) -> "Puzzles":
         """Mazes with one shortest path each."""
         options = structure("aios_maze_options", size=size, min_length=min_length, openings=openings, dihedral=int(dihedral), count=count, seed=seed)
-        return cls._made(out(lib.aios_puzzles_make_mazes, shared_context().handle, ctypes.byref(options), other.handle if other else None))
+        return cls._make(lib.aios_puzzles_make_mazes, ctypes.byref(options), other.handle if other else None, used=other)
 
     @classmethod
     def sudoku_csv(cls, path: Any, *, most: int = 0, min_rating: float = 0.0, augmentations: int = 0, seed: int = 0) -> "Puzzles":
         """Lines of source,question,answer,rating: the first `most` (0: all) of at least min_rating."""
-        return cls._made(out(lib.aios_puzzles_read_sudoku_csv, shared_context().handle, encode(path), most, min_rating, augmentations, seed))
+        return cls._make(lib.aios_puzzles_read_sudoku_csv, encode(path), most, min_rating, augmentations, seed)
 
     @classmethod
     def arc(cls, training: Any = None, evaluation: Any = None, *, augmentations: int = 0, seed: int = 0) -> Tuple["Puzzles", Optional["Puzzles"]]:
         """(train set, test set) of folders of ARC-AGI tasks; no test set without evaluation tasks."""
-        train, test = ctypes.c_void_p(), ctypes.c_void_p()
-        lib.aios_puzzles_read_arc(shared_context().handle, optional(training), optional(evaluation), augmentations, seed, ctypes.byref(train),
-                                  ctypes.byref(test))
+        train, test, context = ctypes.c_void_p(), ctypes.c_void_p(), shared_context()
+        folders = optional(training), optional(evaluation)
+        patiently(lambda: lib.aios_puzzles_read_arc(context.handle, *folders, augmentations, seed, ctypes.byref(train), ctypes.byref(test)), context)
         return cls._made(train.value or 0), cls._made(test.value) if test.value else None
 
     def save(self, folder: Any, split: str = "train") -> None:
@@ -122,8 +128,8 @@ class HrmScores:
 def evaluate_hrm(**options: Any) -> HrmScores:
     """Measures a model on data_path/test.  Keywords are the options of `aios hrm eval`: model, data_path, device …"""
     context, made = shared_context(), structure("aios_hrm_scores")
-    with Options(context, "hrm", options) as given:
-        lib.aios_hrm_evaluate(context.handle, given.handle, ctypes.byref(made))
+    given = Options(context, "hrm", options)
+    patiently(lambda: lib.aios_hrm_evaluate(context.handle, given.handle, ctypes.byref(made)), given, context)
     return HrmScores(made.examples, made.exact_accuracy, made.accuracy, made.halt_accuracy, made.loss)
 
 

@@ -12,8 +12,9 @@
 
 static aios_status join(char path[PATH_MOST], const char *folder, const char *split, const char *name)
 {
-    if (!folder || !split || snprintf(path, PATH_MOST, "%s/%s%s%s", folder, split, name ? "/" : "", name ? name : "") >= PATH_MOST)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder ? folder : "NULL");
+    if (!folder || !split) return FAIL(AIOS_INVALID_ARGUMENT, "folder and split must not be NULL");
+    if (snprintf(path, PATH_MOST, "%s/%s%s%s", folder, split, name ? "/" : "", name ? name : "") >= PATH_MOST)
+        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
     return AIOS_OK;
 }
 

@@ -25,7 +25,7 @@ static const char *find_key(const char *header, const char *key)
 static aios_status read_type(const char *name, const char *text, struct npy *array)
 {
     if (!text || text[0] != '\'' || (text[1] != '|' && text[1] != '<' && text[1] != '>') || (text[2] != 'u' && text[2] != 'i') ||
-        text[4] != '\'')
+        !text[3] || text[4] != '\'')
         return FAIL(AIOS_UNSUPPORTED, "%s: descr is %.12s: whole numbers such as '|u1', '<i4' are wanted", name, text ? text : "missing");
     array->size = text[3] - '0';
     array->is_signed = text[2] == 'i';
