@@ -179,6 +179,7 @@ static const char data_examples[] =
     "  aios data arc --training-dir arc/training --evaluation-dir arc/evaluation --augmentations 300 --output-dir data/arc\n";
 
 static const struct flag hrm_flags[] = {
+    {"spawn", NULL, "", "train: start one process per device (ddp) and look after them; AIOS_DDP_SPAWN=1 does so too"},
     {"watch", NULL, "", "solve: show the grid after every segment"},
 };
 
@@ -198,7 +199,8 @@ static const char hrm_examples[] =
 
 static const char hrm_notes[] = "A grid is its cells row by row: digits, and . or 0 for a blank (mazes: # space S G); blanks and line ends "
                                 "between are fine, and - reads\n"
-                                "it from standard input.  Ctrl-C ends training after its step and saves.\n";
+                                "it from standard input.  Ctrl-C ends training after its step and saves.  Training in several processes,\n"
+                                "and the flags of an earlier program (--ddp, --gpu-ids, --world-size …), are as aios train's.\n";
 
 static const char chunks_examples[] = "How far is a run, and who works on what?\n"
                                       "  aios chunks runs/notes\n"

@@ -242,7 +242,7 @@ static int keep_world_size(struct tool *tool, const char *value)
     return TOOL_DONE;
 }
 
-/* Flags of the train command that the options have under another name or not as such.  value NULL: it has none, and stands for `as`. */
+/* Flags of the commands that train that the options have under another name or not as such.  value NULL: it has none, and stands for `as`. */
 static const struct spelling {
     const char *name, *value, *option, *as;
     int (*set)(struct tool *tool, const char *value);
@@ -259,8 +259,9 @@ static const struct spelling {
 
 static const struct spelling *find_spelling(const struct tool *tool, const char *name)
 {
-    for (size_t i = 0; tool->command->scope == AIOS_SCOPE_TRAIN && i < COUNT_OF(spellings); i++)
-        if (strcmp(spellings[i].name, name) == 0) return &spellings[i];
+    uint32_t scope = tool->command->scope;
+    for (size_t i = 0; (scope == AIOS_SCOPE_TRAIN || scope == AIOS_SCOPE_HRM) && i < COUNT_OF(spellings); i++)
+        if (strcmp(spellings[i].name, name) == 0 && (scope == AIOS_SCOPE_TRAIN || spellings[i].set != set_linear)) return &spellings[i];
     return NULL;
 }
 

@@ -1,5 +1,6 @@
 /* aios hrm: puzzles and the Hierarchical Reasoning Model. */
 #include "output.h"
+#include "spawn.h"
 #include "system.h"
 #include "tool.h"
 
@@ -12,10 +13,11 @@
 
 #define CELLS_MOST 65536
 
-enum { WATCH = 0 }; /* bit of tool->own */
+enum { SPAWN, WATCH }; /* bits of tool->own */
 
 static volatile sig_atomic_t asked;
 static volatile int32_t stop;
+static int follows; /* 1: another process of the run speaks */
 
 static void ask_to_stop(int count)
 {
@@ -74,6 +76,8 @@ static void print_event(const char *name, const json_t *e)
 static void on_event(void *user, const char *name, const char *json)
 {
     struct tool *tool = user;
+    if (spawn_follows(name, json)) follows = 1;
+    if (follows) return;
     json_t *event = json_loads(json, 0, NULL);
     if (!event) return;
     if (tool_json(tool)) {
@@ -89,6 +93,8 @@ static void on_event(void *user, const char *name, const char *json)
 
 static int train(struct tool *tool)
 {
+    int code = spawn_begin(tool);
+    if (code != SPAWN_HERE) return code;
     tool_listen(tool, on_event, NULL, tool);
     system_catch_stops(ask_to_stop);
     aios_status status = aios_hrm_train(tool->context, tool->options, &stop, NULL);
@@ -277,6 +283,8 @@ int run_hrm(struct tool *tool)
         if (strcmp(verbs[i].name, given) != 0) continue;
         if (tool->argument_count > verbs[i].arguments)
             return tool_fail(TOOL_USAGE, "hrm %s takes no further argument: \"%s\" is one", given, tool->arguments[verbs[i].arguments]);
+        if (((tool->own >> SPAWN & 1) || tool->world_size) && verbs[i].run != train)
+            return tool_fail(TOOL_USAGE, "--%s is for hrm train alone", tool->world_size ? "world-size" : "spawn");
         if ((tool->own >> WATCH & 1) && !verbs[i].watch) return tool_fail(TOOL_USAGE, "--watch is for hrm solve alone");
         int code = refuse_unused(tool, given, verbs[i].options);
         return code == TOOL_DONE ? verbs[i].run(tool) : code;

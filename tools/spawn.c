@@ -23,7 +23,7 @@ struct team {
 
 static struct team *volatile led;
 
-int spawn_is_asked(const struct tool *tool)
+static int is_asked(const struct tool *tool)
 {
     const char *asked = getenv("AIOS_DDP_SPAWN"), *rank = getenv("AIOS_RANK");
     return !(rank && *rank) && ((tool->own & 1) || (asked && strcmp(asked, "1") == 0));
@@ -207,18 +207,18 @@ static int run_team(struct team *team)
         await_all(team);
         code = judge(team, &died);
         if (code == TOOL_DONE || system_stop_signal() || is_on(team->tool, "strict")) return code;
-        if (!has_trained(team)) return SPAWN_FALL_BACK;
+        if (!has_trained(team)) return SPAWN_HERE;
         if (!died || restart == RESTARTS_MOST) return code;
         code = start_all(team, 1);
     }
     return code;
 }
 
-int spawn_run(struct tool *tool)
+static int run(struct tool *tool)
 {
     struct team team = {.tool = tool};
     int code = count_ranks(&team);
-    if (code == TOOL_DONE && team.ranks == 1) return SPAWN_FALL_BACK; /* one is this one */
+    if (code == TOOL_DONE && team.ranks == 1) return SPAWN_HERE; /* one is this one */
     if (code == TOOL_DONE) code = choose_folder(&team);
     if (code != TOOL_DONE) return code;
     led = &team;
@@ -226,10 +226,42 @@ int spawn_run(struct tool *tool)
     code = run_team(&team);
     system_release_stops();
     led = NULL;
-    if (code == SPAWN_FALL_BACK)
+    if (code == SPAWN_HERE)
         (void)fprintf(
             stderr,
             "{\"ddp\": \"fallback\", \"to\": \"one process\"}\naios: no process got to its first step: the devices are trained in one "
             "process instead (--strict: not so)\n");
     return code;
+}
+
+/* ---- the beginning ----------------------------------------------------------------------------------------------- */
+
+/* The name that an earlier program knew option collectives by. */
+static int hear_backend(struct tool *tool)
+{
+    static const char *const words[][2] = {{"nccl", "vendor"}, {"rccl", "vendor"}, {"gloo", "host"}};
+    const char *backend = getenv("AIOS_DDP_BACKEND");
+    if (!backend || !*backend || aios_options_is_set(tool->options, "collectives")) return SPAWN_HERE;
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (strcmp(backend, words[i][0]) == 0) {
+            (void)aios_options_set(tool->options, "collectives", words[i][1]);
+            return SPAWN_HERE;
+        }
+    return tool_fail(TOOL_USAGE, "AIOS_DDP_BACKEND is \"%s\": it must be nccl, rccl or gloo", backend);
+}
+
+int spawn_begin(struct tool *tool)
+{
+    int code = is_asked(tool) ? run(tool) : SPAWN_HERE;
+    if (code != SPAWN_HERE) return code;
+    if (!aios_options_is_set(tool->options, "launcher")) (void)aios_options_set(tool->options, "launcher", "auto");
+    return hear_backend(tool);
+}
+
+int spawn_follows(const char *name, const char *json)
+{
+    static const char key[] = "\"process\": ";
+    const char *at = strcmp(name, "run_start") == 0 ? strstr(json, key) : NULL;
+    if (strcmp(name, "launcher") == 0 && strstr(json, "\"rank\": 0,")) (void)fprintf(stderr, "%s\n", json);
+    return at && atoi(at + sizeof key - 1) > 0;
 }

@@ -4,11 +4,13 @@
 
 #include "tool.h"
 
-/* Is the command to start processes: flag --spawn or AIOS_DDP_SPAWN=1, and not one of them itself? */
-int spawn_is_asked(const struct tool *tool);
-/* Starts them and returns the exit code when all have ended; SPAWN_FALL_BACK where none of them got to its first step, and a run in
- * this process may. */
-#define SPAWN_FALL_BACK (-1)
-int spawn_run(struct tool *tool);
+/* What a training begins with.  Where processes are asked for (--spawn, which is the command's first flag, or AIOS_DDP_SPAWN=1): starts them
+ * and returns the exit code when all have ended.  SPAWN_HERE: this process is to train, as one of those or alone, or because none of them
+ * got to its first step; the options have what the environment says. */
+#define SPAWN_HERE (-1)
+int spawn_begin(struct tool *tool);
+
+/* Of several processes the first one speaks: is the event another one's start?  Says to standard error what launched them. */
+int spawn_follows(const char *name, const char *json);
 
 #endif

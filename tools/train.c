@@ -38,19 +38,10 @@ static void check_reader(struct training *training)
     aios_trainer_stop(training->trainer, AIOS_STOP_GRACEFUL);
 }
 
-/* Of several processes the first one speaks. */
-static int is_follower(const char *name, const char *json)
-{
-    static const char key[] = "\"process\": ";
-    const char *at = strcmp(name, "run_start") == 0 ? strstr(json, key) : NULL;
-    return at && atoi(at + sizeof key - 1) > 0;
-}
-
 static void on_event(void *user, const char *name, const char *json)
 {
     struct training *training = user;
-    if (strcmp(name, "launcher") == 0 && strstr(json, "\"rank\": 0,")) (void)fprintf(stderr, "%s\n", json);
-    if (is_follower(name, json)) training->follows = 1;
+    if (spawn_follows(name, json)) training->follows = 1;
     if (training->follows) return;
     if (training->json) {
         print_event(name, json);
@@ -130,27 +121,11 @@ static int finish(struct tool *tool, struct training *training, aios_status stat
     return status == AIOS_STOPPED && number ? TOOL_SIGNAL + number : TOOL_DONE;
 }
 
-/* The name that an earlier program knew option collectives by. */
-static aios_status hear_backend(struct tool *tool)
-{
-    static const char *const words[][2] = {{"nccl", "vendor"}, {"rccl", "vendor"}, {"gloo", "host"}};
-    const char *backend = getenv("AIOS_DDP_BACKEND");
-    if (!backend || !*backend || aios_options_is_set(tool->options, "collectives")) return AIOS_OK;
-    for (size_t i = 0; i < COUNT_OF(words); i++)
-        if (strcmp(backend, words[i][0]) == 0) return aios_options_set(tool->options, "collectives", words[i][1]);
-    return AIOS_INVALID_ARGUMENT;
-}
-
 int run_train(struct tool *tool)
 {
-    if (spawn_is_asked(tool)) {
-        int code = spawn_run(tool);
-        if (code != SPAWN_FALL_BACK) return code;
-    }
-    if (!aios_options_is_set(tool->options, "launcher")) (void)aios_options_set(tool->options, "launcher", "auto");
+    int code = spawn_begin(tool);
+    if (code != SPAWN_HERE) return code;
     struct training training = {.human = human_output(tool), .json = tool_json(tool)};
-    if (hear_backend(tool) != AIOS_OK)
-        return tool_fail(TOOL_USAGE, "AIOS_DDP_BACKEND is \"%s\": it must be nccl, rccl or gloo", getenv("AIOS_DDP_BACKEND"));
     progress_init(&training.progress, training.human);
     system_survive_closed_pipe();
     tool_listen(tool, on_event, around_log, &training);
@@ -165,7 +140,7 @@ int run_train(struct tool *tool)
     status = aios_trainer_run(training.trainer);
     system_release_stops();
     progress_hide(&training.progress);
-    int code = finish(tool, &training, status);
+    code = finish(tool, &training, status);
     stoppable = NULL;
     aios_trainer_destroy(training.trainer);
     return code;

@@ -212,8 +212,6 @@ static aios_status make_buckets(aios_parameters *p, const struct sharding *shard
     p->stage = sharding->stage;
     p->rank = sharding->rank;
     p->ranks = sharding->ranks;
-    if (p->stage && p->has_tables)
-        return FAIL(AIOS_UNSUPPORTED, "a model with tables of rows can't be sharded: its updates touch single rows (zero-stage none)");
     p->buckets = aios_memory_array(p->context, p->count + 1, sizeof *p->buckets);
     if (!p->buckets) return AIOS_OUT_OF_MEMORY;
     for (size_t i = 0; i < p->count; i++) {
@@ -519,6 +517,12 @@ static aios_status send_all(aios_parameters *p, struct wave *w, thread_pool *poo
     return send_wave(p, w, pool);
 }
 
+/* Is the device's own part all that it has of that?  Tables are whole everywhere: updates touch single rows. */
+static int is_apart(const aios_parameters *p, const struct parameter *x, int32_t kind)
+{
+    return !x->is_table && parameters_is_sharded(p, kind);
+}
+
 static aios_status not_staged(const char *name)
 {
     return FAIL(AIOS_WRONG_STATE, "this device holds a part of %s: its numbers are gathered first", name);
@@ -567,7 +571,7 @@ static aios_status locate(aios_parameters *p, const char *name, int32_t kind, ui
     if (count != ANY_COUNT && (*found)->count != count)
         return FAIL(AIOS_OUT_OF_RANGE, "'%s' has %llu elements, not %llu", name, (unsigned long long)(*found)->count,
                     (unsigned long long)count);
-    if (parameters_is_sharded(p, kind)) {
+    if (is_apart(p, *found, kind)) {
         if (!p->staged[kind]) return not_staged(name);
         flat = p->staged[kind];
     }
@@ -581,7 +585,7 @@ aios_status aios_parameters_read(aios_parameters *p, const char *name, int32_t k
     const struct parameter *x;
     if (!to) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_read: to is NULL");
     TRY_QUIET(locate(p, name, kind, count, &at, &x));
-    if (p->staged[kind]) {
+    if (p->staged[kind] && !x->is_table) {
         memcpy(to, at, count * sizeof *to);
         return AIOS_OK;
     }
@@ -595,7 +599,7 @@ aios_status aios_parameters_write(aios_parameters *p, const char *name, int32_t 
     const struct parameter *x;
     if (!from) return FAIL(AIOS_INVALID_ARGUMENT, "aios_parameters_write: from is NULL");
     TRY_QUIET(locate(p, name, kind, count, &at, &x));
-    if (p->staged[kind]) {
+    if (p->staged[kind] && !x->is_table) {
         memcpy(at, from, count * sizeof *from);
         return AIOS_OK;
     }
@@ -613,7 +617,7 @@ aios_status aios_parameters_data(aios_parameters *p, const char *name, int32_t k
     *data = NULL;
     *count = 0;
     TRY_QUIET(locate(p, name, kind, ANY_COUNT, &at, &x));
-    if (parameters_is_sharded(p, kind)) return FAIL(AIOS_WRONG_STATE, "'%s' lies on several devices, a part on each", name);
+    if (is_apart(p, x, kind)) return FAIL(AIOS_WRONG_STATE, "'%s' lies on several devices, a part on each", name);
     TRY_QUIET(aios_stream_synchronize(p->stream));
     *data = at;
     *count = x->count;

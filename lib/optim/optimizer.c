@@ -300,7 +300,7 @@ aios_status optimizer_update_owned(aios_optimizer *o, double squares)
                                       parameters_own(p, AIOS_MOMENT1, b), parameters_own(p, AIOS_MOMENT2, b), parameters_own_weight(p, b),
                                       p->group + b->own_first / BLOCK, (int32_t)(b->own_count / BLOCK)}));
     }
-    return AIOS_OK;
+    return update_tables(o);
 }
 
 uint32_t aios_optimizer_state_count(void)

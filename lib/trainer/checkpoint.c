@@ -261,16 +261,11 @@ static aios_status carry_path(const char *folder, char path[PATH_ROOM])
                : FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
 }
 
-static aios_status save_carry(aios_trainer *t, const char *folder)
+static aios_status save_carry(aios_trainer *t, const char *folder, const struct carry_image *image)
 {
     char path[PATH_ROOM];
-    struct carry_image image;
     TRY_QUIET(carry_path(folder, path));
-    TRY_QUIET(carry_gather(&t->replicas, &image));
-    for (size_t i = 0; i < image.count; i++) image.tensors[i].data = image.values[i];
-    aios_status status = image.count ? safetensors_write(t->context, path, image.tensors, image.count, NULL, 0) : AIOS_OK;
-    carry_image_free(t->context, &image);
-    return status;
+    return image->count ? safetensors_write(t->context, path, image->tensors, image->count, NULL, 0) : AIOS_OK;
 }
 
 /* Fills in the image; *fits 0 where the file's is of another batch, precision or model. */
@@ -283,32 +278,31 @@ static void take_image(const safetensors_file *file, struct carry_image *image, 
     }
 }
 
+/* It waits for replicas_spread. */
 static aios_status load_carry(aios_trainer *t, const char *folder)
 {
     char path[PATH_ROOM];
-    struct carry_image image;
+    struct carry_image *image = &t->replicas.carried;
     safetensors_file *file = NULL;
-    aios_status status = AIOS_OK;
     int fits = 1;
     TRY_QUIET(carry_path(folder, path));
-    TRY_QUIET(carry_gather(&t->replicas, &image)); /* its shape */
-    if (!image.count) goto done;
-    status = safetensors_open(t->context, path, &file);
+    carry_image_free(t->context, image);
+    TRY_QUIET(carry_image_create(&t->replicas, image));
+    if (!image->count) return AIOS_OK;
+    aios_status status = safetensors_open(t->context, path, &file);
     if (status == AIOS_NOT_FOUND) fits = 0;
     if (status == AIOS_NOT_FOUND) status = AIOS_OK;
-    if (status != AIOS_OK) goto done;
-    if (file) take_image(file, &image, &fits);
-    if (fits) status = carry_scatter(&t->replicas, &image);
-    t->carry_lost = !fits;
-done:
+    if (file) take_image(file, image, &fits);
     safetensors_close(file);
-    carry_image_free(t->context, &image);
+    image->own = image->rows;
+    t->carry_lost = !fits;
+    if (status != AIOS_OK || !fits) carry_image_free(t->context, image);
     return status;
 }
 
 /* ---- whole ------------------------------------------------------------------------------------------------------- */
 
-static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
+static aios_status fill(aios_trainer *t, const struct carry_image *carry, checkpoint_writer *writer)
 {
     const char *folder = checkpoint_writer_path(writer);
     char path[PATH_ROOM];
@@ -318,7 +312,7 @@ static aios_status fill(aios_trainer *t, checkpoint_writer *writer)
     TRY_QUIET(aios_model_save_weights(t->model, leader(t)->parameters, folder, AIOS_F32, 0));
     if (t->tokenizer) TRY_QUIET(aios_tokenizer_save(t->tokenizer, folder));
     TRY_QUIET(save_optimizer(t, path));
-    TRY_QUIET(save_carry(t, folder));
+    TRY_QUIET(save_carry(t, folder, carry));
     aios_status status = write_state(t, &f);
     if (status == AIOS_OK) status = text_add(&f.text, "\n");
     if (status == AIOS_OK) status = checkpoint_writer_put(writer, CHECKPOINT_STATE, f.text.bytes, f.text.size);
@@ -354,16 +348,18 @@ aios_status checkpoint_save(aios_trainer *t)
 {
     aios_status status = AIOS_OK;
     checkpoint_writer *writer = NULL;
+    struct carry_image carry = {.rows = 0};
     char name[CHECKPOINT_NAME_MAX], path[PATH_ROOM];
     double began = os_now();
     checkpoint_step_name((uint64_t)t->position.step, name);
     if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
         return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
     ATTEMPT_QUIET(replicas_gather(&t->replicas));
+    ATTEMPT_QUIET(carry_gather(&t->replicas, &carry));
     if (t->folder.follows) goto done;
     if (t->tracker) ATTEMPT_QUIET(aios_chunk_tracker_seal(t->tracker, &t->position.chunks));
     ATTEMPT_QUIET(checkpoint_begin(t->context, t->folder.checkpoints, name, (uint64_t)t->position.step, &writer));
-    ATTEMPT_QUIET(fill(t, writer));
+    ATTEMPT_QUIET(fill(t, &carry, writer));
     /* What the checkpoint counts as done is in the log before the checkpoint is there. */
     if (!t->log_broken) ATTEMPT_QUIET(run_folder_sync_log(&t->folder));
     status = checkpoint_commit(writer);
@@ -375,6 +371,7 @@ aios_status checkpoint_save(aios_trainer *t)
     if (t->tracker) ATTEMPT_QUIET(forget_chunks(t));
 done:
     checkpoint_abort(writer);
+    carry_image_free(t->context, &carry);
     if (status != AIOS_OK) return aios_error_add_frame(status, "saving checkpoint %s", path);
     t->saved_step = t->position.step;
     return AIOS_OK;

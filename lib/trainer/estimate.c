@@ -312,9 +312,7 @@ static aios_status choose_model(aios_estimate *e, const aios_options *given, aio
     TRY_QUIET(setup_sequence(e->model, s, given, &e->sequence));
     if (hrm_check_kind(e->model) != AIOS_OK) return AIOS_OK;
     e->sequence = aios_model_context_length(e->model); /* puzzles are read whole */
-    if (!s->zero_stage) return AIOS_OK;
-    return FAIL(AIOS_UNSUPPORTED, "%s of puzzles can't be held in parts: its updates touch single rows (zero-stage none)",
-                aios_model_name(e->model));
+    return AIOS_OK;
 }
 
 static aios_status estimate(aios_estimate *e, const aios_options *given, aios_model *model, uint64_t memory)

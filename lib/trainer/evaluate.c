@@ -1,7 +1,6 @@
 /* Evaluation: what training and a saved model share. */
 #include "evaluate.h"
 
-#include "carry.h"
 #include "hrm.h"
 #include "setup.h"
 
@@ -10,12 +9,10 @@
 static aios_status prepare_puzzles(struct evaluator *e, const aios_model *model)
 {
     int64_t segments;
-    aios_context *context = e->context;
     TRY_QUIET(hrm_config_int(model, "halt_max_steps", 16, &segments));
     e->segments = (int32_t)segments;
-    e->stash = aios_memory_alloc(context, carry_size(e->parameters));
-    e->numbers = aios_memory_array(context, (size_t)e->batch * 3, sizeof *e->numbers);
-    return e->stash && e->numbers ? AIOS_OK : AIOS_OUT_OF_MEMORY;
+    e->numbers = aios_memory_array(e->context, (size_t)e->batch * 3, sizeof *e->numbers);
+    return e->numbers ? AIOS_OK : AIOS_OUT_OF_MEMORY;
 }
 
 aios_status evaluator_open(struct evaluator *e, const struct batches *batches, const aios_model *model, aios_parameters *parameters,
@@ -36,7 +33,6 @@ void evaluator_close(struct evaluator *e)
     if (!e->context) return;
     aios_plan_destroy(e->plan);
     samples_free(e->context, &e->samples);
-    aios_memory_free(e->context, e->stash);
     aios_memory_free(e->context, e->numbers);
     *e = (struct evaluator){.context = NULL};
 }
@@ -95,8 +91,8 @@ static aios_status run_batch(struct evaluator *e, int64_t first, struct evaluato
     return e->segments ? run_puzzles(e, left < e->batch ? left : e->batch, sums) : evaluator_run_texts(e, sums);
 }
 
-static aios_status run_all(struct evaluator *e, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
-                           struct evaluator_sums *sums)
+aios_status evaluator_run(struct evaluator *e, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
+                          struct evaluator_sums *sums)
 {
     int64_t samples = batches_eval_count(e->batches), unit = part ? part->unit : e->batch;
     int index = part ? part->index : 0, count = part ? part->count : 1;
@@ -109,17 +105,4 @@ static aios_status run_all(struct evaluator *e, const struct evaluator_part *par
         for (int64_t at = u * unit; at < (u + 1) * unit && at < samples; at += e->batch) TRY_QUIET(run_batch(e, at, sums));
     }
     return AIOS_OK;
-}
-
-aios_status evaluator_run(struct evaluator *e, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
-                          struct evaluator_sums *sums)
-{
-    aios_error_record record;
-    if (e->segments) TRY_QUIET(carry_stash(e->parameters, e->stash));
-    aios_status status = run_all(e, part, most, stop, user, sums);
-    if (!e->segments) return status;
-    if (status == AIOS_OK) return carry_restore(e->parameters, e->stash);
-    aios_error_save(&record);
-    (void)carry_restore(e->parameters, e->stash);
-    return aios_error_restore(&record);
 }

@@ -13,7 +13,6 @@ struct evaluator {
     struct samples samples;
     int64_t batch;
     int32_t segments; /* of a puzzle; 0: texts */
-    char *stash;      /* host: what training carries, while puzzles are worked at */
     float *numbers;   /* (3 batch): outputs of puzzles */
 };
 
@@ -39,7 +38,7 @@ struct evaluator_part {
 /* 1: leave off. */
 typedef int (*evaluator_stop_fn)(void *user);
 /* The first `most` micro-batches of the evaluation samples (0: all).  part may be NULL: all.  stop may be NULL; it is
- * asked before each.  Errors: STOPPED. */
+ * asked before each.  What the parameters' states held is gone.  Errors: STOPPED. */
 aios_status evaluator_run(struct evaluator *evaluator, const struct evaluator_part *part, int64_t most, evaluator_stop_fn stop, void *user,
                           struct evaluator_sums *sums);
 

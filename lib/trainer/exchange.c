@@ -278,10 +278,10 @@ done:
 aios_status exchange_weights(struct replica *r)
 {
     aios_parameters *p = r->parameters;
+    for (size_t i = 0; i < p->count && r->all->kinds_differ; i++)
+        if (p->list[i].kept_room) TRY_QUIET(spread_rows(r, &p->list[i]));
     if (p->stage == 3 || (p->stage == 0 && !r->all->kinds_differ)) return AIOS_OK;
     if (p->stage) return gather_weights(r);
-    for (size_t i = 0; i < p->count; i++)
-        if (p->list[i].kept_room) TRY_QUIET(spread_rows(r, &p->list[i]));
     TRY_QUIET(exchange_gather_flat(r, p->master));
     return parameters_refresh(p, 0, p->padded);
 }

@@ -60,6 +60,8 @@ aios_status exchange_gather(struct replica *r);
 aios_status exchange_checksum(struct replica *r, double *crc);
 /* At stage 3: all weights into memory of rank 0 (parameters->whole) for an evaluation; nothing elsewhere. */
 aios_status exchange_make_whole(struct replica *r);
+/* Host memory of the process of rank root to that of all other processes; each one's first replica is the one that has `bytes`. */
+aios_status exchange_tell(struct replica *r, char *bytes, uint64_t size, int root);
 /* Does each replica have all weights and moments, so that any may be lost? */
 int exchange_is_whole(const struct replicas *all);
 

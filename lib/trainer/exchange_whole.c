@@ -174,6 +174,30 @@ done:
     return status;
 }
 
+/* ---- host memory ------------------------------------------------------------------------------------------------- */
+
+aios_status exchange_tell(struct replica *r, char *bytes, uint64_t size, int root)
+{
+    aios_status status = AIOS_OK;
+    aios_stream *stream = r->parameters->stream;
+    int takes = r == r->all->list && r->rank != root;
+    void *piece;
+    TRY(aios_device_alloc(r->device, PIECE_BYTES, &piece), "memory for a message between processes");
+    for (uint64_t at = 0; at < size; at += PIECE_BYTES) {
+        uint64_t part = size - at < PIECE_BYTES ? size - at : PIECE_BYTES, words = (part + sizeof(float) - 1) / sizeof(float);
+        if (r->rank == root) {
+            ATTEMPT_QUIET(aios_stream_copy(stream, piece, bytes + at, part, AIOS_COPY_HOST_TO_DEVICE));
+            ATTEMPT_QUIET(aios_stream_synchronize(stream));
+        }
+        ATTEMPT_QUIET(exchange_now(r->exchange->queue, &(exchange_job){EXCHANGE_BROADCAST, piece, words, NULL, root}));
+        if (takes) ATTEMPT_QUIET(stream_fetch(stream, bytes + at, piece, part));
+    }
+done:
+    (void)aios_stream_synchronize(stream);
+    aios_device_free(r->device, piece);
+    return status;
+}
+
 /* ---- evaluations ------------------------------------------------------------------------------------------------- */
 
 aios_status exchange_make_whole(struct replica *r)

@@ -1,5 +1,6 @@
 #include "recover.h"
 
+#include "carry.h"
 #include "checkpoint.h"
 #include "exchange.h"
 #include "resume.h"
@@ -38,6 +39,7 @@ static aios_status rewind_run(aios_trainer *t)
 {
     struct fields f;
     int64_t from = t->position.step;
+    carry_image_free(t->context, &t->replicas.carried); /* the checkpoint's is next */
     aios_status status = t->folder.follows ? AIOS_OK : resume_rewind(t);
     TRY_QUIET(processes_agree(&t->processes, status));
     TRY_QUIET(resume_stand(t, 0));

@@ -383,6 +383,7 @@ static void free_model(struct replica *r)
     r->optimizer = NULL;
     r->plan = NULL;
     r->parameters = NULL;
+    r->room = 0;
 }
 
 static void close_one(struct replica *r)
@@ -467,6 +468,7 @@ void replicas_close(struct replicas *all)
     if (!all->context) return;
     leave_group(all);
     for (int i = 0; i < all->count; i++) close_one(&all->list[i]);
+    carry_image_free(all->context, &all->carried);
     aios_memory_free(all->context, all->list);
     aios_memory_free(all->context, all->refused);
     *all = (struct replicas){.context = NULL};
@@ -518,24 +520,18 @@ static aios_status forget_sums(struct replica *r)
 
 static aios_status shrink(struct replicas *all)
 {
-    struct carry_image carry;
-    leave_group(all);
-    TRY_QUIET(carry_gather(all, &carry)); /* of those that are left; the others' puzzles begin anew */
     remove_lost(all);
-    aios_status status = processes_reform(all->processes);
-    if (status == AIOS_OK) status = attend(all);
-    if (status == AIOS_OK) status = share_anew(all);
-    if (status == AIOS_OK) {
-        size_step(all);
-        status = make_rooms(all);
-    }
-    if (status == AIOS_OK) status = carry_scatter(all, &carry);
-    carry_image_free(all->context, &carry);
-    return status;
+    TRY_QUIET(attend(all));
+    TRY_QUIET(share_anew(all));
+    size_step(all);
+    return make_rooms(all);
 }
 
 aios_status replicas_drop_lost(struct replicas *all)
 {
+    leave_group(all);
+    TRY_QUIET(processes_reform(all->processes));
+    TRY_QUIET(carry_hold(all)); /* of those that are left; the others' puzzles begin anew */
     TRY_QUIET(shrink(all));
     TRY_QUIET(replicas_join(all));
     return replicas_together(all, forget_sums);
@@ -549,6 +545,7 @@ aios_status replicas_leave_out(struct replicas *all)
         (void)aios_error_restore(&r->error);
         refuse(all, aios_device_spec(r->device));
     }
+    leave_group(all);
     return shrink(all);
 }
 

@@ -15,6 +15,7 @@
 #include "batches.h"
 #include "caps.h"
 #include "comm/comm.h"
+#include "model/safetensors.h"
 #include "processes.h"
 #include "settings.h"
 #include <aios/model.h>
@@ -49,21 +50,22 @@ struct replica {
     aios_optimizer *optimizer;
     communicator *comm; /* NULL where there is one replica, as the next */
     struct exchange *exchange;
-    struct samples samples;   /* of its share of a step */
-    char *carry;              /* device: the states of each micro-batch of its share, where there are several (carry.h); else NULL */
-    int64_t carry_slots;      /* of carry */
-    int32_t *least;           /* (batch): segments that each puzzle gets at the least; NULL where none halts early */
-    struct solved solved;     /* of a step that is measured */
-    double weight;            /* of its share, where no speed is known */
-    int64_t first, count;     /* its share: samples from the step's first on */
-    int64_t batch;            /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
-    int64_t room;             /* that there is for samples */
-    int64_t held, held_count; /* the sample that the share in memory begins with, -1: none; how many there are */
-    double began, seconds;    /* of the last step: os_now(), and what its micro-batches took */
-    double squares;           /* of the gradient's elements, of all replicas */
-    int stopping, abandoned;  /* AIOS_STOP_… of a step that did not begin; 1: the step was left out */
-    aios_step_result result;  /* of the last step */
-    double speed;             /* micro-batches per second, smoothed; 0 before the first step */
+    struct samples samples;     /* of its share of a step */
+    char *carry;                /* device: what each micro-batch of its share carries, twice (carry.h); NULL: nothing */
+    unsigned char *carry_sides; /* by micro-batch: which of the two */
+    int64_t carry_made;         /* micro-batches of the running step whose other one is there */
+    int32_t *least;             /* (batch): segments that each puzzle gets at the least; NULL where none halts early */
+    struct solved solved;       /* of a step that is measured */
+    double weight;              /* of its share, where no speed is known */
+    int64_t first, count;       /* its share: samples from the step's first on */
+    int64_t batch;              /* samples of a micro-batch: batch-size, or less where the device has no memory for that */
+    int64_t room;               /* that there is for samples */
+    int64_t held, held_count;   /* the sample that the share in memory begins with, -1: none; how many there are */
+    double began, seconds;      /* of the last step: os_now(), and what its micro-batches took */
+    double squares;             /* of the gradient's elements, of all replicas */
+    int stopping, abandoned;    /* AIOS_STOP_… of a step that did not begin; 1: the step was left out */
+    aios_step_result result;    /* of the last step */
+    double speed;               /* micro-batches per second, smoothed; 0 before the first step */
     struct pause pause;
     struct step_job job;
     int lost;           /* 1: its device failed (replicas_find_lost) */
@@ -91,6 +93,14 @@ struct step_outcome {
     double loss;    /* nats per label, or the loss per puzzle */
     struct solved solved;
     aios_step_result result;
+};
+
+/* What the rows of a step carry, in host memory (carry.h). */
+struct carry_image {
+    safetensors_tensor *tensors; /* "z_H" (rows, …) … with their data */
+    char **values;
+    size_t count;
+    int64_t rows, first, own; /* own: rows from `first` on that this process has */
 };
 
 struct replicas {
@@ -126,9 +136,14 @@ struct replicas {
     struct step_job job;
     struct step_outcome outcome; /* written by the first replica */
     atomic_int abandon;
-    int64_t steps;  /* done since they were prepared */
-    int rebalanced; /* 1: the last step changed the shares of the next */
-    int completed;  /* 1: the last step is in the weights of every replica that did not fail */
+    int64_t steps;              /* done since they were prepared */
+    int rebalanced;             /* 1: the last step changed the shares of the next */
+    int completed;              /* 1: the last step is in the weights of every replica that did not fail */
+    int64_t made;               /* the last such step */
+    struct carry_image carried; /* what puzzles carry, until it is spread */
+    char *told;                 /* host memory that process of rank `teller` tells the others */
+    uint64_t told_bytes;
+    int teller;
 };
 
 enum { REPLICA_BUFFERS = 3 }; /* weights, first and second moments */
@@ -153,9 +168,9 @@ static inline struct replica *replicas_leader(const struct replicas *all)
 void replicas_break(struct replicas *all, aios_status status, const aios_error_record *record);
 /* Looks whose devices failed: their `lost` is 1, `error` why.  Returns how many. */
 int replicas_find_lost(struct replicas *all);
-/* Goes on without those that are lost, with one at least; they meet anew.  A step has as many samples as before, or in proportion fewer
- * (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has, but where they are held in
- * parts: then they are undefined. */
+/* Goes on without those that are lost, with one at least; they meet anew, and replicas_spread is next.  A step has as many samples as
+ * before, or in proportion fewer (keep-global-batch).  What a step left in the middle is forgotten; weights and moments stay what each has,
+ * but where they are held in parts: then they are undefined. */
 aios_status replicas_drop_lost(struct replicas *all);
 /* The same before the run begins: they are refused, and the others do not meet yet. */
 aios_status replicas_leave_out(struct replicas *all);

@@ -1,4 +1,5 @@
 /* Weights, moments and the optimizer's state from one replica to the others, and the proof that all have the same. */
+#include "carry.h"
 #include "exchange.h"
 
 #include "graph/parameters.h"
@@ -98,10 +99,11 @@ done:
 
 aios_status replicas_spread(struct replicas *all)
 {
-    if (all->ranks == 1) return AIOS_OK;
-    if (all->independent) return spread_by_host(all);
+    if (all->independent && all->ranks > 1) TRY_QUIET(spread_by_host(all));
+    if (!all->group) return carry_spread(all);
     TRY_QUIET(replicas_together(all, spread_one));
     all->root = 0;
+    TRY_QUIET(carry_spread(all));
     return replicas_verify(all);
 }
 

@@ -195,10 +195,11 @@ static aios_status count_labels(struct replica *r, double *weight)
 static void begin_job(struct replica *r, const struct step_job *job)
 {
     r->job = *job;
+    carry_begin(r);
     r->solved = (struct solved){.sequences = 0};
 }
 
-/* Up to the sum of all gradients: of what lasts only that has changed which puzzles carry, by a segment. */
+/* Up to the sum of all gradients: nothing that lasts has changed. */
 static aios_status compute_one(struct replica *r)
 {
     struct replicas *all = r->all;
@@ -276,6 +277,7 @@ aios_status replica_step_alone(struct replica *r, const struct step_job *job, in
     TRY_QUIET(aios_optimizer_begin(r->optimizer, job->rate, weight));
     TRY_QUIET(run_micro_batches(r, job->stop, job->user, &left_off));
     if (!left_off) TRY_QUIET(aios_optimizer_step(r->optimizer));
+    if (!left_off) carry_commit(r);
     if (!left_off && next_count > 0) (void)read_samples(r, job->next_sample, next_count);
     TRY_QUIET(aios_plan_losses(r->plan, &sums, 1));
     TRY_QUIET(aios_optimizer_result(r->optimizer, &result));
@@ -317,6 +319,8 @@ aios_status replicas_step(struct replicas *all, const struct step_job *job, stru
         outcome->result = all->list[i].result;
         all->completed = !outcome->abandoned;
     }
+    if (all->completed) all->made = job->step;
+    for (int i = 0; i < all->count && all->completed; i++) carry_commit(&all->list[i]);
     TRY_QUIET(status);
     TRY_QUIET(replicas_together(all, finish_one));
     /* The first step pays for what is made at first use. */

@@ -166,12 +166,18 @@ static aios_status open_puzzle_model(aios_trainer *t, const aios_options *given,
 static aios_status size_puzzles(aios_trainer *t, const aios_options *given)
 {
     struct settings *s = &t->settings;
-    int64_t parts = s->accumulation * t->replicas.asked_here;
+    int devices = 0, asked[REPLICAS_MOST];
+    if (processes_count(&t->processes) > REPLICAS_MOST)
+        return FAIL(AIOS_OUT_OF_RANGE, "%d processes were started: at most %d devices train together", processes_count(&t->processes),
+                    REPLICAS_MOST);
+    TRY_QUIET(processes_gather(&t->processes, &t->replicas.asked_here, sizeof *asked, asked));
+    for (int i = 0; i < processes_count(&t->processes); i++) devices += asked[i];
+    int64_t parts = s->accumulation * devices;
     double samples = (double)s->epochs * (double)batches_train_count(&t->batches);
     if (s->global_batch % parts)
         return FAIL(AIOS_INVALID_ARGUMENT,
                     "global-batch-size is %lld: %d devices with gradient-accumulation-steps %lld need a multiple of %lld",
-                    (long long)s->global_batch, t->replicas.asked_here, (long long)s->accumulation, (long long)parts);
+                    (long long)s->global_batch, devices, (long long)s->accumulation, (long long)parts);
     s->batch_size = s->global_batch / parts;
     if (!s->epochs || aios_options_is_set(given, "steps")) return AIOS_OK;
     s->steps = (int64_t)(samples / (double)s->global_batch);
@@ -297,8 +303,7 @@ static aios_status open_parts(aios_trainer *t, const aios_options *given, aios_m
     if (t->settings.puzzles) {
         TRY_QUIET(batches_open_puzzles(&t->batches, t->context, &t->settings, 1));
         TRY_QUIET(open_puzzle_model(t, given, model, checkpoint));
-        TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings, &t->processes));
-        return size_puzzles(t, given);
+        return replicas_open(&t->replicas, t->context, &t->settings, &t->processes);
     }
     TRY_QUIET(open_model(t, given, model, checkpoint));
     TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings, &t->processes));
@@ -329,6 +334,7 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
     TRY_QUIET(processes_open(&t->processes, t->context, &t->settings));
     TRY_QUIET(open_folder(t, checkpoint));
     TRY_QUIET(processes_agree(&t->processes, open_parts(t, given, model, *checkpoint, state)));
+    if (t->settings.puzzles) TRY_QUIET(processes_agree(&t->processes, size_puzzles(t, given)));
     TRY_QUIET(compare_processes(t));
     TRY_QUIET(processes_agree(&t->processes, replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence)));
     TRY_QUIET(begin_together(t, *checkpoint, *state));

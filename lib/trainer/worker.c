@@ -92,8 +92,8 @@ static void count_step(aios_trainer *t, const struct step_outcome *outcome)
     t->solved = outcome->solved;
 }
 
-/* outcome->abandoned: an immediate stop left the step out; nothing of it remains but a segment of the puzzles that were worked at.  A step
- * that fails counts where those that are left have made it. */
+/* outcome->abandoned: an immediate stop left the step out; nothing of it remains.  A step that fails counts where those that are left have
+ * made it. */
 static aios_status train_step(aios_trainer *t, struct step_outcome *outcome)
 {
     int64_t first = t->position.next_sample, step = t->position.step;
@@ -231,6 +231,9 @@ static aios_status loop(aios_trainer *t, int *stopped)
 /* The last evaluation and checkpoint. */
 static aios_status wind_up(aios_trainer *t, int stopped)
 {
+    double up = t->time_up;
+    if (stopped) TRY_QUIET(replicas_sum(&t->replicas, &up, 1)); /* each process has a clock of its own */
+    t->time_up = up > 0;
     if (!stopped || (t->settings.puzzles && t->time_up)) TRY_QUIET(worker_evaluate(t));
     if (t->saved_step != t->position.step) TRY_QUIET(checkpoint_save(t));
     return AIOS_OK;

@@ -4,6 +4,7 @@
 
 #include "data/puzzles/puzzles.h"
 #include "graph/parameters.h"
+#include "trainer/carry.h"
 #include "trainer/checkpoint_folder.h"
 
 #define STEPS  14
@@ -110,8 +111,8 @@ static void assert_same_values(const struct run *a, const struct run *b, double 
     }
 }
 
-/* One device with the whole batch, against several, accumulation, unequal shares.  Sums in another order differ in their last bits, which
- * fourteen updates of Adam-atan2, whose step does not shrink with the gradient, carry on. */
+/* One device with the whole batch, against several, accumulation, unequal shares, a model in parts.  Sums in another order differ in their
+ * last bits, which fourteen updates of Adam-atan2, whose step does not shrink with the gradient, carry on. */
 static void any_split_is_the_whole_batch(void **state)
 {
     (void)state;
@@ -120,9 +121,10 @@ static void any_split_is_the_whole_batch(void **state)
     prepare(&whole);
     assert_ok(run_train(&whole));
     assert_true(whole.losses[STEPS] < 0.9 * whole.losses[1]);
-    for (int way = 0; way < 3; way++) {
-        if (way && 12 % (2 * count)) continue;
+    for (int way = 0; way < 6; way++) {
+        if (way && way < 3 && 12 % (2 * count)) continue;
         prepare(&part);
+        if (way >= 3) set_number(&part, "zero-stage", way - 2);
         if (way != 1) run_set(&part, "devices", devices);
         if (way == 1) run_set(&part, "gradient-accumulation-steps", "4");
         if (way == 2) {
@@ -182,16 +184,70 @@ static void an_evaluation_leaves_no_trace(void **state)
     run_close(&r);
 }
 
+static int stop_now(void *user)
+{
+    (void)user;
+    return 1;
+}
+
+/* What a step that is left out made of the puzzles is forgotten with it. */
+static void a_step_that_is_left_out_leaves_no_trace(void **state)
+{
+    (void)state;
+    struct run whole, r;
+    struct step_outcome outcome;
+    prepare(&whole);
+    run_set(&whole, "gradient-accumulation-steps", "3");
+    assert_ok(run_train(&whole));
+    for (int way = 0; way < 2; way++) {
+        prepare(&r);
+        run_set(&r, "gradient-accumulation-steps", "3");
+        if (way) run_set(&r, "devices", "cpu:0,cpu:1");
+        set_number(&r, "steps", 5);
+        assert_ok(run_train(&r));
+        struct step_job job = {.step = 6, .first_sample = 60, .next_sample = -1, .rate = 1e-2, .stop = stop_now};
+        assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
+        assert_true(outcome.abandoned);
+        job.stop = NULL;
+        assert_ok(replicas_step(&r.trainer->replicas, &job, &outcome));
+        assert_false(outcome.abandoned);
+        if (!(fabs(outcome.loss - whole.losses[6]) <= 1e-5 * outcome.loss)) fail_msg("%.9g and %.9g", outcome.loss, whole.losses[6]);
+        run_close(&r);
+    }
+    run_close(&whole);
+}
+
 static int lost;
+static struct carry_image before, after; /* what was carried after step 5, and when step 6 begins without the lost device */
+
 static void lose_after_step_5(struct run *r, const char *name, const char *json)
 {
+    struct replicas *all = &r->trainer->replicas;
+    if (strcmp(name, "balance") == 0 && lost) assert_ok(carry_gather(all, &after));
     if (strcmp(name, "step") == 0 && field_of(json, "step") == 5 && !lost) {
         lost = 1;
+        assert_ok(carry_gather(all, &before));
         lose(r, 1);
     }
 }
 
-/* The other takes over its puzzles, which begin anew, in two micro-batches. */
+/* Of the first six rows, which the lost device had not, everything; of its own nothing. */
+static void assert_half_is_carried(aios_context *context)
+{
+    assert_true(before.count > 0 && before.count == after.count);
+    for (size_t i = 0; i < before.count; i++) {
+        size_t half = before.tensors[i].bytes / 2;
+        int anything = 0;
+        for (size_t k = 0; k < half; k++) anything |= before.values[i][half + k];
+        assert_true(anything);
+        assert_memory_equal(before.values[i], after.values[i], half);
+        for (size_t k = 0; k < half; k++) assert_int_equal(after.values[i][half + k], 0);
+    }
+    carry_image_free(context, &before);
+    carry_image_free(context, &after);
+}
+
+/* The other takes over its puzzles, which begin anew, in two micro-batches; its own are where they were before the step that was lost. */
 static void a_lost_device_leaves_its_puzzles_to_the_others(void **state)
 {
     (void)state;
@@ -201,9 +257,10 @@ static void a_lost_device_leaves_its_puzzles_to_the_others(void **state)
     lost = 0;
     r.hook = lose_after_step_5;
     assert_ok(run_train(&r));
+    assert_half_is_carried(r.context);
     assert_int_equal(r.trainer->replicas.count, 1);
     assert_int_equal(r.trainer->replicas.list[0].count, 12);
-    assert_int_equal(r.trainer->replicas.list[0].carry_slots, 2);
+    assert_int_equal(r.trainer->replicas.list[0].batch, 6);
     assert_int_equal(r.steps_seen, STEPS);
     assert_true(r.losses[STEPS] < r.losses[1]);
     run_close(&r);
@@ -289,6 +346,7 @@ int main(int count, char **words)
     (void)setenv("AIOS_CPU_THREADS", "2", 1);
     const struct CMUnitTest alone[] = {
         cmocka_unit_test(an_evaluation_leaves_no_trace),
+        cmocka_unit_test(a_step_that_is_left_out_leaves_no_trace),
         cmocka_unit_test(a_lost_device_leaves_its_puzzles_to_the_others),
         cmocka_unit_test(what_does_not_fit_is_told),
     };
