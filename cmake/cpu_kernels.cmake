@@ -3,6 +3,12 @@ set(AIOS_KERNEL_FLAGS -O3 -g0 -fno-math-errno -fno-trapping-math -ffp-contract=f
 if(AIOS_WERROR)
   list(APPEND AIOS_KERNEL_FLAGS -Werror)
 endif()
+if(NOT AIOS_SANITIZE)
+  # No unwind tables, a twentieth of the library: a kernel is a leaf that calls nothing but logf, so nothing is thrown or cancelled through it, and
+  # it runs on frames whose callers nobody but a debugger would want; that one finds them by the prologue, as there is no debug information here
+  # anyway (-g0).  A sanitizer's report does walk up from a kernel, so its builds keep them.
+  list(APPEND AIOS_KERNEL_FLAGS -fno-asynchronous-unwind-tables -fno-unwind-tables)
+endif()
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   list(APPEND AIOS_KERNEL_FLAGS --param=vect-epilogues-nomask=0) # a fifth of the code, and no time that can be measured
 endif()

@@ -403,6 +403,12 @@ class graph_ref
     /* Mixtures of experts. */
     tensor expert_gates(tensor logits, std::int32_t chosen) const { return aios_graph_expert_gates(graph_, logits, chosen); }
     tensor expert_scale(tensor x, tensor gates) const { return aios_graph_expert_scale(graph_, x, gates); }
+    tensor expert_rows(tensor x, tensor gates) const { return aios_graph_expert_rows(graph_, x, gates); }
+    tensor expert_linear(tensor x, tensor gates, tensor weight, std::int32_t parts = 1) const
+    {
+        return aios_graph_expert_linear(graph_, x, gates, weight, parts);
+    }
+    tensor expert_sum(tensor x, tensor gates) const { return aios_graph_expert_sum(graph_, x, gates); }
     tensor expert_balance(tensor gates, tensor labels, float weight) const
     {
         return aios_graph_expert_balance(graph_, gates, labels, weight);

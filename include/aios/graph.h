@@ -85,8 +85,20 @@ AIOS_API aios_tensor aios_graph_swiglu(aios_graph *graph, aios_tensor x);
 /* A mixture of n experts (Shazeer et al., 2017).  gates (…, n) of logits (…, n): the softmax over the `chosen` largest of them (the first
  * of equal ones), 0 elsewhere; no gradient flows through the choice itself. */
 AIOS_API aios_tensor aios_graph_expert_gates(aios_graph *graph, aios_tensor logits, int32_t chosen);
-/* (…, n * width) = x (…, n * width), of which each expert's part is multiplied by its gate; gates (…, n). */
+/* (…, n * width) = x (…, n * width), of which each expert's part is multiplied by its gate; gates (…, n).  For all experts computed. */
 AIOS_API aios_tensor aios_graph_expert_scale(aios_graph *graph, aios_tensor x, aios_tensor gates);
+/* What is chosen alone is computed by these three; gates: from aios_graph_expert_gates, its leading dimensions hold R rows.  No row is
+ * dropped, however many want the same expert.
+ * (R * chosen, w) of x (R rows, w): every row once for each of its experts, those of the first expert before those of the second … */
+AIOS_API aios_tensor aios_graph_expert_rows(aios_graph *graph, aios_tensor x, aios_tensor gates);
+/* y (R * chosen, parts * width): each such row times the transposed weights of its own expert.  These are (width, w), and `parts` of them
+ * lie beside each other in y: weight (parts * n * width, w), in the order part, expert, row.  With one part it may also be (width, n * w),
+ * the experts' columns beside each other.  What stands between two of them (aios_graph_swiglu) goes row by row as ever.
+ * The host learns in the middle of a run how many rows are whose, so a plan with such products is not recorded (capture of
+ * aios_plan_options). */
+AIOS_API aios_tensor aios_graph_expert_linear(aios_graph *graph, aios_tensor x, aios_tensor gates, aios_tensor weight, int32_t parts);
+/* (…, w) = the sum of a row's own rows of x (R * chosen, w), each times its gate. */
+AIOS_API aios_tensor aios_graph_expert_sum(aios_graph *graph, aios_tensor x, aios_tensor gates);
 
 typedef struct aios_attention_options {
     uint32_t struct_size;

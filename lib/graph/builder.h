@@ -52,7 +52,7 @@ aios_status parameter_sink(struct builder *b, aios_tensor x, int32_t *buffer, in
     aios_status backward_##name(struct builder *b, size_t index, int32_t dy);
 SEQUENCE_OPS(DECLARE_OP_)
 /* emit_experts.c */
-#define EXPERT_OPS(OP) OP(expert_gates) OP(expert_scale) OP(expert_balance)
+#define EXPERT_OPS(OP) OP(expert_gates) OP(expert_scale) OP(expert_rows) OP(expert_linear) OP(expert_sum) OP(expert_balance)
 EXPERT_OPS(DECLARE_OP_)
 #undef DECLARE_OP_
 aios_status emit_sequence_loss(struct builder *b, size_t index, struct instruction *loss);

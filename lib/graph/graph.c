@@ -1,4 +1,4 @@
-#include "graph.h"
+#include "record.h"
 
 #include "base/sizes.h"
 
@@ -44,8 +44,7 @@ void aios_graph_destroy(aios_graph *graph)
     aios_context_release(context);
 }
 
-/* Keeps the record that was just set as the graph's first mistake. */
-static aios_tensor keep_mistake(aios_graph *graph)
+aios_tensor keep_mistake(aios_graph *graph)
 {
     if (graph->status == AIOS_OK) {
         aios_error_save(&graph->mistake);
@@ -53,8 +52,6 @@ static aios_tensor keep_mistake(aios_graph *graph)
     }
     return 0;
 }
-
-#define MISTAKE(graph, ...) (FAIL(__VA_ARGS__), keep_mistake(graph))
 
 aios_status aios_graph_finish(aios_graph *graph)
 {
@@ -66,7 +63,7 @@ aios_status aios_graph_finish(aios_graph *graph)
     return AIOS_OK;
 }
 
-static int usable(aios_graph *graph, const char *call)
+int usable(aios_graph *graph, const char *call)
 {
     if (graph->status != AIOS_OK) return 0;
     if (graph->finished) {
@@ -76,8 +73,7 @@ static int usable(aios_graph *graph, const char *call)
     return 1;
 }
 
-/* NULL and a mistake where x is no tensor of the graph. */
-static const struct tensor *operand(aios_graph *graph, const char *call, const char *what, aios_tensor x)
+const struct tensor *operand(aios_graph *graph, const char *call, const char *what, aios_tensor x)
 {
     if (x > 0 && (size_t)x < graph->tensor_count) return &graph->tensors[x];
     (void)MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: %s is %d, which is no tensor of this graph (there are %zu)", call, what, x,
@@ -211,7 +207,7 @@ void aios_graph_assign(aios_graph *graph, aios_tensor state, aios_tensor value)
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
-static aios_tensor add_node(aios_graph *graph, struct node *node, int32_t type, const int32_t *shape, int32_t rank)
+aios_tensor add_node(aios_graph *graph, struct node *node, int32_t type, const int32_t *shape, int32_t rank)
 {
     struct tensor out = {.kind = TENSOR_VALUE, .type = type, .node = (int32_t)graph->node_count};
     if (!set_shape(graph, "recording an operation", &out, shape, rank)) return 0;
@@ -231,8 +227,7 @@ static aios_tensor add_node(aios_graph *graph, struct node *node, int32_t type, 
     return node->output;
 }
 
-/* An activation operand: a number tensor of the caller is converted to the storage type first. */
-static aios_tensor activation(aios_graph *graph, const char *call, const char *what, aios_tensor x)
+aios_tensor activation(aios_graph *graph, const char *call, const char *what, aios_tensor x)
 {
     const struct tensor *t = operand(graph, call, what, x);
     if (!t) return 0;
@@ -243,8 +238,7 @@ static aios_tensor activation(aios_graph *graph, const char *call, const char *w
     return add_node(graph, &node, TYPE_ACTIVATION, copy.shape, copy.rank);
 }
 
-/* A parameter (or whole rows of one) with exactly this many elements, else a mistake. */
-static int parameter(aios_graph *graph, const char *call, const char *what, aios_tensor x, int64_t count)
+int parameter(aios_graph *graph, const char *call, const char *what, aios_tensor x, int64_t count)
 {
     const struct tensor *t = operand(graph, call, what, x);
     char shape[64];
@@ -608,40 +602,9 @@ void aios_graph_end_no_gradient(aios_graph *graph)
         (void)MISTAKE(graph, AIOS_WRONG_STATE, "aios_graph_end_no_gradient: no region was begun");
 }
 
-/* ---- experts ------------------------------------------------------------------------------------------------------ */
-
-aios_tensor aios_graph_expert_gates(aios_graph *graph, aios_tensor logits, int32_t chosen)
-{
-    static const char call[] = "aios_graph_expert_gates";
-    if (!graph || !usable(graph, call) || !(logits = activation(graph, call, "logits", logits))) return 0;
-    struct tensor x = graph->tensors[logits];
-    if (chosen < 1 || chosen > tensor_last(&x))
-        return MISTAKE(graph, AIOS_OUT_OF_RANGE, "%s: %d of %d experts: 1 to %d can be chosen", call, chosen, tensor_last(&x),
-                       tensor_last(&x));
-    struct node node = {.op = OP_expert_gates, .input = {logits}, .limit = chosen};
-    return add_node(graph, &node, TYPE_ACTIVATION, x.shape, x.rank);
-}
-
-aios_tensor aios_graph_expert_scale(aios_graph *graph, aios_tensor x, aios_tensor gates)
-{
-    static const char call[] = "aios_graph_expert_scale";
-    if (!graph || !usable(graph, call) || !(x = activation(graph, call, "x", x)) || !(gates = activation(graph, call, "gates", gates)))
-        return 0;
-    struct tensor tx = graph->tensors[x], tg = graph->tensors[gates];
-    if (tensor_rows(&tx) != tensor_rows(&tg) || tensor_last(&tx) % tensor_last(&tg)) {
-        char xs[64], gs[64];
-        tensor_shape_text(&tx, xs);
-        tensor_shape_text(&tg, gs);
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: x %s must have a part for each of gates %s in its last dimension", call, xs, gs);
-    }
-    struct node node = {.op = OP_expert_scale, .input = {x, gates}};
-    return add_node(graph, &node, TYPE_ACTIVATION, tx.shape, tx.rank);
-}
-
 /* ---- losses, outputs --------------------------------------------------------------------------------------------- */
 
-/* The losses of rows are there to be looked at; what flows back starts at the loss itself. */
-static aios_tensor add_loss(aios_graph *graph, struct node *node, const struct tensor *shape)
+aios_tensor add_loss(aios_graph *graph, struct node *node, const struct tensor *shape)
 {
     node->auxiliary = graph->auxiliary != 0;
     aios_tensor losses = add_node(graph, node, AIOS_F32, shape->shape, shape->rank);
@@ -720,30 +683,6 @@ aios_tensor aios_graph_bce_with_logits(aios_graph *graph, aios_tensor x, aios_te
                        (long long)t->count, t->type, (long long)graph->tensors[x].count);
     struct tensor shape = *t;
     struct node node = {.op = OP_bce, .input = {x, targets}, .weight = weight};
-    return add_loss(graph, &node, &shape);
-}
-
-aios_tensor aios_graph_expert_balance(aios_graph *graph, aios_tensor gates, aios_tensor labels, float weight)
-{
-    static const char call[] = "aios_graph_expert_balance";
-    if (!graph || !usable(graph, call)) return 0;
-    const struct tensor *g = operand(graph, call, "gates", gates), *l = g ? operand(graph, call, "labels", labels) : NULL;
-    if (!l) return 0;
-    const struct node *choice = g->node >= 0 ? &graph->nodes[g->node] : NULL;
-    if (!choice || choice->op != OP_expert_gates)
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: gates must be what aios_graph_expert_gates returned", call);
-    if (l->type != AIOS_I32 || l->rank != 2 || l->count != tensor_rows(g)) {
-        char ls[64];
-        tensor_shape_text(l, ls);
-        return MISTAKE(graph, AIOS_INVALID_ARGUMENT, "%s: labels %s must be integers (B, L), one for each of %d rows of gates", call, ls,
-                       tensor_rows(g));
-    }
-    struct tensor shape = {.rank = 2, .shape = {l->shape[0], tensor_last(g)}};
-    struct node node = {.op = OP_expert_balance,
-                        .input = {choice->input[0], labels, gates},
-                        .length = l->shape[1],
-                        .limit = choice->limit,
-                        .weight = weight};
     return add_loss(graph, &node, &shape);
 }
 

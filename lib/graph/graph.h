@@ -56,6 +56,9 @@ struct tensor {
     OP(halting_target)                                                                                                                     \
     OP(expert_gates)                                                                                                                       \
     OP(expert_scale)                                                                                                                       \
+    OP(expert_rows)                                                                                                                        \
+    OP(expert_linear)                                                                                                                      \
+    OP(expert_sum)                                                                                                                         \
     OP(expert_balance)                                                                                                                     \
     OP(cross_entropy)                                                                                                                      \
     OP(bce)
@@ -76,7 +79,9 @@ struct node {
     int32_t segment; /* marks before it */
     int32_t no_gradient;
     int32_t auxiliary;                          /* a loss that is not told */
-    int32_t layout, activation;                 /* linear */
+    int32_t layout, activation;                 /* linear; expert_linear: 1 where an expert's weights are rows */
+    int32_t parts;                              /* expert_linear */
+    int32_t routed;                             /* expert_gates: experts compute the rows that they were chosen for */
     int32_t kind;                               /* cross_entropy */
     int32_t length;                             /* cross_entropy: labels of a sequence, 0: each for itself */
     int32_t hits_kept;                          /* cross_entropy of labels each for itself: sequence_correct reads its hits */

@@ -146,6 +146,7 @@ void aios_plan_destroy(aios_plan *plan)
     for (size_t i = 0; plan->piece_recorders && i <= plan->point_count; i++) stream_recorder_end(&plan->piece_recorders[i]);
     aios_memory_free(plan->context, plan->piece_recorders);
     aios_memory_free(plan->context, plan->points);
+    aios_memory_free(plan->context, plan->counts);
     for (size_t i = 0; i < plan->input_count; i++)
         for (int k = 0; k < 2; k++) {
             aios_event_destroy(plan->inputs[i].copied[k]);

@@ -111,6 +111,8 @@ struct aios_plan {
     float *readout; /* device scratch for outputs as f32 */
     uint64_t readout_size;
     stream_recorder recorder; /* of the instructions */
+    int32_t *counts;          /* host: of each run_expert_route, where the rows of its experts begin */
+    size_t count_count, count_capacity;
     struct plan_point *points;
     size_t point_count, point_capacity;
     stream_recorder *piece_recorders; /* (point_count + 1): before each point, and after the last */
@@ -154,8 +156,11 @@ aios_status run_halting_running(const aios_plan *plan, const struct instruction 
 aios_status run_halting_target(const aios_plan *plan, const struct instruction *i);
 aios_status run_expert_gates(const aios_plan *plan, const struct instruction *i);
 aios_status run_expert_gates_backward(const aios_plan *plan, const struct instruction *i);
-aios_status run_expert_scale(const aios_plan *plan, const struct instruction *i);
-aios_status run_expert_scale_gates(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_route(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_spread(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_collect(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_gate_dots(const aios_plan *plan, const struct instruction *i);
+aios_status run_expert_product(const aios_plan *plan, const struct instruction *i);
 aios_status run_expert_balance(const aios_plan *plan, const struct instruction *i);
 aios_status run_bce(const aios_plan *plan, const struct instruction *i);
 

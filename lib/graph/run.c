@@ -293,10 +293,10 @@ aios_status run_halting_target(const aios_plan *plan, const struct instruction *
     return launch_halting_target(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1));
 }
 
-/* gates, probabilities, logits; rows, n, chosen */
+/* gates, probabilities, logits, choice; rows, n, chosen */
 aios_status run_expert_gates(const aios_plan *plan, const struct instruction *i)
 {
-    return launch_expert_gates_forward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
+    return launch_expert_gates_forward(STREAM, AT(0), AT(1), AT(3), AT(2), NUMBER(0), NUMBER(1), NUMBER(2), i->buffer[3] != 0);
 }
 
 /* dx, dy, gates; rows, n, accumulate */
@@ -305,16 +305,87 @@ aios_status run_expert_gates_backward(const aios_plan *plan, const struct instru
     return launch_expert_gates_backward(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2));
 }
 
-/* y, x, gates; rows, n, width, accumulate */
-aios_status run_expert_scale(const aios_plan *plan, const struct instruction *i)
+/* What the device counted is where its products will write. */
+static aios_status check_counts(const int32_t *first, int32_t n, int32_t count)
 {
-    return launch_expert_scale(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3));
+    int sound = first[0] == 0 && first[n] == count;
+    for (int32_t e = 0; e < n; e++) sound &= first[e] <= first[e + 1];
+    return sound ? AIOS_OK
+                 : FAIL(AIOS_INTERNAL, "%d rows of %d experts came back as %d to %d: the device did not count them", (int)count, (int)n,
+                        (int)first[0], (int)first[n]);
 }
 
-/* dgates, dy, x; rows, n, width, accumulate */
-aios_status run_expert_scale_gates(const aios_plan *plan, const struct instruction *i)
+/* place and first of kernels.def behind the choice that the route begins with */
+static int32_t *place_in(const struct instruction *i, int32_t *choice)
 {
-    return launch_expert_scale_gates(STREAM, AT(0), AT(1), AT(2), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3));
+    return choice ? choice + i->number[0] * i->number[2] : NULL;
+}
+
+/* route; rows, n, chosen, place in the plan's counts */
+aios_status run_expert_route(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t n = NUMBER(1), count = NUMBER(0) * NUMBER(2), *choice = AT(0), *place = place_in(i, choice), *first = place + count;
+    TRY_QUIET(launch_expert_order(STREAM, place, first, choice, count, n));
+    TRY_QUIET(stream_fetch(plan->stream, plan->counts + i->number[3], first, ((uint64_t)n + 1) * 4));
+    return check_counts(plan->counts + i->number[3], n, count);
+}
+
+/* y, x, gates, route; rows, n, chosen, width.  Without a route every row goes to all, without gates it is not weighed. */
+aios_status run_expert_spread(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t *choice = AT(3);
+    return launch_expert_spread(STREAM, AT(0), AT(1), AT(2), choice, place_in(i, choice), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3),
+                                i->buffer[2] != 0, choice != NULL);
+}
+
+/* the same */
+aios_status run_expert_collect(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t *choice = AT(3);
+    return launch_expert_collect(STREAM, AT(0), AT(1), AT(2), choice, place_in(i, choice), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3),
+                                 i->buffer[2] != 0);
+}
+
+/* dgates, dy, x, route; rows, n, chosen, width */
+aios_status run_expert_gate_dots(const aios_plan *plan, const struct instruction *i)
+{
+    int32_t *choice = AT(3);
+    return launch_expert_gate_dots(STREAM, AT(0), AT(1), AT(2), choice, place_in(i, choice), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3),
+                                   choice != NULL);
+}
+
+#define EXPERT_ROWS 64
+
+/* How many of so many rows go into one product.  A vendor's library looks for the best way of each new shape, which takes longer than a
+ * small product: so what counts is cut into a multiple of 64 and a rest, and the shapes are soon all known.  The host needs none. */
+static int32_t rows_at_once(const aios_plan *plan, int32_t left)
+{
+    if (left < EXPERT_ROWS || aios_device_get_info(plan->parameters->device)->host_accessible) return left;
+    return left / EXPERT_ROWS * EXPERT_ROWS;
+}
+
+/* c, a, b; n, place in the plan's counts, elements between the weights of two experts, 1: c is their gradient, 0: b is they */
+aios_status run_expert_product(const aios_plan *plan, const struct instruction *i)
+{
+    const int32_t *first = plan->counts + i->number[1];
+    aios_gemm gemm = i->shape.gemm;
+    int64_t element = (int64_t)storage_size(plan->storage);
+    for (int32_t e = 0; e < NUMBER(0); e++)
+        for (int32_t row = first[e], rows; row < first[e + 1]; row += rows) {
+            rows = rows_at_once(plan, first[e + 1] - row);
+            gemm.a = (char *)AT(1) + row * gemm.lda * element;
+            if (NUMBER(3)) {
+                gemm.k = rows;
+                gemm.b = (char *)AT(2) + row * gemm.ldb * element;
+                gemm.c = (char *)AT(0) + e * i->number[2] * 4;
+            } else {
+                gemm.m = rows;
+                gemm.b = (char *)AT(2) + e * i->number[2] * element;
+                gemm.c = (char *)AT(0) + row * gemm.ldc * element;
+            }
+            TRY_QUIET(aios_stream_gemm(plan->stream, &gemm));
+        }
+    return AIOS_OK;
 }
 
 /* losses, dx, share, targets, scale, partial, sums, gates, probabilities; sequences, length, n, chosen, gradient; weight */

@@ -104,8 +104,8 @@ static aios_tensor add_and_norm(struct hrm_recorder *r, aios_tensor x, aios_tens
 }
 
 /* Sum over the chosen experts of gate * down(silu(gate part) * up part).  The experts' weights are rows (gate_up_proj: all gates, then all
- * ups) and columns (down_proj) of one matrix each.  Every expert is computed for every position and those that are not chosen weigh 0:
- * exact for any batch, with two big products, at the price of the arithmetic of all. */
+ * ups) and columns (down_proj) of one matrix each.  An expert computes the positions that it was chosen for, all of them and no other:
+ * exact for any batch, at the price of `chosen` experts. */
 static aios_tensor mix(struct hrm_recorder *r, const char *module, int32_t layer, aios_tensor x)
 {
     const struct hrm *m = r->model;
@@ -120,10 +120,13 @@ static aios_tensor mix(struct hrm_recorder *r, const char *module, int32_t layer
         (void)aios_graph_expert_balance(g, gates, r->labels, m->balance);
         aios_graph_end_auxiliary(g);
     }
-    aios_tensor gated = aios_graph_swiglu(g, hrm_linear(r, x, names[1], m->hidden, 2 * m->experts * m->inner));
+    aios_tensor up = aios_graph_parameter(g, names[1], (int32_t[]){2 * m->experts * m->inner, m->hidden}, 2, AIOS_INIT_TRUNCATED_NORMAL,
+                                          1.0f / sqrtf((float)m->hidden), AIOS_GROUP_DECAY);
     aios_tensor down = aios_graph_parameter(g, names[2], (int32_t[]){m->hidden, m->experts * m->inner}, 2, AIOS_INIT_TRUNCATED_NORMAL,
                                             1.0f / sqrtf((float)m->inner), AIOS_GROUP_DECAY);
-    return aios_graph_linear(g, aios_graph_expert_scale(g, gated, gates), down, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
+    aios_tensor rows = aios_graph_expert_rows(g, x, gates);
+    rows = aios_graph_swiglu(g, aios_graph_expert_linear(g, rows, gates, up, 2));
+    return aios_graph_expert_sum(g, aios_graph_expert_linear(g, rows, gates, down, 1), gates);
 }
 
 /* x = RMS(x + Attention(x)); x = RMS(x + MLP(x)) */

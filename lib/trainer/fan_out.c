@@ -61,7 +61,7 @@ struct fan {
 
 static int is_stopped(const struct fan *f)
 {
-    return f->stop && *f->stop;
+    return f->stop && __atomic_load_n(f->stop, __ATOMIC_RELAXED);
 }
 
 /* ---- a shard ------------------------------------------------------------------------------------------------------ */

@@ -146,6 +146,10 @@ void a_graph_runs()
     const auto gates = losses->expert_gates(logits, 2);
     losses->auxiliary([&] { losses->expert_balance(gates, ids, 0.5f); });
     losses->no_gradient([&] { losses->output("scaled", losses->expert_scale(logits, gates)); });
+    const auto rows =
+        losses->expert_linear(losses->expert_rows(logits, gates), gates, losses->parameter("experts", {5 * 4, 5}, AIOS_INIT_ONE, 0));
+    losses->output("experts", losses->expert_sum(rows, gates));
+    EXPECT((losses->dimensions(rows) == std::vector<std::int32_t>{2 * 3 * 2, 4}));
     losses->output("correct", losses->sequence_correct(losses->sequence_cross_entropy(logits, ids)));
     EXPECT(THROWN(std::domain_error, losses->no_gradient([] { throw std::domain_error("within"); })).what() == std::string("within"));
     losses->finish(); // every region has ended

@@ -16,6 +16,11 @@ def tool(*arguments):
     return subprocess.run([AIOS, *arguments], encoding="utf-8", capture_output=True, check=True).stdout
 
 
+def judges_page():
+    with open(os.path.join(SOURCE, "tools", "conformance", "aios-conformance.1"), encoding="utf-8") as file:
+        return file.read()
+
+
 class Manual(unittest.TestCase):
     def setUp(self):
         self.page = tool("help", "--man")
@@ -32,15 +37,26 @@ class Manual(unittest.TestCase):
         for option in json.loads(tool("options", "--json"))["options"]:
             self.assertRegex(plain, rf"\n--(\[no-\])?{option['name']}( |\n)")
 
+    def test_the_judges_page_has_every_flag_of_it(self):
+        with open(os.path.join(SOURCE, "tools", "conformance", "main.c"), encoding="utf-8") as file:
+            flags = re.findall(r'"  (--[a-z]+)', file.read())
+        self.assertGreater(len(flags), 5)
+        for flag in flags:
+            self.assertIn("\n\\fB" + flag.replace("-", "\\-") + "\\fR", judges_page())
+
     def test_no_reader_of_manual_pages_complains(self):
+        for page in (self.page, judges_page()):
+            self.check_page(page)
+
+    def check_page(self, page):
         checked = 0
         if shutil.which("man") and shutil.which("groff"):
-            result = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", "-"], input=self.page, encoding="utf-8", capture_output=True,
+            result = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", "-"], input=page, encoding="utf-8", capture_output=True,
                                     env={**os.environ, "LC_ALL": "C.UTF-8", "MANROFFSEQ": ""}, check=False)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
             checked += 1
         if shutil.which("mandoc"):
-            result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning"], input=self.page, encoding="utf-8", capture_output=True, check=False)
+            result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning"], input=page, encoding="utf-8", capture_output=True, check=False)
             self.assertEqual(result.returncode, 0, result.stdout)
             checked += 1
         if not checked:

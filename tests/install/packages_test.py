@@ -65,6 +65,10 @@ def look(debs):
             if name in owners:
                 fail("%s is in %s and in %s" % (name, package, owners[name]))
             owners[name] = package
+        for name in names:
+            manual = name.replace("/bin/", "/share/man/man1/") + ".1.gz"
+            if name.startswith("./usr/bin/") and manual not in names:
+                fail("%s has %s and no %s" % (package, name, manual))
         for name in ("copyright", "changelog.Debian.gz"):
             if "./usr/share/doc/%s/%s" % (package, name) not in names:
                 fail("%s has no %s" % (package, name))

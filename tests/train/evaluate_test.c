@@ -22,7 +22,7 @@ static void take_part(struct run *r, const char *name, const char *json)
     parts.devices++;
     parts.tokens += (int64_t)field_of(json, "tokens");
     parts.shards += (int64_t)field_of(json, "shards");
-    if (parts.stop) *parts.stop = 1;
+    if (parts.stop) __atomic_store_n(parts.stop, 1, __ATOMIC_RELAXED);
 }
 
 /* A model of a few steps, and options to evaluate it. */
@@ -104,7 +104,7 @@ static void a_stop_ends_it_with_what_was_done(void **state)
 static void *stop_soon(void *stop)
 {
     os_sleep(0.01);
-    *(volatile int32_t *)stop = 1;
+    __atomic_store_n((volatile int32_t *)stop, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 

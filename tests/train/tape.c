@@ -617,6 +617,7 @@ static void expert_balance(tape *t, struct tape_node *n, int backward)
 {
     struct tape_node *x = &t->nodes[n->input[0]], *labels = &t->nodes[n->input[1]], *gates = &t->nodes[n->input[2]];
     int experts = n->shape[1], length = labels->shape[1];
+    for (size_t k = 0; k < n->count && !backward; k++) n->value[k] = 0;
     for (int s = 0; s < n->shape[0]; s++) {
         double part[64] = {0}, chosen = 0;
         for (int k = s * length; k < (s + 1) * length; k++)

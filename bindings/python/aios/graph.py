@@ -164,6 +164,19 @@ class Graph(Handle):
         """x (…, n * width), of which each expert's part is multiplied by its gate; gates (…, n)."""
         return self._made(lib.aios_graph_expert_scale(self.handle, self._id(x), self._id(gates)))
 
+    def expert_rows(self, x: Tensor, gates: Tensor) -> Tensor:
+        """(R * chosen, w) of x (R rows, w): every row once for each of its experts, sorted by expert; gates of expert_gates."""
+        return self._made(lib.aios_graph_expert_rows(self.handle, x.id, gates.id))
+
+    def expert_linear(self, x: Tensor, gates: Tensor, weight: Tensor, parts: int = 1) -> Tensor:
+        """(R * chosen, parts * width): each row of expert_rows times the weights of its own expert alone; weight
+        (parts * n * width, w), or with one part (width, n * w)."""
+        return self._made(lib.aios_graph_expert_linear(self.handle, x.id, gates.id, weight.id, parts))
+
+    def expert_sum(self, x: Tensor, gates: Tensor) -> Tensor:
+        """(…, w): the sum of each row's own rows of x (R * chosen, w), each times its gate."""
+        return self._made(lib.aios_graph_expert_sum(self.handle, x.id, gates.id))
+
     def swiglu(self, x: Tensor) -> Tensor:
         """(…, n) = silu(gate) * up of x (…, 2n) = [gate | up]."""
         return self._made(lib.aios_graph_swiglu(self.handle, self._id(x)))
