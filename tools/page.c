@@ -96,7 +96,7 @@ static void write_title(FILE *to, const struct run_log *log, const char *name)
     page_text(to, outcome);
     (void)fputs("</span></h1>\n<p class=\"sub\">", to);
     page_text(to, run_text(log->start, "model"));
-    if (isfinite(run_number(log->start, "parameters")))
+    if (fabs(run_number(log->start, "parameters")) < 1e18)
         (void)fprintf(to, ", %s parameters", show_count((int64_t)run_number(log->start, "parameters"), parameters));
     (void)fputs(" on ", to);
     page_text(to, run_text(log->start, "device"));
@@ -131,7 +131,7 @@ static void write_best(FILE *to, const struct points *evaluations)
         return;
     }
     for (size_t i = 1; i < evaluations->count; i++)
-        if (evaluations->y[i] < evaluations->y[best]) best = i;
+        if (evaluations->y[i] < evaluations->y[best] || !isfinite(evaluations->y[best])) best = i;
     page_number(AXIS_NUMBER, evaluations->y[best], 1e-4, value);
     (void)snprintf(what, sizeof what, "best evaluation loss, step %.0f", evaluations->x[best]);
     write_tile(to, "best", value, what);

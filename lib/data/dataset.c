@@ -11,7 +11,7 @@
 #define ORDER_STREAM     ((uint64_t)1 << 63) /* of the random numbers; | epoch */
 #define SEQUENCE_MOST    (1 << 24)
 #define LOCK_SECONDS     0.25
-#define LEFTOVER_SECONDS 3600.0
+#define LEFTOVER_SECONDS 3600.0 /* where a file system has no locks */
 #define EVENT_SECONDS    0.5
 #define PREFETCH_MOST    ((uint64_t)256 << 20) /* bytes */
 
@@ -134,10 +134,16 @@ static aios_status remove_leftover(void *user, const char *name)
     const leftovers *l = user;
     char path[PATH_MAX];
     os_file_stamp stamp;
+    os_file lock = OS_FILE_CLOSED;
     size_t length = strlen(l->prefix);
     if (strncmp(name, l->prefix, length) != 0 || strncmp(name + length, ".tmp.", 5) != 0) return AIOS_OK;
     if (snprintf(path, sizeof path, "%s/%s", l->folder, name) >= (int)sizeof path) return AIOS_OK;
-    if (os_file_get_stamp(path, &stamp) != AIOS_OK || os_wall_time() - (double)stamp.modified_ns * 1e-9 < LEFTOVER_SECONDS) return AIOS_OK;
+    if (os_file_get_stamp(path, &stamp) != AIOS_OK) return AIOS_OK;
+    aios_status status = os_lock_take(path, 0, &lock); /* whoever writes it has it */
+    os_lock_release(&lock);
+    if (status != AIOS_OK) aios_error_clear();
+    if (status != AIOS_OK && (status != AIOS_UNSUPPORTED || os_wall_time() - (double)stamp.modified_ns * 1e-9 < LEFTOVER_SECONDS))
+        return AIOS_OK;
     if (os_remove(path) == AIOS_OK) aios_log(l->context, AIOS_LOG_INFO, "removed %s, left by a process that was killed", path);
     return AIOS_OK;
 }

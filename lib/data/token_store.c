@@ -190,7 +190,7 @@ typedef struct builder {
     const store_wish *wish;
     reader *reader;
     encoder *encoder;
-    os_file file;
+    os_file file, lock; /* lock: on the file too, so that others see that somebody lives who writes it */
     unsigned char *block;
     size_t used;
     uint32_t *table;
@@ -296,6 +296,7 @@ static void begin_trailer(builder *b)
 static aios_status build(builder *b, const char *temporary, const char *path)
 {
     const reader_options options = {READER_LINE_MOST, b->wish->skip_bad};
+    if (os_lock_take(temporary, 0, &b->lock) != AIOS_OK) aios_error_clear();
     TRY_QUIET(os_file_create(temporary, &b->file));
     TRY_QUIET(reader_open(b->context, b->wish->sources, &options, &b->reader));
     TRY_QUIET(encoder_create(b->wish->tokenizer, 1, put_tokens, b, &b->encoder));
@@ -314,7 +315,7 @@ static aios_status build(builder *b, const char *temporary, const char *path)
 
 aios_status store_build(aios_context *context, const char *path, const store_wish *wish)
 {
-    builder b = {.context = context, .wish = wish, .file = OS_FILE_CLOSED};
+    builder b = {.context = context, .wish = wish, .file = OS_FILE_CLOSED, .lock = OS_FILE_CLOSED};
     size_t size = strlen(path) + 64;
     char *temporary = aios_memory_alloc(context, size);
     if (!temporary) return AIOS_OUT_OF_MEMORY;
@@ -322,6 +323,7 @@ aios_status store_build(aios_context *context, const char *path, const store_wis
     (void)snprintf(temporary, size, "%s.tmp.%d.%zx", path, os_process_id(), (size_t)(uintptr_t)&b);
     aios_status status = build(&b, temporary, path);
     os_file_close(&b.file);
+    os_lock_release(&b.lock);
     encoder_destroy(b.encoder);
     reader_close(b.reader);
     aios_memory_free(context, b.block);

@@ -47,6 +47,7 @@ static aios_status merge(aios_trainer *t, const aios_options *given, const json_
     json_t *kept = json_copy((json_t *)(uintptr_t)saved);
     if (!kept) return FAIL(AIOS_OUT_OF_MEMORY, "no memory for the checkpoint's options");
     for (size_t i = 0; i < COUNT_OF(own); i++) (void)json_object_del(kept, own[i]);
+    if (aios_options_is_set(given, "device")) (void)json_object_del(kept, "devices"); /* which would win */
     ATTEMPT_QUIET(json_to_text(t->context, kept, JSON_TEXT_COMPACT, &text, NULL));
     ATTEMPT_QUIET(aios_options_create(t->context, t->scope, &t->options));
     ATTEMPT(aios_options_read_json(t->options, text), "reading the checkpoint's options");

@@ -172,6 +172,16 @@ def test_a_process_that_ends_in_the_middle_of_a_run_ends(text, tmp_path):
     assert len(aios.checkpoints(tmp_path / "run")) == 1
 
 
+def test_a_run_goes_on_where_it_is_told_to(tiny):
+    """A device that is named for the rest of a run wins over the devices that the run began on."""
+    with aios.Trainer(**{**tiny, "device": None, "devices": ["cpu:0"], "steps": 4}) as trainer:
+        trainer.run()
+    with pytest.raises(aios.Error, match="cuda:77"):
+        aios.Trainer(dataset_file=tiny["dataset_file"], save_dir=tiny["save_dir"], resume=True, steps=6, device="cuda:77")
+    with aios.Trainer(dataset_file=tiny["dataset_file"], save_dir=tiny["save_dir"], resume=True, steps=6, device="cpu") as trainer:
+        assert trainer.run().step == 6
+
+
 def test_opening_can_be_interrupted(tiny, monkeypatch):
     """What is opened in the meantime is given up."""
     destroyed = threading.Event()

@@ -120,8 +120,8 @@ class Evaluation(unittest.TestCase):
         one, _ = self.on_text("cpu:0")
         self.assertEqual((one["samples"], one["tokens"]), (48, 48 * 32))
         self.assertAlmostEqual(one["perplexity"], math.exp(one["loss"]))
-        for count in (2, 3):
-            several, _ = self.on_text(",".join(f"cpu:{i}" for i in range(count)), cpus=count)
+        for count in (2, 3, 70):
+            several, _ = self.on_text(",".join(f"cpu:{i}" for i in range(count)), "--keep-cpu", cpus=count)
             self.assertEqual(self.numbers(several), self.numbers(one))
             self.assertEqual([e["device"] for e in several["devices"]], [f"cpu:{i}" for i in range(count)])
             self.assertEqual(sum(e["tokens"] for e in several["devices"]), one["tokens"])

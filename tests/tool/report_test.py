@@ -272,6 +272,11 @@ class Report(unittest.TestCase):
                            *({"event": "step", "step": step, "loss": loss, "lr": 0.0, "tokens": step, "elapsed": float(step)} for step in range(1, 101)))
             self.assertLess(len(self.report("still").text), 50_000)  # smoothing moves the line by a rounding: no tick fits between
 
+    def test_an_evaluation_without_a_number_is_not_the_best(self):
+        start = {"event": "run_start", "model": "gpt2", "device": "cpu:0", "parameters": 1e300}
+        self.write_log("gap", start, *({"event": "eval", "step": step, "loss": loss, "elapsed": step} for step, loss in enumerate((None, 2.5, 2.75, None))))
+        self.assertEqual(self.report("gap").tile("best"), "2.5000")
+
     def test_names_are_text(self):
         name = '<x>"y"&'
         self.write_log("names", {"event": "run_start", "model": name, "device": name, "strategy": name, "precision": name, "steps": 2},

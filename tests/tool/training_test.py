@@ -17,6 +17,12 @@ import unittest
 from common import AIOS, SMALL, ToolTest
 
 
+def catches(process, number):
+    """Has it a handler of its own for a signal?"""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"SigCgt:\s*(\w+)", file.read()).group(1), 16) >> (number - 1) & 1
+
+
 class Training(ToolTest):
     def train(self, *more, json_output=True):
         return ["train", *SMALL, "--dataset-file", self.corpus(), "--save-dir", "run", *(["--json"] if json_output else []), *more]
@@ -78,6 +84,25 @@ class Training(ToolTest):
             self.assertIn(process.returncode, (0, -signal.SIGINT))
         self.assertEqual(process.returncode, 130)
         self.assertTrue(seen.startswith(b"line") and rest.endswith(b"\n"), (seen, rest[-20:]))
+
+    def test_ctrl_c_ends_an_evaluation_with_what_was_done(self):
+        model = [e["path"] for e in self.events(self.done(*self.train())) if e["event"] == "checkpoint_save"][-1]
+        text = self.write("long.txt", "a text that takes a while, since it is evaluated byte by byte\n" * 10000)
+        evaluation = [AIOS, "eval", "--model", model, "--dataset-file", text, "--device", "cpu", "--max-seq-len", "16", "--batch-size", "1", "--eval-batches", "0"]
+        for more in (["--json"], []):
+            with subprocess.Popen([*evaluation, *more], env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE) as process:
+                while not catches(process, signal.SIGINT):
+                    time.sleep(0.01)
+                time.sleep(0.3)
+                process.send_signal(signal.SIGINT)
+                out, words = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, words)
+            done, count = re.search(r"stopped after (\d+) of (\d+) micro-batches", words).groups()
+            self.assertLess(int(done), int(count))
+            if more:
+                report = json.loads(out)
+                self.assertEqual((report["stopped"], report["tokens"]), (True, 16 * int(done)))
 
     def stopped_by(self, number):
         with subprocess.Popen([AIOS, *self.train("--steps", "1000000")], env=self.environment, cwd=self.folder, text=True,

@@ -514,6 +514,30 @@ static void a_stop_leaves_nothing_behind(void **state)
     assert_true(builds(o));
 }
 
+/* What a process that was killed left goes with the next one that makes the same store, at once; what somebody writes stays. */
+static void leftovers_of_the_dead_are_removed(void **state)
+{
+    (void)state;
+    aios_dataset *d;
+    char store[TEST_PATH_MAX], dead[TEST_PATH_MAX + 16], live[TEST_PATH_MAX + 16];
+    os_file lock = OS_FILE_CLOSED;
+    write_letters("a.txt", 1000);
+    aios_dataset_options o = options_for("a.txt", 8);
+    assert_ok(aios_dataset_open(context, &o, &d));
+    (void)snprintf(store, sizeof store, "%s", aios_dataset_cache_path(d));
+    aios_dataset_close(d);
+    assert_ok(os_remove(store));
+    (void)snprintf(dead, sizeof dead, "%s.tmp.1.a", store);
+    (void)snprintf(live, sizeof live, "%s.tmp.1.b", store);
+    assert_ok(os_file_replace(dead, "half", 4));
+    assert_ok(os_lock_take(live, 0, &lock));
+    assert_true(builds(o));
+    assert_int_equal(os_path_kind(dead), OS_NOTHING);
+    assert_int_equal(os_path_kind(live), OS_FILE);
+    os_lock_release(&lock);
+    assert_ok(os_remove(live));
+}
+
 static int32_t change_source(void *user, uint64_t done, uint64_t total)
 {
     (void)total;
@@ -827,6 +851,7 @@ int main(void)
         TEST(a_damaged_cache_is_found_and_made_again),
         TEST(damage_behind_an_open_store_is_told_when_read),
         TEST(a_stop_leaves_nothing_behind),
+        TEST(leftovers_of_the_dead_are_removed),
         TEST(a_source_that_changes_meanwhile_is_an_error),
         TEST(a_temporary_cache_leaves_nothing_behind),
         TEST(the_default_cache_is_the_users),
