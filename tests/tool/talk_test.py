@@ -163,6 +163,7 @@ class Talk(unittest.TestCase):
         person.write("/history\n")
         for line in ("who sat?", "who ran?", "who sat?"):
             person.wait_for("User: " + line + "\r")
+        person.wait_for("> ")  # before that the terminal itself would take the end of the input, and no editor sees it
         person.write("\x04")
         self.assertEqual(person.end(), 0)
 
@@ -189,12 +190,12 @@ class Terminal:
         self.at = self.shown.index(text, self.at) + len(text)
 
     def end(self):
-        while True:
-            try:
-                if not os.read(self.file, 4096):
-                    break
-            except OSError:
-                break
+        end = time.monotonic() + 30
+        try:
+            while not select.select([self.file], [], [], 1)[0] or os.read(self.file, 4096):
+                assert time.monotonic() < end, self.shown
+        except OSError:  # how a terminal says that nobody is there any more
+            pass
         os.close(self.file)
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
