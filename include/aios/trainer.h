@@ -53,7 +53,8 @@ AIOS_API void aios_trainer_destroy(aios_trainer *trainer);
 
 /* Trains on the calling thread until all steps are done, a stop or an error.  AIOS_OK: done; AIOS_STOPPED: a stop was obeyed
  * and the state saved; NOT_FINITE: max-nan-steps steps in a row had no finite gradient (in 16-mixed those that a loss scale above 1
- * explains do not count), nothing is saved; a device's or file's error.  Can be called again after STOPPED. */
+ * explains do not count), nothing is saved; WRONG_STATE: it runs already; a device's or file's error.  Can be called again after
+ * STOPPED. */
 AIOS_API aios_status aios_trainer_run(aios_trainer *trainer);
 
 enum { AIOS_STOP_GRACEFUL = 1, AIOS_STOP_IMMEDIATE = 2 };

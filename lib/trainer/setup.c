@@ -45,8 +45,12 @@ aios_status setup_tokenizer(aios_context *context, const char *option, const cha
     }
     if (!folder) return aios_tokenizer_open(context, "bytes", tokenizer);
     aios_status status = aios_tokenizer_open(context, folder, tokenizer);
-    if (status == AIOS_NOT_FOUND)
+    if (status == AIOS_NOT_FOUND) {
+        aios_model *model;
+        TRY_QUIET(aios_model_open(context, folder, &model)); /* what is no model at all says so */
+        aios_model_destroy(model);
         return FAIL(AIOS_NOT_FOUND, "model %s has no tokenizer files: name a tokenizer (a folder, or bytes) with option tokenizer", folder);
+    }
     return status == AIOS_OK ? status : aios_error_add_frame(status, "the tokenizer of model %s", folder);
 }
 

@@ -436,7 +436,11 @@ aios_status aios_trainer_run(aios_trainer *trainer)
 {
     FLOAT_SCOPE;
     if (!trainer) return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_run: trainer is NULL");
-    return worker_run(trainer);
+    if (atomic_exchange(&trainer->runs, 1))
+        return FAIL(AIOS_WRONG_STATE, "aios_trainer_run: the trainer runs already, on another thread or around this callback");
+    aios_status status = worker_run(trainer);
+    atomic_store(&trainer->runs, 0);
+    return status;
 }
 
 void aios_trainer_stop(aios_trainer *trainer, int32_t mode)

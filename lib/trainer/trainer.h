@@ -89,6 +89,7 @@ struct aios_trainer {
     json_t *contributions; /* what devices trained before this process: [{"device", "name", "vendor", "tokens"}] */
 
     atomic_int stop; /* 0, AIOS_STOP_… */
+    atomic_int runs; /* 1: a call of aios_trainer_run is under way */
     os_mutex mutex;  /* of metrics */
     aios_trainer_metrics metrics;
 };

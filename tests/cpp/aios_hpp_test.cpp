@@ -172,6 +172,7 @@ void training_tells_and_stops()
     aios::trainer *running = nullptr;
     settings.event = [&](std::string_view name, std::string_view) {
         if (name == "step" && ++steps == 3) running->stop();
+        if (name == "step" && steps == 2) EXPECT(aios_trainer_run(running->get()) == AIOS_WRONG_STATE); // it runs already
     };
     settings.log = [&](int level, std::string_view) { lines += level <= AIOS_LOG_INFO; };
     const aios::context context(settings);

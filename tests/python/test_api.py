@@ -122,6 +122,11 @@ def test_a_value_of_the_wrong_type_is_named():
             call()
 
 
+def test_an_empty_list_is_no_selection():
+    with pytest.raises(ValueError, match="option devices: the list is empty"):
+        aios.Trainer(dataset_file="x", devices=[])
+
+
 def test_arrays_become_lists_of_words():
     numpy = pytest.importorskip("numpy")
     with Context() as context:

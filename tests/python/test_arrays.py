@@ -199,6 +199,11 @@ def test_a_list_becomes_bf16_rounded_to_the_nearest():
     assert made.memory()[5] & 0x7FFF > 0x7F80
 
 
+def test_what_dlpack_can_not_share_is_told():
+    with pytest.raises(TypeError, match="not list: GPUDevice.array"):
+        aios.from_dlpack([1, 2])
+
+
 def test_a_type_that_is_none_and_numbers_that_do_not_fit_are_refused():
     device = aios.GPUDevice("cpu")
     with pytest.raises(ValueError, match='"float32" is no type: f32, bf16'):

@@ -141,6 +141,18 @@ def test_tensors_of_another_graph_are_refused():
         g.gelu(None)
 
 
+def test_a_transposed_array_is_refused():
+    numpy = pytest.importorskip("numpy")
+    g = linear_graph()
+    p = aios.Parameters("cpu", g, training=False)
+    plan = aios.Plan(g, p)
+    for write in (lambda made: p.write("w", made((2, 3), "f4")), lambda made: plan.write("x", made((2, 4), "f4"))):
+        with pytest.raises(ValueError, match=r"has the shape \((3|4), 2\), not \(2, (3|4)\)"):
+            write(numpy.zeros)
+    p.write("w", numpy.zeros((3, 2), "f4"))
+    p.write("w", [1, 2, 3, 4, 5, 6])  # a row of all of it
+
+
 def test_a_graph_that_was_lent_ends_with_the_call():
     kept = []
 

@@ -172,6 +172,16 @@ def test_a_process_that_ends_in_the_middle_of_a_run_ends(text, tmp_path):
     assert len(aios.checkpoints(tmp_path / "run")) == 1
 
 
+def test_what_is_no_model_says_so(tiny):
+    with aios.Trainer(**tiny) as trainer:
+        trainer.run()
+    for folder, says in (("/nonexistent", "/nonexistent/config.json"), (str(tiny["save_dir"]), "folder of a run.*checkpoints/step-")):
+        with pytest.raises(aios.NotFoundError, match=says):
+            aios.Trainer(folder, dataset_file=tiny["dataset_file"], steps=1)
+        with pytest.raises(aios.NotFoundError, match=says):
+            aios.Generator(model=folder)
+
+
 def test_a_run_goes_on_where_it_is_told_to(tiny):
     """A device that is named for the rest of a run wins over the devices that the run began on."""
     with aios.Trainer(**{**tiny, "device": None, "devices": ["cpu:0"], "steps": 4}) as trainer:

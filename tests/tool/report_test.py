@@ -194,6 +194,15 @@ class Report(unittest.TestCase):
         self.assertEqual(page.tile("units"), "160")
         self.assertIn("hrm_actv1", page.text)
 
+    def test_several_devices_speeds_are_of_puzzles_too(self):
+        self.assertEqual(self.tool("data", "sudoku", "--puzzle-size", "4", "--train-count", "60", "--test-count", "0", "--output-dir", "many").returncode, 0)
+        result = self.tool("hrm", "train", "--data-path", "many", "--hidden-size", "64", "--num-heads", "2", "--halt-max-steps", "2", "--global-batch-size", "64",
+                           "--gradient-accumulation-steps", "4", "--steps", "8", "--devices", "cpu:0,cpu:1", "--strategy", "ddp", "--balance", "measured",
+                           "--save-dir", "both", "--quiet")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        parts = next(e for e in events(os.path.join(self.folder, "both")) if e["event"] == "devices")
+        self.assertGreater(parts["efficiency"], 0.2)  # 0.7 and more; a sixteenth of it if a device's puzzles were counted by their cells
+
     def write_log(self, name, *lines):
         os.makedirs(os.path.join(self.folder, name), exist_ok=True)
         with open(os.path.join(self.folder, name, "metrics.jsonl"), "w", encoding="utf-8") as log:

@@ -102,7 +102,10 @@ class Options(Handle):
         elif isinstance(value, (str, bytes, os.PathLike)):
             lib.aios_options_set(self.handle, key, encode(value))
         elif hasattr(value, "__iter__") and getattr(value, "ndim", True):  # an array of no dimensions is a number
-            lib.aios_options_set(self.handle, key, encode(joined(value)))
+            words = joined(value)
+            if not words:
+                raise ValueError(f"option {name}: the list is empty: None leaves the option as it is")
+            lib.aios_options_set(self.handle, key, encode(words))
         elif hasattr(value, "__index__"):
             number = int(value)
             if abs(number) < 2**63:

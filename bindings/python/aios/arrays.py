@@ -124,11 +124,13 @@ def host(source: Any, dtype: str = "f32") -> Host:
     return Host(taken.data, taken.dtype, taken.shape, taken.keep)
 
 
-def typed(source: Any, dtype: str, what: str) -> Host:
-    """host(), of the type that is asked for."""
+def typed(source: Any, dtype: str, what: str, shape: Optional[Tuple[int, ...]] = None) -> Host:
+    """host(), of the type that is asked for, and of the shape, where it is known: a row of all its numbers will do too."""
     found = host(source, dtype)
     if found.dtype != dtype:
         raise TypeError(f"{what} has elements of type {dtype}, not {found.dtype}")
+    if shape is not None and len(found.shape) > 1 and found.shape != shape and math.prod(found.shape) == math.prod(shape):
+        raise ValueError(f"{what} has the shape {shape}, not {found.shape}")
     return found
 
 
@@ -360,6 +362,8 @@ def from_dlpack(source: Any, device: Optional[GPUDevice] = None) -> Array:
     """An array over the memory of another library's tensor, without a copy; it lives as long as the array.
 
     device: the opened device that the tensor is on, where one is at hand already."""
+    if not hasattr(source, "__dlpack_device__"):
+        raise TypeError(f"a tensor that can be shared by DLPack is needed, not {type(source).__name__}: GPUDevice.array copies lists and buffers")
     kind, index = source.__dlpack_device__()
     if kind not in _dlpack.BACKENDS:
         raise ValueError(f"a tensor on DLPack device type {kind}: {', '.join(map(str, _dlpack.BACKENDS))} are what libaios can use")

@@ -92,6 +92,8 @@ class Generator(Handle, metaclass=_WithKeywords):
 
     def _run(self, prompt: Optional[Union[str, bytes]], seed: Optional[int], text: Any) -> None:
         given = self._prompt if prompt is None else prompt
+        if not isinstance(given, (str, bytes)):
+            raise TypeError(f"prompt must be a text or its bytes, not {type(given).__name__}")
         data = given.encode("utf-8", "surrogateescape") if isinstance(given, str) else given
         drawn = self._seed if seed is None else seed
         with self._lock:  # one text at a time

@@ -89,7 +89,7 @@ class Parameters(Handle, Mapping[str, Array]):
 
     def write(self, name: str, values: Any, kind: str = "value") -> None:
         """Sets a tensor from an array, tensor, buffer or list of float32."""
-        found = typed(values, "f32", f"parameter {name}")
+        found = typed(values, "f32", f"parameter {name}", self._shapes.get(name))
         lib.aios_parameters_write(self.handle, encode(name), choose(_KINDS, "kind", kind),
                                   ctypes.cast(found.pointer, ctypes.POINTER(ctypes.c_float)), math.prod(found.shape))
 
@@ -142,7 +142,7 @@ class Plan(Handle):
                  capture: bool = True) -> None:
         options = structure("aios_plan_options", training=int(training), gradient_checkpointing=int(gradient_checkpointing), capture=int(capture))
         self._own("aios_plan_destroy", out(lib.aios_plan_create, graph.handle, parameters.handle, ctypes.byref(options)), parameters)
-        self._inputs = {name: tensor.dtype for name, tensor in graph.inputs.items()}
+        self._inputs = {name: (tensor.dtype, tensor.shape) for name, tensor in graph.inputs.items()}
         self._outputs = {name: (tensor.dtype, tensor.shape) for name, tensor in graph.outputs.items()}
         self._is_known = graph.is_known
 
@@ -150,7 +150,8 @@ class Plan(Handle):
         """Sets an input for the next run: an array, tensor, buffer or list of the input's type.  The library reads it where it is."""
         if name not in self._inputs and self._is_known:
             raise NotFoundError(f"no input is called '{name}': {', '.join(self._inputs) or 'there is none'}")
-        found = typed(data, self._inputs.get(name, "i32"), f"input {name}")  # tokens, labels, positions: all that is not known are ids
+        dtype, shape = self._inputs.get(name, ("i32", None))  # tokens, labels, positions: all that is not known are ids
+        found = typed(data, dtype, f"input {name}", shape)
         lib.aios_plan_write(self.handle, encode(name), found.pointer, found.nbytes)
 
     def run(self, **inputs: Any) -> None:
