@@ -226,6 +226,8 @@ static int run(struct tool *tool)
     code = run_team(&team);
     system_release_stops();
     led = NULL;
+    if (code == SPAWN_HERE && !aios_options_is_set(tool->options, "strategy")) /* that of the processes, whatever the makes are */
+        (void)aios_options_set(tool->options, "strategy", "ddp");
     if (code == SPAWN_HERE)
         (void)fprintf(
             stderr,

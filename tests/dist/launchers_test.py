@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Who starts the ranks of a run: torchrun, mpirun, `aios train --spawn`, or variables as they set them.  The run is the same as in one process."""
 import glob
+import json
 import os
 import shutil
 import signal
@@ -78,6 +79,8 @@ class Launchers(Runs):
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         self.assertIn('{"ddp": "fallback"', result.stderr)
         self.assertIn("aios-gloo.so", result.stderr)
+        with open(os.path.join(self.run_folder, "run.json"), encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["options"]["strategy"], "ddp")  # as the processes would have had it
         shutil.rmtree(self.run_folder)
         result = self.run_launcher([*self.command(), "--spawn", "--world-size", "2", "--strict"], **variables)
         self.assertNotEqual(result.returncode, 0)

@@ -247,3 +247,20 @@ def test_the_librarys_own_models_are_recorded_loaded_and_saved(tmp_path):
         aios.Model({**config, "n_head": 3})
     graph = model.record("eval", 2, 8)
     assert graph.parameter_count == len(p)
+
+
+def test_the_chosen_experts_alone_are_all_of_them_times_the_gates():
+    g = aios.Graph()
+    x = g.input("x", [5, 6], "f32")
+    gates = g.expert_gates(g.linear(x, g.parameter("router", [4, 6], scale=1.0)), chosen=2)
+    up, down = g.parameter("up", [2 * 4 * 3, 6], scale=1.0), g.parameter("down", [6, 4 * 3], scale=1.0)
+    rows = g.expert_linear(g.expert_rows(x, gates), gates, up, parts=2)
+    assert rows.shape == (10, 6)
+    g.output("chosen", g.expert_sum(g.expert_linear(g.swiglu(rows), gates, down), gates))
+    g.output("all", g.linear(g.expert_scale(g.swiglu(g.linear(x, up)), gates), down))
+    plan = aios.Plan(g, aios.Parameters("cpu", g.finish()).initialize(1))
+    numbers = random.Random(1)
+    plan.run(x=[[numbers.uniform(-1, 1) for _ in range(6)] for _ in range(5)])
+    chosen, everything = plan.read("chosen").tolist(), plan.read("all").tolist()
+    assert any(value for row in everything for value in row)
+    assert all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for one, other in zip(chosen, everything) for a, b in zip(one, other))
