@@ -8,6 +8,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -150,20 +151,20 @@ class Talk(unittest.TestCase):
     @unittest.skipUnless(ctypes.util.find_library("edit"), "libedit is not installed")
     def test_a_person_edits_lines_and_has_those_before(self):
         person = self.at_terminal(TERM="xterm")
-        person.wait_for("> ")
+        person.wait_for_editor()
         person.write("ho sat?\x1b[D\x1b[D\x01w\n")  # left, left, to the beginning
         person.wait_for("the cat sat.")
-        person.wait_for("> ")
+        person.wait_for_editor()
         person.write("who ran\u00e9\x7f?\n")  # a letter of two bytes is one
         person.wait_for("the dog ran.")
-        person.wait_for("> ")
+        person.wait_for_editor()
         person.write("\x1b[A\x1b[A\n")  # the line before the last
         person.wait_for("\n")
-        person.wait_for("> ")
+        person.wait_for_editor()
         person.write("/history\n")
         for line in ("who sat?", "who ran?", "who sat?"):
             person.wait_for("User: " + line + "\r")
-        person.wait_for("> ")  # before that the terminal itself would take the end of the input, and no editor sees it
+        person.wait_for_editor()
         person.write("\x04")
         self.assertEqual(person.end(), 0)
 
@@ -188,6 +189,14 @@ class Terminal:
             if select.select([self.file], [], [], 1)[0]:
                 self.shown += os.read(self.file, 4096).decode("utf-8", "replace")
         self.at = self.shown.index(text, self.at) + len(text)
+
+    def wait_for_editor(self):
+        """The prompt is shown a moment before the terminal leaves keys to the program: before, it would take some for itself."""
+        self.wait_for("> ")
+        end = time.monotonic() + 30
+        while termios.tcgetattr(self.file)[3] & termios.ICANON:
+            assert time.monotonic() < end, self.shown
+            time.sleep(0.001)
 
     def end(self):
         end = time.monotonic() + 30
