@@ -242,7 +242,8 @@ static int keep_world_size(struct tool *tool, const char *value)
     return TOOL_DONE;
 }
 
-/* Flags of the commands that train that the options have under another name or not as such.  value NULL: it has none, and stands for `as`. */
+/* Flags of the commands that train that the options have under another name or not as such.  value NULL: it has none, and stands for `as`.
+ */
 static const struct spelling {
     const char *name, *value, *option, *as;
     int (*set)(struct tool *tool, const char *value);

@@ -75,7 +75,7 @@ static int place_of(struct run_log *log, const char *name, int length, int times
 /* Who trains from now on, "cuda:0,hip:0" in the order in which events list what is each one's; 1 where others did before. */
 static int take_order(struct run_log *log, const char *names)
 {
-    int order[RUN_DEVICES_MOST], count = 0;
+    int order[RUN_DEVICES_MOST] = {0}, count = 0;
     for (const char *at = names; *at && count < RUN_DEVICES_MOST;) {
         int length = (int)strcspn(at, ","), times = 1;
         for (const char *before = names; before < at; before += strcspn(before, ",") + 1)
