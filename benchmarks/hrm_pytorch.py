@@ -3,6 +3,9 @@
 model of 27M parameters and the same batch.
 
     python3 benchmarks/hrm_pytorch.py FOLDER_OF_A_CHECKOUT_OF_HRM [--threads 2] [--batch 8] [--seconds 30] [--modes eager,compile]
+                                      [--dtype float32|bfloat16]
+
+bfloat16 is the public configuration's own forward_dtype.
 
 Its own modules are imported as they are; what they need and a CPU lacks is stood in for as tests/reference/pytorch_hrm.py does, attention by
 PyTorch's fused one where there is one.  AdamATan2 exists for CUDA alone: torch.optim.AdamW stands in, fused or foreach where it is, which does as
@@ -45,7 +48,7 @@ def measure(arguments, mode):
     from models.losses import ACTLossHead
     from models.sparse_embedding import CastedSparseEmbeddingSignSGD_Distributed
     torch.manual_seed(1)
-    head = ACTLossHead(HierarchicalReasoningModel_ACTV1({**CONFIG, "batch_size": arguments.batch}), "stablemax_cross_entropy")
+    head = ACTLossHead(HierarchicalReasoningModel_ACTV1({**CONFIG, "forward_dtype": arguments.dtype, "batch_size": arguments.batch}), "stablemax_cross_entropy")
     head.train()
     weights = optimizer(head.parameters())
     table = head.model.puzzle_emb  # an older PyTorch knows nothing of buffers, and wants long indices
@@ -68,7 +71,7 @@ def measure(arguments, mode):
         if len(times) == 2:
             began = time.perf_counter()  # the first ones compile
     median = statistics.median(times[2:])
-    print(json.dumps({"mode": mode, "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": arguments.batch,
+    print(json.dumps({"mode": mode, "dtype": arguments.dtype, "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": arguments.batch,
                       "parameters": sum(p.numel() for p in head.parameters()), "median_s": round(median, 4), "steps": len(times) - 2,
                       "sequences_per_s": round(arguments.batch / median, 3)}), flush=True)
 
@@ -80,6 +83,7 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--modes", default="eager")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
