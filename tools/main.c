@@ -139,6 +139,7 @@ static int close_output(int code)
     int failed = ferror(stdout) != 0;
     if (fflush(stdout) != 0) failed = 1;
     if (!failed) return code;
+    if (errno == 0 && fputc('\n', stdout) != EOF) (void)fflush(stdout); /* it failed some time ago: why, the next one tells */
     if (errno == EPIPE || (errno == 0 && code == TOOL_SIGNAL + 13)) system_die_of_closed_pipe();
     return code ? code : tool_fail(TOOL_ERROR, "writing to standard output: %s", errno ? strerror(errno) : "failed");
 }

@@ -165,7 +165,10 @@ static void on_devices(struct progress *p, const json_t *e)
         char steps[NUMBER_SIZE], speed[NUMBER_SIZE];
         (void)fprintf(p->to, "%-10s ", text_of(device, "device"));
         if (json_object_get(device, "steps")) (void)fprintf(p->to, "%s steps, ", show_count(count_of(device, "steps"), steps));
-        (void)fprintf(p->to, "%.1f %% of the tokens", 100 * number_of(device, "share"));
+        if (isfinite(number_of(device, "share")))
+            (void)fprintf(p->to, "%.1f %% of the tokens", 100 * number_of(device, "share"));
+        else
+            (void)fputs("no tokens", p->to);
         if (isfinite(number_of(device, "tokens_per_second")))
             (void)fprintf(p->to, ", %s tokens/s", show_short(number_of(device, "tokens_per_second"), speed));
         (void)fprintf(p->to, "%s\n", json_is_true(json_object_get(device, "dropped")) ? ", dropped" : "");

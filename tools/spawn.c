@@ -75,18 +75,28 @@ static int count_ranks(struct team *team)
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
+/* The library's own name for a run without one, which its processes are told: runs/20261121-081500, or with -2 and so on behind it. */
+static int make_own_folder(struct team *team)
+{
+    time_t now = time(NULL);
+    struct tm day;
+    size_t length = strftime(team->folder, sizeof team->folder, "runs/%Y%m%d-%H%M%S", gmtime_r(&now, &day));
+    int made = system_make_folders(team->folder);
+    for (int i = 2; made > 0; i++) {
+        (void)snprintf(team->folder + length, sizeof team->folder - length, "-%d", i);
+        made = system_make_folders(team->folder);
+    }
+    return made;
+}
+
 static int choose_folder(struct team *team)
 {
     const char *given = text_of(team->tool, "save-dir");
     char logs[PATH_ROOM + 8];
-    time_t now = time(NULL);
-    struct tm day;
-    if (*given)
-        (void)snprintf(team->folder, sizeof team->folder, "%s", given);
-    else
-        (void)strftime(team->folder, sizeof team->folder, "runs/%Y%m%d-%H%M%S", gmtime_r(&now, &day));
+    if (*given) (void)snprintf(team->folder, sizeof team->folder, "%s", given);
+    int failed = *given ? 0 : make_own_folder(team);
     (void)snprintf(logs, sizeof logs, "%s/logs", team->folder);
-    return system_make_folders(logs) == 0 ? TOOL_DONE : tool_fail(TOOL_ERROR, "the folder %s can't be made", logs);
+    return !failed && system_make_folders(logs) >= 0 ? TOOL_DONE : tool_fail(TOOL_ERROR, "the folder %s can't be made", logs);
 }
 
 /* The command as it was given, without what only this process does.  To be freed; NULL: no memory. */

@@ -38,7 +38,7 @@ int64_t system_start(char *const *arguments, char *const *variables, const char 
 int64_t system_wait(int *code);
 void system_signal(int64_t id, int number); /* in a signal handler too */
 int system_free_port(void);                 /* of the loopback interface, that nobody has at the moment; 0: none */
-int system_make_folders(const char *path);  /* with those above it; 0, or -1 */
+int system_make_folders(const char *path);  /* with those above it; 0, 1: it was there, or -1 */
 
 /* The library's path where the loader finds and opens it: 1, else 0. */
 int system_find_library(const char *name, char *path, size_t size);

@@ -230,7 +230,8 @@ int system_make_folders(const char *path)
         if (mkdir(part, 0777) && errno != EEXIST) return -1;
         *at = '/';
     }
-    return mkdir(part, 0777) && errno != EEXIST ? -1 : 0;
+    if (mkdir(part, 0777) == 0) return 0;
+    return errno == EEXIST ? 1 : -1;
 }
 
 /* ---- what is there ----------------------------------------------------------------------------------------------- */

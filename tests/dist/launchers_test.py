@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 
 from runs import STEPS, Runs, environment, free_port
@@ -68,6 +69,17 @@ class Launchers(Runs):
         steps = [event["step"] for event in events if event["event"] == "step"]
         self.assertEqual(steps, list(range(1, 601)))
         self.assertEqual(events[-1]["tokens"], whole[-1]["tokens"])
+
+    def test_a_folder_that_is_there_is_another_run_s(self):
+        for second in range(20):
+            os.makedirs(os.path.join(self.folder, "runs", time.strftime("%Y%m%d-%H%M%S", time.gmtime(time.time() + second))))
+        command = self.command(steps=2)
+        at = command.index("--save-dir")
+        result = subprocess.run([*command[:at], *command[at + 2:], "--spawn", "--world-size", "2"], encoding="utf-8", capture_output=True, timeout=120,
+                                check=False, env=environment(), cwd=self.folder)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        logs = glob.glob(os.path.join(self.folder, "runs", "*", "metrics.jsonl"))
+        self.assertEqual([os.path.dirname(log)[-2:] for log in logs], ["-2"], result.stderr)
 
     def test_without_the_engine_one_process_does_it(self):
         alone = os.path.join(self.folder, "lib")  # the library with nothing beside it
