@@ -6,18 +6,24 @@
 /* oneDNN's inner kernel makes 48 columns by 8 rows of c. */
 #define UNIT_ROWS    8
 #define UNIT_COLUMNS 48
-/* What has an epilogue or is converted is made in blocks that stay in the second-level cache until they are finished. */
-#define BLOCK_ROWS    512
-#define BLOCK_COLUMNS 480
-#define BLOCK_DEPTH   512
-#define SCRATCH_SUM   ((size_t)BLOCK_ROWS * BLOCK_COLUMNS)
-#define SCRATCH_A     ((size_t)BLOCK_ROWS * BLOCK_DEPTH)
-#define SCRATCH_B     ((size_t)BLOCK_COLUMNS * BLOCK_DEPTH)
-#define SCRATCH       (SCRATCH_SUM + SCRATCH_A + SCRATCH_B + BLOCK_COLUMNS)
+/* What has an epilogue or is converted is made in blocks, of which one is finished while it is still in a cache.  oneDNN packs the edges of
+ * every block anew, so they are large; but smaller where the edges are widened into copies before. */
+#define BLOCK_ROWS    1024
+#define BLOCK_COLUMNS 960
+#define WIDE_ROWS     512
+#define WIDE_COLUMNS  480
+#define WIDE_DEPTH    512
+#define SCRATCH_SUM   ((size_t)WIDE_ROWS * WIDE_COLUMNS)
+#define SCRATCH_A     ((size_t)WIDE_ROWS * WIDE_DEPTH)
+#define SCRATCH_B     ((size_t)WIDE_COLUMNS * WIDE_DEPTH)
+#define SCRATCH_BLOCK ((size_t)BLOCK_ROWS * BLOCK_COLUMNS) /* room for those three too */
+#define SCRATCH       (SCRATCH_BLOCK + BLOCK_COLUMNS)      /* a block, or what is widened; its bias */
 /* Below this one thread is done before a second has woken up. */
 #define ALONE_PRODUCTS 65536.0
 /* Reading and packing an element of a tile's edge takes as long as this many products. */
 #define EDGE_COST 24.0
+
+_Static_assert(SCRATCH_SUM + SCRATCH_A + SCRATCH_B <= SCRATCH_BLOCK, "what is widened has room where a block would be");
 
 struct job {
     const cpu_device *device;
@@ -81,8 +87,8 @@ static void multiply_widened(struct job *job, const char *a, const char *b, stru
     const cpu_vector *vector = job->device->vector;
     float *wide_a = scratch, *wide_b = scratch + SCRATCH_A;
     int32_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-    for (int32_t depth = 0; depth < g->k; depth += BLOCK_DEPTH) {
-        int32_t k = least(BLOCK_DEPTH, g->k - depth);
+    for (int32_t depth = 0; depth < g->k; depth += WIDE_DEPTH) {
+        int32_t k = least(WIDE_DEPTH, g->k - depth);
         int32_t rows_a = g->transpose_a ? k : m, columns_a = g->transpose_a ? m : k;
         int32_t rows_b = g->transpose_b ? n : k, columns_b = g->transpose_b ? k : n;
         vector->widen(wide_a, columns_a, part_of_a(g, a, t.m0, depth), g->lda, rows_a, columns_a, g->type_ab);
@@ -102,7 +108,7 @@ static void make_block(struct job *job, const char *a, const char *b, char *c, s
     char *to = (char *)at(c, g->type_c, t.m0 * g->ldc + t.n0), *aux = gelu ? (char *)at(g->aux, g->type_c, t.m0 * g->ldc + t.n0) : NULL;
     int in_place = g->type_c == AIOS_F32;
     float *sum = in_place ? (float *)(void *)(gelu ? aux : to) : scratch;
-    int64_t ld_sum = in_place ? g->ldc : BLOCK_COLUMNS;
+    int64_t ld_sum = in_place ? g->ldc : direct ? BLOCK_COLUMNS : WIDE_COLUMNS;
     float beta = in_place ? g->beta : 0.0f;
 
     if (direct)
@@ -116,7 +122,7 @@ static void make_block(struct job *job, const char *a, const char *b, char *c, s
         if (g->type_ab == AIOS_F32) {
             finish.bias = (const float *)g->bias + t.n0;
         } else {
-            float *wide = scratch + SCRATCH_SUM + SCRATCH_A + SCRATCH_B;
+            float *wide = scratch + SCRATCH_BLOCK;
             job->device->vector->widen(wide, 0, at(g->bias, g->type_ab, t.n0), 0, 1, finish.n, g->type_ab);
             finish.bias = wide;
         }
@@ -142,7 +148,8 @@ static void make_tile(struct job *job, int32_t batch, struct tile t, float *scra
         make_block(job, a, b, c, t, scratch);
         return;
     }
-    int32_t rows = even_step(t.m1 - t.m0, BLOCK_ROWS, UNIT_ROWS), columns = even_step(t.n1 - t.n0, BLOCK_COLUMNS, UNIT_COLUMNS);
+    int32_t rows = even_step(t.m1 - t.m0, direct ? BLOCK_ROWS : WIDE_ROWS, UNIT_ROWS),
+            columns = even_step(t.n1 - t.n0, direct ? BLOCK_COLUMNS : WIDE_COLUMNS, UNIT_COLUMNS);
     for (int32_t m = t.m0; m < t.m1; m += rows)
         for (int32_t n = t.n0; n < t.n1; n += columns)
             make_block(job, a, b, c, (struct tile){m, least(m + rows, t.m1), n, least(n + columns, t.n1)}, scratch);

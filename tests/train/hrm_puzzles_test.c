@@ -222,11 +222,10 @@ static struct carry_image before, after; /* what was carried after step 5, and w
 
 static void lose_after_step_5(struct run *r, const char *name, const char *json)
 {
-    struct replicas *all = &r->trainer->replicas;
-    if (strcmp(name, "balance") == 0 && lost) assert_ok(carry_gather(all, &after));
+    if (strcmp(name, "balance") == 0 && lost) assert_ok(carry_gather(&r->trainer->replicas, &after));
     if (strcmp(name, "step") == 0 && field_of(json, "step") == 5 && !lost) {
         lost = 1;
-        assert_ok(carry_gather(all, &before));
+        assert_ok(carry_gather(&r->trainer->replicas, &before));
         lose(r, 1);
     }
 }
