@@ -56,6 +56,7 @@ struct meeting {
     unsigned long number;
     int references;
     int arrived[RANKS_MOST], gone[RANKS_MOST];
+    const struct part *runner; /* does it for all; NULL: not yet known */
     struct wish wishes[RANKS_MOST][PARTS_MOST];
     int counts[RANKS_MOST];
     vendor_device *devices[RANKS_MOST];
@@ -285,6 +286,7 @@ int ncclCommDestroy(void *communicator)
 
 /* ---- work -------------------------------------------------------------------------------------------------------- */
 
+/* Who may run a meeting that is not done is the only one to, so that nobody else passes before it is. */
 static int may_run(const struct part *p)
 {
     struct meeting *m = p->meeting;
@@ -292,7 +294,9 @@ static int may_run(const struct part *p)
     m->arrived[p->rank] = 1;
     for (int r = 0; r < m->clique->ranks; r++)
         if (!m->arrived[r] || m->gone[r]) return 0;
-    return !m->running && !m->different;
+    if (m->different || (m->runner && m->runner != p)) return 0;
+    m->runner = p;
+    return 1;
 }
 
 static int ready(void *payload)
@@ -308,6 +312,7 @@ static void drop(void *payload)
     struct part *p = payload;
     (void)pthread_mutex_lock(&mutex);
     if (!p->ran) p->meeting->gone[p->rank] = 1;
+    if (p->meeting->runner == p) p->meeting->runner = NULL;
     if (p->communicator && p->communicator->part == p) p->communicator->part = NULL;
     release_meeting(p->meeting);
     free(p);
@@ -417,7 +422,7 @@ static const char *run(vendor_device *device, void *payload)
     struct part *p = payload;
     struct meeting *m = p->meeting;
     (void)pthread_mutex_lock(&mutex);
-    int first = p->communicator && !m->done && !m->running, aborted = !p->communicator && !m->done;
+    int first = p->communicator && !m->done && m->runner == p, aborted = !p->communicator && !m->done;
     if (first) m->running = 1;
     p->ran = 1;
     (void)pthread_mutex_unlock(&mutex);
