@@ -11,6 +11,9 @@
 
 #include <stdatomic.h>
 
+/* What multiplies matrices: oneDNN, f32 copies of them; gemm_bf16.c; oneDNN, them as they are. */
+enum cpu_gemm { CPU_GEMM_WIDENED, CPU_GEMM_BF16, CPU_GEMM_ONEDNN };
+
 typedef struct cpu_device {
     aios_context *context;
     int32_t index, devices, threads;
@@ -18,12 +21,13 @@ typedef struct cpu_device {
     const cpu_kernel_fn *kernels;
     uint32_t kernel_count;
     const cpu_vector *vector;
+    enum cpu_gemm bf16; /* what multiplies bf16 */
 
     os_mutex mutex; /* of all below: one call computes at a time */
     thread_pool *pool;
     onednn dnn;
     int dnn_state;  /* 0: not looked for yet, 1: there, -1: not there */
-    float *scratch; /* GEMM_SCRATCH floats per thread, for the 16-bit types */
+    float *scratch; /* of all threads, for products of the 16-bit types; made when first needed */
 } cpu_device;
 
 /* Runs run(user, index, threads) on the device's threads, subnormal numbers flushed to zero, one caller at a time.  The
@@ -33,6 +37,11 @@ aios_status cpu_run(cpu_device *device, void (*run)(void *user, int index, int c
 /* Opens oneDNN where that was not tried yet.  Errors: UNSUPPORTED, so that the portable kernels are used instead; the log
  * says so once.  The caller holds the mutex. */
 aios_status cpu_need_onednn(cpu_device *device);
+
+/* Makes the threads' memory for products of the 16-bit types.  The caller holds the mutex. */
+aios_status cpu_need_scratch(cpu_device *device);
+/* A thread's part of it: BF16_SCRATCH floats and what gemm.c adds. */
+float *cpu_scratch(const cpu_device *device, int thread);
 
 extern const aios_gemm_group cpu_gemm_group;
 extern const aios_attention_group cpu_attention_group;

@@ -1,33 +1,44 @@
-/* gemm by oneDNN: c is dealt out in tiles, one per thread; each thread multiplies its own with oneDNN on one thread. */
+/* gemm: c is dealt out in tiles, one per thread, which multiplies its own: f32 by oneDNN on one thread, bf16 by gemm_bf16.c or, with
+ * AMX, by oneDNN, and other types by oneDNN through f32 copies. */
 #include "device.h"
+#include "gemm_bf16.h"
 
 #include <string.h>
 
-/* oneDNN's inner kernel makes 48 columns by 8 rows of c. */
-#define UNIT_ROWS    8
-#define UNIT_COLUMNS 48
 /* What has an epilogue or is converted is made in blocks, of which one is finished while it is still in a cache.  oneDNN packs the edges of
  * every block anew, so they are large; but smaller where the edges are widened into copies before. */
-#define BLOCK_ROWS    1024
-#define BLOCK_COLUMNS 960
-#define WIDE_ROWS     512
-#define WIDE_COLUMNS  480
-#define WIDE_DEPTH    512
-#define SCRATCH_SUM   ((size_t)WIDE_ROWS * WIDE_COLUMNS)
-#define SCRATCH_A     ((size_t)WIDE_ROWS * WIDE_DEPTH)
-#define SCRATCH_B     ((size_t)WIDE_COLUMNS * WIDE_DEPTH)
-#define SCRATCH_BLOCK ((size_t)BLOCK_ROWS * BLOCK_COLUMNS) /* room for those three too */
-#define SCRATCH       (SCRATCH_BLOCK + BLOCK_COLUMNS)      /* a block, or what is widened; its bias */
+#define ONEDNN_ROWS    1024
+#define ONEDNN_COLUMNS 960
+#define WIDE_ROWS      512
+#define WIDE_COLUMNS   480
+#define WIDE_DEPTH     512
+#define WIDE_SUM       ((size_t)WIDE_ROWS * WIDE_COLUMNS)
+#define WIDE_A         ((size_t)WIDE_ROWS * WIDE_DEPTH)
+#define WIDE_B         ((size_t)WIDE_COLUMNS * WIDE_DEPTH)
+/* Floats of each thread: a block, or what its making takes; behind it the bias of its columns. */
+#define SCRATCH      ((size_t)BF16_SCRATCH)
+#define SCRATCH_BIAS 1024
 /* Below this one thread is done before a second has woken up. */
 #define ALONE_PRODUCTS 65536.0
-/* Reading and packing an element of a tile's edge takes as long as this many products. */
-#define EDGE_COST 24.0
 
-_Static_assert(SCRATCH_SUM + SCRATCH_A + SCRATCH_B <= SCRATCH_BLOCK, "what is widened has room where a block would be");
+_Static_assert(SCRATCH >= WIDE_SUM + WIDE_A + WIDE_B && SCRATCH >= (size_t)ONEDNN_ROWS * ONEDNN_COLUMNS, "every way has room");
+_Static_assert(SCRATCH_BIAS >= ONEDNN_COLUMNS && SCRATCH_BIAS >= WIDE_COLUMNS && SCRATCH_BIAS >= BF16_BLOCK_COLUMNS, "and a bias");
+
+/* What is the best for each way of multiplying: whole units of rows and columns, which its inner kernel makes at once; blocks of c; how
+ * many products take as long as reading and packing an element of a, stored (m, k) or (k, m), or of b. */
+static const struct way {
+    int32_t unit_rows, unit_columns, block_rows, block_columns;
+    double pack_a[2], pack_b;
+} ways[] = {
+    [CPU_GEMM_WIDENED] = {8, 48, WIDE_ROWS, WIDE_COLUMNS, {24, 24}, 24},
+    [CPU_GEMM_BF16] = {BF16_ROWS, BF16_COLUMNS, BF16_BLOCK_ROWS, BF16_BLOCK_COLUMNS, {1, 8}, 8},
+    [CPU_GEMM_ONEDNN] = {8, 48, ONEDNN_ROWS, ONEDNN_COLUMNS, {24, 24}, 24},
+};
 
 struct job {
     const cpu_device *device;
     const aios_gemm *g;
+    enum cpu_gemm by;
     int32_t grid_rows, grid_columns; /* tiles of each batch */
     atomic_int failure;              /* oneDNN's status */
 };
@@ -36,6 +47,17 @@ struct job {
 struct tile {
     int32_t m0, m1, n0, n1;
 };
+
+aios_status cpu_need_scratch(cpu_device *device)
+{
+    if (!device->scratch) device->scratch = os_pages_alloc((size_t)device->threads * (SCRATCH + SCRATCH_BIAS) * sizeof(float));
+    return device->scratch ? AIOS_OK : AIOS_OUT_OF_MEMORY;
+}
+
+float *cpu_scratch(const cpu_device *device, int thread)
+{
+    return device->scratch ? device->scratch + (size_t)thread * (SCRATCH + SCRATCH_BIAS) : NULL;
+}
 
 static int32_t least(int32_t a, int32_t b)
 {
@@ -85,7 +107,7 @@ static void multiply_widened(struct job *job, const char *a, const char *b, stru
 {
     const aios_gemm *g = job->g;
     const cpu_vector *vector = job->device->vector;
-    float *wide_a = scratch, *wide_b = scratch + SCRATCH_A;
+    float *wide_a = scratch, *wide_b = scratch + WIDE_A;
     int32_t m = t.m1 - t.m0, n = t.n1 - t.n0;
     for (int32_t depth = 0; depth < g->k; depth += WIDE_DEPTH) {
         int32_t k = least(WIDE_DEPTH, g->k - depth);
@@ -99,34 +121,67 @@ static void multiply_widened(struct job *job, const char *a, const char *b, stru
     }
 }
 
+/* c (rows, columns of the block) = alpha op(a) op(b) + beta c, or with a bias op(a) op(b) + bias. */
+static void multiply_bf16(const struct job *job, const char *a, const char *b, struct tile t, void *c, int64_t ldc, int32_t type_c,
+                          float beta, const float *bias, float *scratch)
+{
+    const aios_gemm *g = job->g;
+    bf16_block block = {
+        .a = (const uint16_t *)(const void *)part_of_a(g, a, t.m0, 0),
+        .b = (const uint16_t *)(const void *)part_of_b(g, b, 0, t.n0),
+        .lda = g->lda,
+        .ldb = g->ldb,
+        .transpose_a = g->transpose_a,
+        .transpose_b = g->transpose_b,
+        .m = t.m1 - t.m0,
+        .n = t.n1 - t.n0,
+        .k = g->k,
+        .alpha = g->alpha,
+        .beta = beta,
+        .c = c,
+        .ldc = ldc,
+        .type_c = type_c,
+        .bias = bias,
+    };
+    bf16_multiply(&block, scratch);
+}
+
+/* What the epilogue does to a product of bf16 as it is made: nothing, or the bias. */
+static int ends_in_product(const struct job *job)
+{
+    const aios_gemm *g = job->g;
+    return job->by == CPU_GEMM_BF16 && g->type_c != AIOS_F16 &&
+           (g->epilogue == AIOS_EPILOGUE_NONE || (g->epilogue == AIOS_EPILOGUE_BIAS && g->alpha == 1.0f));
+}
+
 /* One block of c with all that belongs to it. */
 static void make_block(struct job *job, const char *a, const char *b, char *c, struct tile t, float *scratch)
 {
     const aios_gemm *g = job->g;
-    int direct = g->type_ab == AIOS_F32 || (g->type_ab == AIOS_BF16 && job->device->dnn.dnnl_gemm_bf16bf16f32);
-    int gelu = g->epilogue == AIOS_EPILOGUE_BIAS_GELU;
+    int32_t m = t.m1 - t.m0, n = t.n1 - t.n0;
+    int plain = g->epilogue == AIOS_EPILOGUE_NONE, gelu = g->epilogue == AIOS_EPILOGUE_BIAS_GELU;
     char *to = (char *)at(c, g->type_c, t.m0 * g->ldc + t.n0), *aux = gelu ? (char *)at(g->aux, g->type_c, t.m0 * g->ldc + t.n0) : NULL;
     int in_place = g->type_c == AIOS_F32;
     float *sum = in_place ? (float *)(void *)(gelu ? aux : to) : scratch;
-    int64_t ld_sum = in_place ? g->ldc : direct ? BLOCK_COLUMNS : WIDE_COLUMNS;
+    int64_t ld_sum = in_place ? g->ldc : ways[job->by].block_columns;
     float beta = in_place ? g->beta : 0.0f;
-
-    if (direct)
+    const float *bias = plain ? NULL : scratch + SCRATCH;
+    if (!plain && g->type_ab == AIOS_F32)
+        bias = (const float *)g->bias + t.n0;
+    else if (!plain)
+        job->device->vector->widen(scratch + SCRATCH, 0, at(g->bias, g->type_ab, t.n0), 0, 1, n, g->type_ab);
+    if (ends_in_product(job)) {
+        multiply_bf16(job, a, b, t, to, g->ldc, g->type_c, plain ? g->beta : 0.0f, bias, scratch);
+        return;
+    }
+    if (job->by == CPU_GEMM_BF16)
+        multiply_bf16(job, a, b, t, sum, ld_sum, AIOS_F32, beta, NULL, scratch);
+    else if (job->by == CPU_GEMM_ONEDNN)
         multiply_direct(job, a, b, t, sum, ld_sum, beta);
     else
-        multiply_widened(job, a, b, t, sum, ld_sum, beta, scratch + SCRATCH_SUM);
-    if (in_place && g->epilogue == AIOS_EPILOGUE_NONE) return;
-
-    cpu_finish finish = {sum, ld_sum, to, aux, g->ldc, NULL, t.m1 - t.m0, t.n1 - t.n0, g->type_c, g->beta};
-    if (g->epilogue != AIOS_EPILOGUE_NONE) {
-        if (g->type_ab == AIOS_F32) {
-            finish.bias = (const float *)g->bias + t.n0;
-        } else {
-            float *wide = scratch + SCRATCH_BLOCK;
-            job->device->vector->widen(wide, 0, at(g->bias, g->type_ab, t.n0), 0, 1, finish.n, g->type_ab);
-            finish.bias = wide;
-        }
-    }
+        multiply_widened(job, a, b, t, sum, ld_sum, beta, scratch + WIDE_SUM);
+    if (in_place && plain) return;
+    cpu_finish finish = {sum, ld_sum, to, aux, g->ldc, bias, m, n, g->type_c, g->beta};
     job->device->vector->finish(&finish);
 }
 
@@ -142,14 +197,16 @@ static void make_tile(struct job *job, int32_t batch, struct tile t, float *scra
     const aios_gemm *g = job->g;
     const char *a = at(g->a, g->type_ab, batch * g->stride_a), *b = at(g->b, g->type_ab, batch * g->stride_b);
     char *c = (char *)at(g->c, g->type_c, batch * g->stride_c);
-    int direct = g->type_ab == AIOS_F32 || (g->type_ab == AIOS_BF16 && job->device->dnn.dnnl_gemm_bf16bf16f32);
+    const struct way *way = &ways[job->by];
     if (t.m0 >= t.m1 || t.n0 >= t.n1) return;
-    if (direct && g->type_c == AIOS_F32 && g->epilogue == AIOS_EPILOGUE_NONE) {
+    if (job->by == CPU_GEMM_ONEDNN && g->type_c == AIOS_F32 && g->epilogue == AIOS_EPILOGUE_NONE) {
         make_block(job, a, b, c, t, scratch);
         return;
     }
-    int32_t rows = even_step(t.m1 - t.m0, direct ? BLOCK_ROWS : WIDE_ROWS, UNIT_ROWS),
-            columns = even_step(t.n1 - t.n0, direct ? BLOCK_COLUMNS : WIDE_COLUMNS, UNIT_COLUMNS);
+    /* What gemm_bf16.c leaves to be finished is short of columns, so that it is still in a cache: a is not packed anew for them. */
+    int narrow = job->by == CPU_GEMM_BF16 && !g->transpose_a && !ends_in_product(job);
+    int32_t rows = even_step(t.m1 - t.m0, way->block_rows, way->unit_rows),
+            columns = narrow ? way->unit_columns : even_step(t.n1 - t.n0, way->block_columns, way->unit_columns);
     for (int32_t m = t.m0; m < t.m1; m += rows)
         for (int32_t n = t.n0; n < t.n1; n += columns)
             make_block(job, a, b, c, (struct tile){m, least(m + rows, t.m1), n, least(n + columns, t.n1)}, scratch);
@@ -168,15 +225,18 @@ static void make_share(void *user, int index, int count)
     const aios_gemm *g = job->g;
     int32_t per_batch = job->grid_rows * job->grid_columns;
     int64_t items = (int64_t)g->batch * per_batch;
-    float *scratch = job->device->scratch ? job->device->scratch + (size_t)index * SCRATCH : NULL;
-    onednn_scope before = onednn_enter(&job->device->dnn);
+    float *scratch = cpu_scratch(job->device, index);
+    int32_t unit_m = ways[job->by].unit_rows, unit_n = ways[job->by].unit_columns;
+    int own = job->by == CPU_GEMM_BF16;
+    onednn_scope before = {0};
+    if (!own) before = onednn_enter(&job->device->dnn);
     for (int64_t item = items * index / count; item < items * (index + 1) / count; item++) {
         int32_t row = (int32_t)(item % per_batch) / job->grid_columns, column = (int32_t)(item % per_batch) % job->grid_columns;
-        struct tile t = {share(g->m, UNIT_ROWS, row, job->grid_rows), share(g->m, UNIT_ROWS, row + 1, job->grid_rows),
-                         share(g->n, UNIT_COLUMNS, column, job->grid_columns), share(g->n, UNIT_COLUMNS, column + 1, job->grid_columns)};
+        struct tile t = {share(g->m, unit_m, row, job->grid_rows), share(g->m, unit_m, row + 1, job->grid_rows),
+                         share(g->n, unit_n, column, job->grid_columns), share(g->n, unit_n, column + 1, job->grid_columns)};
         make_tile(job, (int32_t)(item / per_batch), t, scratch);
     }
-    onednn_leave(&job->device->dnn, &before);
+    if (!own) onednn_leave(&job->device->dnn, &before);
 }
 
 static int32_t largest_share(int32_t size, int32_t unit, int32_t parts)
@@ -189,13 +249,14 @@ static int32_t largest_share(int32_t size, int32_t unit, int32_t parts)
 static void choose_grid(struct job *job, int32_t threads)
 {
     const aios_gemm *g = job->g;
+    const struct way *way = &ways[job->by];
     double best = -1;
     job->grid_rows = job->grid_columns = 1;
     if (g->batch % threads == 0 || g->batch >= 4 * threads) return; /* whole batches deal out evenly */
     for (int32_t rows = threads; rows >= 1; rows--) {
         int32_t columns = threads / rows;
-        double m = largest_share(g->m, UNIT_ROWS, rows), n = largest_share(g->n, UNIT_COLUMNS, columns);
-        double cost = m * n + EDGE_COST * (m + n);
+        double m = largest_share(g->m, way->unit_rows, rows), n = largest_share(g->n, way->unit_columns, columns);
+        double cost = m * n + way->pack_a[g->transpose_a != 0] * m + way->pack_b * n;
         if (best >= 0 && cost >= best) continue;
         best = cost;
         job->grid_rows = rows;
@@ -206,11 +267,9 @@ static void choose_grid(struct job *job, int32_t threads)
 static aios_status compute(cpu_device *device, struct job *job)
 {
     const aios_gemm *g = job->g;
-    TRY_QUIET(cpu_need_onednn(device));
-    if (!device->scratch && g->type_ab != AIOS_F32) {
-        device->scratch = aios_memory_alloc(device->context, (size_t)device->threads * SCRATCH * sizeof(float));
-        if (!device->scratch) return AIOS_OUT_OF_MEMORY;
-    }
+    if (g->type_ab != AIOS_BF16 || device->bf16 != CPU_GEMM_BF16) TRY_QUIET(cpu_need_onednn(device));
+    job->by = g->type_ab == AIOS_F32 ? CPU_GEMM_ONEDNN : g->type_ab == AIOS_BF16 ? device->bf16 : CPU_GEMM_WIDENED;
+    if (g->type_ab != AIOS_F32) TRY_QUIET(cpu_need_scratch(device));
     choose_grid(job, device->threads);
     if ((double)g->m * g->n * g->k * g->batch < ALONE_PRODUCTS)
         make_share(job, 0, 1);

@@ -76,6 +76,17 @@ static struct instruction scale(const struct builder *b, const struct node *node
                                 .number = {tensor_rows(T(gates)), n, n, tensor_last(T(node->input[0])) / n}};
 }
 
+/* The gradient of the gates, which `i` writes to a share of it: it reads what they weigh. */
+static aios_status emit_gate_dots(struct builder *b, const struct node *node, struct instruction *i)
+{
+    aios_tensor x = node->input[0], gates = node->input[1];
+    int32_t share = i->buffer[0];
+    i->buffer[2] = VALUE(x);
+    i->offset[2] = OFFSET(x);
+    TRY_QUIET(emit(b, i));
+    return add_share(b, gates, share);
+}
+
 aios_status forward_expert_scale(struct builder *b, size_t index)
 {
     const struct node *node = &b->graph->nodes[index];
@@ -93,10 +104,7 @@ aios_status backward_expert_scale(struct builder *b, size_t index, int32_t dy)
     if (wanted(b, node, gates)) {
         TRY_QUIET(gradient_share(b, gates, &share));
         struct instruction i = scale(b, node, run_expert_gate_dots, "gradient of gates by parts", share, dy, 0);
-        i.buffer[2] = VALUE(x);
-        i.offset[2] = OFFSET(x);
-        TRY_QUIET(emit(b, &i));
-        TRY_QUIET(add_share(b, gates, share));
+        TRY_QUIET(emit_gate_dots(b, node, &i));
     }
     if (!wanted(b, node, x)) return AIOS_OK;
     TRY_QUIET(gradient_share(b, x, &share));
@@ -163,15 +171,12 @@ aios_status forward_expert_sum(struct builder *b, size_t index)
 aios_status backward_expert_sum(struct builder *b, size_t index, int32_t dy)
 {
     const struct node *node = &b->graph->nodes[index];
-    aios_tensor x = node->input[0], gates = node->input[1];
+    aios_tensor gates = node->input[1];
     int32_t share;
     if (wanted(b, node, gates)) {
         TRY_QUIET(gradient_share(b, gates, &share));
         struct instruction i = along_route(b, node, run_expert_gate_dots, "gradient of gates by experts", share, dy, 0, 0);
-        i.buffer[2] = VALUE(x);
-        i.offset[2] = OFFSET(x);
-        TRY_QUIET(emit(b, &i));
-        TRY_QUIET(add_share(b, gates, share));
+        TRY_QUIET(emit_gate_dots(b, node, &i));
     }
     return backward_along_route(b, index, run_expert_spread, "gradient of experts", dy, 1);
 }

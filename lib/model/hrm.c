@@ -129,8 +129,14 @@ static aios_tensor mix(struct hrm_recorder *r, const char *module, int32_t layer
     return aios_graph_expert_sum(g, aios_graph_expert_linear(g, rows, gates, down, 1), gates);
 }
 
-/* x = RMS(x + Attention(x)); x = RMS(x + MLP(x)) */
-static aios_tensor block(struct hrm_recorder *r, const char *module, int32_t layer, aios_tensor x)
+/* (B, 1, hidden) of (B, T, hidden). */
+static aios_tensor first_position(struct hrm_recorder *r, aios_tensor x)
+{
+    return aios_graph_slice(r->graph, x, 1, 0, 1);
+}
+
+/* x = RMS(x + Attention(x)); x = RMS(x + MLP(x)), of every position, or of the first, which sees them all. */
+static aios_tensor block(struct hrm_recorder *r, const char *module, int32_t layer, aios_tensor x, int first_only)
 {
     const struct hrm *m = r->model;
     aios_attention_options options = AIOS_ATTENTION_OPTIONS_INIT;
@@ -149,7 +155,12 @@ static aios_tensor block(struct hrm_recorder *r, const char *module, int32_t lay
     }
     if (m->causal) aios_graph_mark(r->graph);
     aios_tensor qkv = hrm_linear(r, x, names[0], m->hidden, 3 * m->hidden);
-    x = add_and_norm(r, x, hrm_linear(r, aios_graph_attention(r->graph, qkv, &options), names[1], m->hidden, m->hidden));
+    aios_tensor seen = aios_graph_attention(r->graph, qkv, &options);
+    if (first_only) {
+        x = first_position(r, x);
+        seen = first_position(r, seen);
+    }
+    x = add_and_norm(r, x, hrm_linear(r, seen, names[1], m->hidden, m->hidden));
     if (m->experts) return add_and_norm(r, x, mix(r, module, layer, x));
     aios_tensor gated = aios_graph_swiglu(r->graph, hrm_linear(r, x, names[2], m->hidden, 2 * m->inner));
     return add_and_norm(r, x, hrm_linear(r, gated, names[3], m->inner, m->hidden));
@@ -161,10 +172,10 @@ static aios_tensor add_hidden(struct hrm_recorder *r, aios_tensor z, aios_tensor
     return aios_graph_rank(r->graph, z) == 1 ? aios_graph_add(r->graph, x, z) : aios_graph_add(r->graph, z, x);
 }
 
-static aios_tensor module(struct hrm_recorder *r, const char *name, int32_t layers, aios_tensor z, aios_tensor injection)
+static aios_tensor module(struct hrm_recorder *r, const char *name, int32_t layers, aios_tensor z, aios_tensor injection, int first_only)
 {
     z = add_hidden(r, z, injection);
-    for (int32_t i = 0; i < layers; i++) z = block(r, name, i, z);
+    for (int32_t i = 0; i < layers; i++) z = block(r, name, i, z, first_only && i == layers - 1);
     return z;
 }
 
@@ -172,24 +183,31 @@ static aios_tensor module(struct hrm_recorder *r, const char *name, int32_t laye
 
 static aios_tensor apply_l(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x)
 {
-    return module(r, "L", r->model->l_layers, z.l, add_hidden(r, z.h, x));
+    return module(r, "L", r->model->l_layers, z.l, add_hidden(r, z.h, x), 0);
 }
 
 static aios_tensor apply_h(struct hrm_recorder *r, struct hrm_carry z)
 {
-    return module(r, "H", r->model->h_layers, z.h, z.l);
+    return module(r, "H", r->model->h_layers, z.h, z.l, 0);
 }
 
-/* One segment: every application but the last L and the last H without gradient. */
-struct hrm_carry hrm_think(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x)
+/* The applications of a segment before the last L and the last H. */
+static struct hrm_carry think_before(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x)
 {
     const struct hrm *m = r->model;
-    aios_graph_begin_no_gradient(r->graph);
     for (int32_t h = 0; h < m->h_cycles; h++) {
         for (int32_t l = 0; l < m->l_cycles; l++)
             if (h < m->h_cycles - 1 || l < m->l_cycles - 1) z.l = apply_l(r, z, x);
         if (h < m->h_cycles - 1) z.h = apply_h(r, z);
     }
+    return z;
+}
+
+/* One segment: every application but the last L and the last H without gradient. */
+struct hrm_carry hrm_think(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x)
+{
+    aios_graph_begin_no_gradient(r->graph);
+    z = think_before(r, z, x);
     aios_graph_end_no_gradient(r->graph);
     r->learning = r->labels != 0;
     z.l = apply_l(r, z, x);
@@ -241,8 +259,7 @@ aios_tensor hrm_judge(struct hrm_recorder *r, aios_tensor z)
 /* The first position stands for the sequence. */
 static aios_tensor judge_sequence(struct hrm_recorder *r, aios_tensor z_h)
 {
-    aios_tensor first = aios_graph_slice(r->graph, z_h, 1, 0, 1);
-    return hrm_judge(r, aios_graph_reshape(r->graph, first, (int32_t[]){r->batch, r->model->hidden}, 2));
+    return hrm_judge(r, aios_graph_reshape(r->graph, first_position(r, z_h), (int32_t[]){r->batch, r->model->hidden}, 2));
 }
 
 /* ---- adaptive computation time ----------------------------------------------------------------------------------- */
@@ -300,11 +317,13 @@ static void keep(struct hrm_recorder *r, const struct states *to, const struct s
     aios_graph_output(g, "running", from->running);
 }
 
-/* What going on is worth: the same model once more, from the new hidden sequences. */
+/* What going on is worth: the same model once more, from the new hidden sequences, of which only the first position is judged. */
 static aios_tensor look_ahead(struct hrm_recorder *r, struct hrm_carry z, aios_tensor x, aios_tensor steps)
 {
     aios_graph_begin_no_gradient(r->graph);
-    aios_tensor q = judge_sequence(r, hrm_think(r, z, x).h);
+    z = think_before(r, z, x);
+    z.l = apply_l(r, z, x);
+    aios_tensor q = judge_sequence(r, module(r, "H", r->model->h_layers, z.h, z.l, 1));
     aios_graph_end_no_gradient(r->graph);
     return aios_graph_halt_target(r->graph, steps, q, r->model->halt_max_steps);
 }

@@ -306,6 +306,23 @@ static void products_of_many_blocks_are_right(void **state)
         }
 }
 
+/* Longer sums than a block of them, and one product too many for pairs. */
+static void long_sums_are_right(void **state)
+{
+    (void)state;
+    rng r;
+    rng_init(&r, 8, 0);
+    for (size_t t = 0; t < COUNT_OF(types); t++)
+        for (int transposes = 0; transposes < 4; transposes++)
+            for (int variant = 0; variant < 3; variant++) {
+                struct product p = make_product(41, 83, 3205, 1, transposes & 1, transposes >> 1, types[t][0], types[t][1], 1, &r);
+                if (variant == 1) set_beta(&p, -0.5f, &r), p.g.alpha = 0.75f;
+                if (variant == 2) set_epilogue(&p, AIOS_EPILOGUE_BIAS, &r);
+                run_product(&p, aios_stream_gemm);
+                free_product(&p);
+            }
+}
+
 static void results_are_bitwise_repeatable(void **state)
 {
     (void)state;
@@ -449,6 +466,7 @@ int main(void)
         cmocka_unit_test(epilogues_add_the_bias_and_apply_gelu),
         cmocka_unit_test(backward_epilogues_apply_the_slope_and_sum_the_columns),
         cmocka_unit_test(products_of_many_blocks_are_right),
+        cmocka_unit_test(long_sums_are_right),
         cmocka_unit_test(results_are_bitwise_repeatable),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_name),
         cmocka_unit_test(a_signal_finds_the_thread_on_its_stack),

@@ -1,0 +1,328 @@
+/* Compiled for AVX-512 BF16, whose vdpbf16ps adds the products of 16 pairs to 16 sums.  b is packed in panels of 64 columns, as
+ * pairs that stand one under the other in it; a is read as it is stored where its pairs stand side by side, else it is packed too.
+ * A tile of 6 by 64 sums stays in registers over all its products. */
+#include "gemm_bf16.h"
+
+#if defined(__AVX512BF16__)
+
+#include "aios/backend.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define INLINE  static inline __attribute__((always_inline))
+#define LANES   16 /* sums of a register, and pairs of one */
+#define VECTORS (BF16_COLUMNS / LANES)
+
+/* A loop that is written out, so that what it indexes can be registers. */
+#if defined(__clang__)
+#define EACH_OF(i, n, step) _Pragma("clang loop unroll(full)") for (int32_t i = 0; i < (n); i += (step))
+#else
+#define EACH_OF(i, n, step) _Pragma("GCC unroll 16") for (int32_t i = 0; i < (n); i += (step))
+#endif
+#define EACH(i, n) EACH_OF(i, n, 1)
+
+static int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The first n of 16, of 32; none or all where n is outside. */
+static __mmask16 first16(int32_t n)
+{
+    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+}
+
+static __mmask32 first32(int32_t n)
+{
+    return n >= 32 ? 0xffffffffu : n <= 0 ? 0 : (__mmask32)((1u << n) - 1);
+}
+
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
+
+/* to[pair][column]: pairs of b stored (k, n), the columns side by side. */
+static void pack_rows(uint32_t *to, const uint16_t *b, int64_t ld, int32_t k, int32_t n)
+{
+    static const uint16_t interleave[2][32] = {
+        {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
+        {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63},
+    };
+    __m512i low = _mm512_loadu_si512(interleave[0]), high = _mm512_loadu_si512(interleave[1]);
+    for (int32_t row = 0; row < k; row += 2, to += BF16_COLUMNS)
+        for (int32_t column = 0; column < BF16_COLUMNS; column += 32) {
+            __mmask32 there = first32(n - column);
+            const uint16_t *from = b + row * ld + column;
+            __m512i first = _mm512_maskz_loadu_epi16(there, from);
+            __m512i second = _mm512_maskz_loadu_epi16(row + 1 < k ? there : 0, from + ld);
+            _mm512_storeu_si512(to + column, _mm512_permutex2var_epi16(first, low, second));
+            _mm512_storeu_si512(to + column + LANES, _mm512_permutex2var_epi16(first, high, second));
+        }
+}
+
+/* The same of b stored (n, k): 16 by 16 pairs are transposed at once, 1, 2, 4 and 8 apart. */
+static void pack_columns(uint32_t *to, const uint16_t *b, int64_t ld, int32_t k, int32_t n)
+{
+    for (int32_t column = 0; column < BF16_COLUMNS; column += LANES)
+        for (int32_t depth = 0; depth < k; depth += 2 * LANES) {
+            __mmask32 there = first32(k - depth);
+            uint32_t *out = to + depth / 2 * BF16_COLUMNS + column;
+            int32_t pairs = least(LANES, (k - depth + 1) / 2);
+            __m512i x[LANES], y[LANES];
+            EACH(i, LANES) x[i] = column + i < n ? _mm512_maskz_loadu_epi16(there, b + (column + i) * ld + depth) : _mm512_setzero_si512();
+            EACH_OF(i, LANES, 2)
+            {
+                y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+                y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+            }
+            EACH_OF(i, LANES, 4)
+            {
+                x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+                x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+                x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+                x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+            }
+            EACH(i, 4)
+            {
+                y[i] = _mm512_shuffle_i32x4(x[i], x[i + 4], 0x88);
+                y[i + 4] = _mm512_shuffle_i32x4(x[i], x[i + 4], 0xdd);
+                y[i + 8] = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0x88);
+                y[i + 12] = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0xdd);
+            }
+            EACH(i, 8)
+            {
+                x[i] = _mm512_shuffle_i32x4(y[i], y[i + 8], 0x88);
+                x[i + 8] = _mm512_shuffle_i32x4(y[i], y[i + 8], 0xdd);
+            }
+            for (int32_t i = 0; i < pairs; i++) _mm512_storeu_si512(out + i * BF16_COLUMNS, x[i]);
+        }
+}
+
+/* 6 rows of a tile, pair by pair. */
+INLINE void store_pairs(uint32_t *to, __m128i first, __m128i second)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi16(first, second));
+    _mm_storel_epi64((__m128i *)(void *)(to + 4), _mm_unpackhi_epi16(first, second));
+}
+
+/* to[tile][pair][row] of a stored (k, m), 6 rows to a tile; 8 tiles together use a cache line of a while it is there. */
+static void pack_a(uint32_t *to, const uint16_t *a, int64_t ld, int32_t k, int32_t m)
+{
+    int32_t pairs = (k + 1) / 2;
+    for (int32_t begin = 0; begin < m; begin += 8 * BF16_ROWS) {
+        int32_t end = least(m, begin + 8 * BF16_ROWS);
+        for (int32_t pair = 0; pair < pairs; pair++) {
+            const uint16_t *from = a + 2 * pair * ld;
+            uint32_t *out = to + pair * BF16_ROWS;
+            int32_t row = begin;
+            for (int32_t next = 16; next < 18; next++) /* rows of a are too far apart for the processor to see where this goes */
+                for (int32_t column = begin; column < end; column += 32)
+                    _mm_prefetch((const char *)(from + next * ld + column), _MM_HINT_T0);
+            if (2 * pair + 1 < k)
+                for (; row < end && row + 8 <= m; row += BF16_ROWS)
+                    store_pairs(out + (int64_t)row * pairs, _mm_loadu_si128((const __m128i *)(const void *)(from + row)),
+                                _mm_loadu_si128((const __m128i *)(const void *)(from + ld + row)));
+            for (; row < end; row += BF16_ROWS) {
+                __mmask8 there = (__mmask8)first16(least(BF16_ROWS, end - row));
+                store_pairs(out + (int64_t)row * pairs, _mm_maskz_loadu_epi16(there, from + row),
+                            _mm_maskz_loadu_epi16(2 * pair + 1 < k ? there : 0, from + ld + row));
+            }
+        }
+    }
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+/* Of c (rows, columns) at one place: what is summed, where it goes. */
+struct tile {
+    const char *a;
+    int64_t row, pair; /* bytes between the rows of a, and between its pairs */
+    const uint32_t *b;
+    int32_t depth;
+    const float *before; /* the sums so far, or NULL */
+    int64_t ld_before;
+    char *c;
+    int64_t ldc;
+    int32_t type_c;
+    float alpha, beta;
+};
+
+INLINE __m512bh pairs_of(uint32_t pair)
+{
+    return (__m512bh)_mm512_set1_epi32((int)pair);
+}
+
+INLINE float *place_f32(const struct tile *t, int32_t row, int32_t column)
+{
+    return (float *)(void *)t->c + row * t->ldc + column;
+}
+
+INLINE uint16_t *place_bf16(const struct tile *t, int32_t row, int32_t column)
+{
+    return (uint16_t *)(void *)t->c + row * t->ldc + column;
+}
+
+/* c = sums + beta * c of some of its columns: what few tiles need. */
+static __attribute__((noinline)) void store(const struct tile *t, const __m512 *sums, int32_t rows, int32_t vectors, int32_t column,
+                                            __mmask16 there)
+{
+    __m512 beta = _mm512_set1_ps(t->beta);
+    __mmask16 old = t->beta != 0.0f ? there : 0;
+    for (int32_t row = 0; row < rows; row++)
+        for (int32_t v = 0; v < vectors; v++, sums++) {
+            float *wide = place_f32(t, row, column + v * LANES);
+            uint16_t *narrow = place_bf16(t, row, column + v * LANES);
+            if (t->type_c == AIOS_F32) {
+                _mm512_mask_storeu_ps(wide, there, _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(old, wide), *sums));
+            } else {
+                __m512i c = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(old, narrow)), 16);
+                __m512 sum = _mm512_fmadd_ps(beta, _mm512_castsi512_ps(c), *sums);
+                _mm256_mask_storeu_epi16(narrow, there, (__m256i)_mm512_cvtneps_pbh(sum));
+            }
+        }
+}
+
+/* The tile's sums over all its products.  Most tiles go from the registers to where they belong: a detour costs as much as 20 pairs. */
+INLINE void multiply(const struct tile *t, int32_t rows, int32_t vectors, int32_t column, __mmask16 there)
+{
+    __m512 sum[BF16_ROWS][VECTORS], alpha = _mm512_set1_ps(t->alpha);
+    const char *a = t->a;
+    const uint32_t *b = t->b + column;
+    if (t->before) {
+        EACH(r, rows)
+        EACH(v, vectors) sum[r][v] = _mm512_maskz_loadu_ps(there, t->before + r * t->ld_before + column + v * LANES);
+    } else {
+        EACH(r, rows)
+        EACH(v, vectors) sum[r][v] = _mm512_setzero_ps();
+    }
+    for (int32_t pair = t->depth / 2; pair > 0; pair--, a += t->pair, b += BF16_COLUMNS) {
+        __m512bh of_b[VECTORS];
+        EACH(v, vectors) of_b[v] = (__m512bh)_mm512_loadu_si512(b + v * LANES);
+        EACH(r, rows)
+        {
+            uint32_t both;
+            memcpy(&both, a + r * t->row, sizeof both);
+            EACH(v, vectors) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], pairs_of(both), of_b[v]);
+        }
+    }
+    if (t->depth % 2) { /* one that has no other: 0 stands beside it in b */
+        EACH(r, rows)
+        {
+            uint16_t one;
+            memcpy(&one, a + r * t->row, sizeof one);
+            EACH(v, vectors) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], pairs_of(one), (__m512bh)_mm512_loadu_si512(b + v * LANES));
+        }
+    }
+    EACH(r, rows)
+    EACH(v, vectors) sum[r][v] = _mm512_mul_ps(sum[r][v], alpha);
+    if (there != 0xffff || t->beta != 0.0f) {
+        __m512 sums[BF16_ROWS * VECTORS];
+        EACH(r, rows)
+        EACH(v, vectors) sums[r * vectors + v] = sum[r][v];
+        store(t, sums, rows, vectors, column, there);
+    } else if (t->type_c == AIOS_F32) {
+        EACH(r, rows)
+        EACH(v, vectors) _mm512_storeu_ps(place_f32(t, r, column + v * LANES), sum[r][v]);
+    } else {
+        EACH(r, rows)
+        EACH(v, vectors)
+        _mm256_storeu_si256((__m256i *)(void *)place_bf16(t, r, column + v * LANES), (__m256i)_mm512_cvtneps_pbh(sum[r][v]));
+    }
+}
+
+static void multiply_columns(const struct tile *t, int32_t rows, int32_t n)
+{
+    if (n == BF16_COLUMNS) {
+        if (rows == BF16_ROWS)
+            multiply(t, BF16_ROWS, VECTORS, 0, 0xffff);
+        else
+            multiply(t, 1, VECTORS, 0, 0xffff);
+        return;
+    }
+    for (int32_t column = 0; column < n; column += LANES) {
+        if (rows == BF16_ROWS)
+            multiply(t, BF16_ROWS, 1, column, first16(n - column));
+        else
+            multiply(t, 1, 1, column, first16(n - column));
+    }
+}
+
+/* The tile's rows one after the other where they are fewer than a tile has. */
+static void multiply_tile(struct tile t, int32_t rows, int32_t n)
+{
+    int32_t at_once = rows == BF16_ROWS ? BF16_ROWS : 1;
+    int64_t row_of_c = t.ldc * (t.type_c == AIOS_F32 ? 4 : 2);
+    for (int32_t row = 0; row < rows; row += at_once) {
+        multiply_columns(&t, at_once, n);
+        t.a += t.row;
+        t.c += row_of_c;
+        if (t.before) t.before += t.ld_before;
+    }
+}
+
+/* Where op(b)[depth, column] is stored. */
+static const uint16_t *part_of_b(const bf16_block *g, int32_t depth, int32_t column)
+{
+    return g->transpose_b ? g->b + column * g->ldb + depth : g->b + depth * g->ldb + column;
+}
+
+static void pack_b(const bf16_block *g, uint32_t *to, int32_t from, int32_t depth, int32_t column)
+{
+    int32_t n = least(BF16_COLUMNS, g->n - column);
+    (g->transpose_b ? pack_columns : pack_rows)(to, part_of_b(g, from, column), g->ldb, depth, n);
+}
+
+/* Products [from, from + depth) of every sum of the block. */
+static void multiply_part(const bf16_block *g, float *sums, int32_t from, int32_t depth)
+{
+    uint32_t *packed_a = (uint32_t *)(void *)(sums + BF16_BLOCK_ROWS * BF16_BLOCK_COLUMNS);
+    uint32_t *packed_b = packed_a + BF16_BLOCK_ROWS * BF16_BLOCK_DEPTH / 2;
+    const uint16_t *a = g->transpose_a ? g->a + from * g->lda : g->a + from;
+    int32_t element = g->type_c == AIOS_F32 ? 4 : 2;
+    struct tile t = {.b = packed_b, .depth = depth};
+    if (g->transpose_a) {
+        pack_a(packed_a, a, g->lda, depth, g->m);
+        t.row = 4, t.pair = 4 * BF16_ROWS;
+    } else {
+        t.row = g->lda * 2, t.pair = 4;
+    }
+    /* Sums wait for the next part in c where it can hold them; its own elements are the first of them where they are added as they are. */
+    int32_t first = from == 0, last = from + depth == g->k, in_c = g->type_c == AIOS_F32 && g->alpha == 1.0f;
+    int32_t added = in_c && g->beta == 1.0f, waiting = !first || added, to_c = last || in_c;
+    t.ld_before = first && g->bias ? 0 : in_c ? g->ldc : BF16_BLOCK_COLUMNS;
+    t.ldc = to_c ? g->ldc : BF16_BLOCK_COLUMNS;
+    t.type_c = to_c ? g->type_c : AIOS_F32;
+    t.alpha = last ? g->alpha : 1.0f;
+    t.beta = (in_c ? first && !added : last) ? g->beta : 0.0f;
+    for (int32_t column = 0; column < g->n; column += BF16_COLUMNS) {
+        pack_b(g, packed_b, from, depth, column);
+        for (int32_t row = 0; row < g->m; row += BF16_ROWS) {
+            float *sum = sums + row * BF16_BLOCK_COLUMNS + column;
+            char *c = (char *)g->c + (row * g->ldc + column) * element;
+            t.a = g->transpose_a ? (const char *)(packed_a + (int64_t)row * ((depth + 1) / 2)) : (const char *)(a + row * g->lda);
+            t.before = first && g->bias ? g->bias + column : !waiting ? NULL : in_c ? (const float *)(const void *)c : sum;
+            t.c = to_c ? c : (char *)sum;
+            multiply_tile(t, least(BF16_ROWS, g->m - row), least(BF16_COLUMNS, g->n - column));
+        }
+    }
+}
+
+void bf16_multiply(const bf16_block *g, float *scratch)
+{
+    int32_t parts = g->k > BF16_BLOCK_DEPTH ? (g->k + BF16_BLOCK_DEPTH - 1) / BF16_BLOCK_DEPTH : 1;
+    int32_t step = ((g->k + parts - 1) / parts + 1) / 2 * 2, from = 0;
+    do {
+        int32_t depth = least(step, g->k - from);
+        multiply_part(g, scratch, from, depth);
+        from += depth;
+    } while (from < g->k);
+}
+
+#else
+
+void bf16_multiply(const bf16_block *block, float *scratch) /* nobody calls it: there is no such processor */
+{
+    (void)block;
+    (void)scratch;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* gemm_bf16.h (internal): products of bf16 matrices by the processor's own instruction for them (AVX-512 BF16). */
+#ifndef AIOS_CPU_GEMM_BF16_H
+#define AIOS_CPU_GEMM_BF16_H
+
+#include "vector.h"
+
+/* c is made in tiles of so many rows and columns: ranges that begin and end on them are the fastest. */
+#define BF16_ROWS    6
+#define BF16_COLUMNS 64
+/* Blocks of c, and how many of their products are summed before the next ones are looked at. */
+#define BF16_BLOCK_ROWS    768
+#define BF16_BLOCK_COLUMNS 768
+#define BF16_BLOCK_DEPTH   1536
+/* Floats of scratch memory: the sums of a block, and the packed parts of a and b. */
+#define BF16_SCRATCH (BF16_BLOCK_ROWS * BF16_BLOCK_COLUMNS + BF16_BLOCK_ROWS * BF16_BLOCK_DEPTH / 2 + BF16_COLUMNS * BF16_BLOCK_DEPTH / 2)
+
+/* c (m, n) = alpha op(a) op(b) + beta c, op(a) (m, k) and op(b) (k, n); ld are elements between rows as stored.  type_c is
+ * AIOS_F32 or AIOS_BF16; with a bias (n), which every row of c begins with, alpha is 1 and beta 0.  c may be the first BF16_BLOCK_ROWS *
+ * BF16_BLOCK_COLUMNS floats of scratch, with rows of BF16_BLOCK_COLUMNS. */
+typedef struct bf16_block {
+    const uint16_t *a, *b;
+    int64_t lda, ldb;
+    int32_t transpose_a, transpose_b; /* 1: a is stored (k, m); b is stored (n, k) */
+    int32_t m, n, k;
+    float alpha, beta;
+    void *c;
+    int64_t ldc;
+    int32_t type_c;
+    const float *bias; /* or NULL */
+} bf16_block;
+
+/* One block: at most BF16_BLOCK_ROWS by BF16_BLOCK_COLUMNS, or by any n where k is at most BF16_BLOCK_DEPTH.  scratch: BF16_SCRATCH floats.
+ * Only where the processor has AVX-512 with its BF16 instructions. */
+void bf16_multiply(const bf16_block *block, float *scratch);
+
+#endif
