@@ -3,12 +3,14 @@ set(AIOS_KERNEL_FLAGS -O3 -g0 -fno-math-errno -fno-trapping-math -ffp-contract=f
 if(AIOS_WERROR)
   list(APPEND AIOS_KERNEL_FLAGS -Werror)
 endif()
+set(AIOS_NO_UNWIND)
 if(NOT AIOS_SANITIZE)
   # No unwind tables, a twentieth of the library: a kernel is a leaf that calls nothing but logf, so nothing is thrown or cancelled through it, and
   # it runs on frames whose callers nobody but a debugger would want; that one finds them by the prologue, as there is no debug information here
   # anyway (-g0).  A sanitizer's report does walk up from a kernel, so its builds keep them.
-  list(APPEND AIOS_KERNEL_FLAGS -fno-asynchronous-unwind-tables -fno-unwind-tables)
+  set(AIOS_NO_UNWIND -fno-asynchronous-unwind-tables -fno-unwind-tables)
 endif()
+list(APPEND AIOS_KERNEL_FLAGS ${AIOS_NO_UNWIND})
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   list(APPEND AIOS_KERNEL_FLAGS --param=vect-epilogues-nomask=0) # a fifth of the code, and no time that can be measured
 endif()
@@ -39,7 +41,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   aios_cpu_instance(baseline ${AIOS_BASELINE_FLAGS})
   aios_cpu_instance(avx2 -march=x86-64-v3)
   aios_cpu_instance(avx512 -march=x86-64-v4 -mprefer-vector-width=512)
-  set_source_files_properties(lib/cpu/gemm_bf16.c PROPERTIES COMPILE_OPTIONS "-O2;-march=x86-64-v4;-mavx512bf16;-fno-asynchronous-unwind-tables")
+  set_source_files_properties(lib/cpu/gemm_bf16.c PROPERTIES COMPILE_OPTIONS "-O2;-march=x86-64-v4;-mavx512bf16;${AIOS_NO_UNWIND}")
 else()
   aios_cpu_instance(baseline)
 endif()

@@ -107,25 +107,36 @@ static int train(struct tool *tool)
 
 /* ---- eval -------------------------------------------------------------------------------------------------------- */
 
+/* The second one ends the command, as the first would without this. */
+static void ask_once(int count)
+{
+    ask_to_stop(count);
+    system_release_stops();
+}
+
 static int evaluate(struct tool *tool)
 {
     aios_hrm_scores s = {.struct_size = sizeof s};
     char a[NUMBER_SIZE];
-    aios_status status = aios_hrm_evaluate(tool->context, tool->options, &s);
-    if (status != AIOS_OK) return tool_fail_open(tool, status);
+    system_catch_stops(ask_once);
+    aios_status status = aios_hrm_evaluate_until(tool->context, tool->options, &stop, &s);
+    system_release_stops();
+    int stopped = status == AIOS_STOPPED, code = stopped ? tool_fail_library(TOOL_SIGNAL + system_stop_signal()) : TOOL_DONE;
+    if (status != AIOS_OK && !stopped) return tool_fail_open(tool, status);
     if (tool_json(tool)) {
-        print_json(json_pack("{sI so so so so}", "examples", (json_int_t)s.examples, "exact_accuracy", json_from_number(s.exact_accuracy),
-                             "accuracy", json_from_number(s.accuracy), "halt_accuracy", json_from_number(s.halt_accuracy), "loss",
-                             json_from_number(s.loss)),
+        print_json(json_pack("{sI so so so so sb}", "examples", (json_int_t)s.examples, "exact_accuracy",
+                             json_from_number(s.exact_accuracy), "accuracy", json_from_number(s.accuracy), "halt_accuracy",
+                             json_from_number(s.halt_accuracy), "loss", json_from_number(s.loss), "stopped", stopped),
                    stdout);
-        return TOOL_DONE;
+        return code;
     }
+    if (!s.examples) return code; /* stopped before the first batch */
     (void)printf("puzzles        %lld\n", (long long)s.examples);
     (void)printf("solved         %s\n", show_part(s.exact_accuracy, a));
     (void)printf("cells right    %s\n", show_part(s.accuracy, a));
     (void)printf("halts right    %s\n", show_part(s.halt_accuracy, a));
     (void)printf("loss           %.4f nats per cell\n", s.loss);
-    return TOOL_DONE;
+    return code;
 }
 
 /* ---- solve ------------------------------------------------------------------------------------------------------- */

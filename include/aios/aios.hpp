@@ -882,6 +882,15 @@ inline aios_hrm_scores hrm_evaluate(const context &of, const options &with)
     return scores;
 }
 
+/* The same, until *stop is not 0: outcome::stopped, and scores are of what was done by then. */
+inline outcome hrm_evaluate(const context &of, const options &with, const volatile std::int32_t *stop, aios_hrm_scores &scores)
+{
+    scores = detail::sized<aios_hrm_scores>();
+    const aios_status status = aios_hrm_evaluate_until(of.get(), with.get(), stop, &scores);
+    detail::host_of(of)->finish(status == AIOS_STOPPED ? AIOS_OK : status);
+    return status == AIOS_STOPPED ? outcome::stopped : outcome::done;
+}
+
 class hrm_solver : public detail::handle<aios_hrm_solver, aios_hrm_solver_destroy>
 {
   public:

@@ -42,6 +42,10 @@ AIOS_API aios_status aios_hrm_train(aios_context *context, const aios_options *o
                                     aios_hrm_scores *scores);
 /* Measures option model on data-path/test, after halt_max_steps segments each. */
 AIOS_API aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options, aios_hrm_scores *scores);
+/* The same, which can be stopped.  *stop: looked at before each batch of puzzles, from a signal handler or another thread; NULL: never.
+ * STOPPED: scores are of what was done by then, and the message says how much that is. */
+AIOS_API aios_status aios_hrm_evaluate_until(aios_context *context, const aios_options *options, const volatile int32_t *stop,
+                                             aios_hrm_scores *scores);
 
 typedef struct aios_hrm_solver aios_hrm_solver;
 /* Opens option model on option device.  One thread at a time. */

@@ -30,12 +30,12 @@ static int32_t least(int32_t a, int32_t b)
 /* The first n of 16, of 32; none or all where n is outside. */
 static __mmask16 first16(int32_t n)
 {
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1);
 }
 
 static __mmask32 first32(int32_t n)
 {
-    return n >= 32 ? 0xffffffffu : n <= 0 ? 0 : (__mmask32)((1u << n) - 1);
+    return n >= 32 ? 0xffffffffu : n <= 0 ? 0u : (1u << n) - 1;
 }
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */

@@ -100,7 +100,13 @@ aios_status aios_hrm_train(aios_context *context, const aios_options *options, c
     return status;
 }
 
-static aios_status evaluate(aios_context *context, const struct settings *s, struct evaluator_sums *sums)
+static int is_asked_to_stop(void *user)
+{
+    const volatile int32_t *stop = user;
+    return stop && *stop;
+}
+
+static aios_status evaluate(aios_context *context, const struct settings *s, const volatile int32_t *stop, struct evaluator_sums *sums)
 {
     aios_status status = AIOS_OK;
     aios_model *model = NULL;
@@ -120,8 +126,11 @@ static aios_status evaluate(aios_context *context, const struct settings *s, str
     ATTEMPT_QUIET(aios_parameters_create(device, graph, &options, &parameters));
     ATTEMPT_QUIET(aios_model_load_weights(model, parameters, s->model));
     ATTEMPT_QUIET(evaluator_open(&evaluator, &batches, model, parameters, s->global_batch, batches.sequence));
-    ATTEMPT_QUIET(evaluator_run(&evaluator, NULL, 0, NULL, NULL, sums));
+    ATTEMPT_QUIET(evaluator_run(&evaluator, NULL, 0, is_asked_to_stop, (void *)(uintptr_t)stop, sums));
 done:
+    if (status == AIOS_STOPPED)
+        status = FAIL(AIOS_STOPPED, "it was stopped after %lld of %lld puzzles", (long long)sums->puzzles,
+                      (long long)batches_eval_count(&batches));
     evaluator_close(&evaluator);
     aios_parameters_destroy(parameters);
     aios_graph_destroy(graph);
@@ -133,16 +142,25 @@ done:
 
 aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options, aios_hrm_scores *scores)
 {
+    return aios_hrm_evaluate_until(context, options, NULL, scores);
+}
+
+aios_status aios_hrm_evaluate_until(aios_context *context, const aios_options *options, const volatile int32_t *stop,
+                                    aios_hrm_scores *scores)
+{
     FLOAT_SCOPE;
     struct settings s;
-    struct evaluator_sums sums;
-    if (!context || !options || !scores) return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_evaluate: no argument may be NULL");
+    struct evaluator_sums sums = {.loss = 0};
+    if (!context || !options || !scores)
+        return FAIL(AIOS_INVALID_ARGUMENT, "aios_hrm_evaluate: context, options and scores must not be NULL");
     TRY_QUIET(put_scores(&(struct evaluator_sums){.loss = 0}, scores));
     TRY_QUIET(settings_read(options, AIOS_SCOPE_HRM, &s));
     if (!*s.model || !*s.data_path)
         return FAIL(AIOS_INVALID_ARGUMENT, "option model is '%s' and data-path '%s': both must name a folder", s.model, s.data_path);
-    TRY_QUIET(evaluate(context, &s, &sums));
-    return put_scores(&sums, scores);
+    aios_status status = evaluate(context, &s, stop, &sums);
+    if (status != AIOS_OK && status != AIOS_STOPPED) return status;
+    TRY_QUIET(put_scores(&sums, scores));
+    return status;
 }
 
 aios_status hrm_check_set(const aios_model *model, const aios_puzzles *set, const char *split)

@@ -1,8 +1,11 @@
 """The built command (AIOS_TOOL), as its tests run it: without plugins, in a folder of its own."""
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 AIOS = os.environ["AIOS_TOOL"]
@@ -15,6 +18,12 @@ def environment(**more):
     """No plugins, so that every machine has the CPU alone; no cache outside the test's folder."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("AIOS_") and k not in ("COLUMNS",)}
     return {**kept, "LC_ALL": "C.UTF-8", **{k: v for k, v in more.items() if v is not None}}
+
+
+def catches(process, number):
+    """Has it a handler of its own for a signal?"""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"SigCgt:\s*(\w+)", file.read()).group(1), 16) >> (number - 1) & 1
 
 
 class ToolTest(unittest.TestCase):
@@ -42,6 +51,16 @@ class ToolTest(unittest.TestCase):
         result = self.run_tool(*arguments, **more)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         return result.stdout
+
+    def interrupted(self, command):
+        """Code and words of a command that gets a Ctrl-C in the middle of what can be stopped."""
+        with subprocess.Popen(command, env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while not catches(process, signal.SIGINT):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            out, words = process.communicate(timeout=60)
+        return process.returncode, out, words
 
     def refused(self, code, parts, *arguments, **more):
         """Ends with `code`, prints nothing on stdout, and one line on stderr that holds every part."""

@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -66,6 +67,22 @@ class Puzzles(ToolTest):
         with open(os.path.join(self.folder, "reference", "model.safetensors"), "wb") as file:
             file.write(struct.pack("<Q", len(renamed)) + renamed + data[8 + struct.unpack("<Q", data[:8])[0]:])
         self.assertEqual(json.loads(self.done("hrm", "eval", "--model", "reference", "--data-path", "s", "--global-batch-size", "5", "--json")), scores)
+
+    def test_ctrl_c_ends_a_test_of_puzzles_with_what_was_done(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "8", "--test-count", "9000", "--output-dir", "s")
+        self.done("hrm", "train", "--data-path", "s", "--steps", "1", "--eval-interval", "0", "--save-dir", "run", *self.SMALL)
+        evaluation = [AIOS, "hrm", "eval", "--model", os.path.join("run", "checkpoints", "step-00000001"), "--data-path", "s", "--device", "cpu",
+                      "--global-batch-size", "1"]
+        for more in (["--json"], []):
+            code, out, words = self.interrupted(evaluation + more)
+            self.assertEqual(code, 130, words)
+            done, count = (int(n) for n in re.search(r"stopped after (\d+) of (\d+) puzzles", words).groups())
+            self.assertTrue(done < count == 9000, words)
+            if more:
+                report = json.loads(out)
+                self.assertEqual((report["stopped"], report["examples"]), (True, done))
+            elif done:
+                self.assertIn(f"puzzles        {done}\n", out)
 
     def test_hrm_killed_at_any_time_goes_on_as_if_it_were_not(self):
         self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "4", "--output-dir", "s")

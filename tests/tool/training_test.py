@@ -17,12 +17,6 @@ import unittest
 from common import AIOS, SMALL, ToolTest
 
 
-def catches(process, number):
-    """Has it a handler of its own for a signal?"""
-    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
-        return int(re.search(r"SigCgt:\s*(\w+)", file.read()).group(1), 16) >> (number - 1) & 1
-
-
 class Training(ToolTest):
     def train(self, *more, json_output=True):
         return ["train", *SMALL, "--dataset-file", self.corpus(), "--save-dir", "run", *(["--json"] if json_output else []), *more]
@@ -90,14 +84,8 @@ class Training(ToolTest):
         text = self.write("long.txt", "a text that takes a while, since it is evaluated byte by byte\n" * 10000)
         evaluation = [AIOS, "eval", "--model", model, "--dataset-file", text, "--device", "cpu", "--max-seq-len", "16", "--batch-size", "1", "--eval-batches", "0"]
         for more in (["--json"], []):
-            with subprocess.Popen([*evaluation, *more], env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE) as process:
-                while not catches(process, signal.SIGINT):
-                    time.sleep(0.01)
-                time.sleep(0.3)
-                process.send_signal(signal.SIGINT)
-                out, words = process.communicate(timeout=60)
-            self.assertEqual(process.returncode, 130, words)
+            code, out, words = self.interrupted(evaluation + more)
+            self.assertEqual(code, 130, words)
             done, count = re.search(r"stopped after (\d+) of (\d+) micro-batches", words).groups()
             self.assertLess(int(done), int(count))
             if more:
