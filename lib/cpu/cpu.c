@@ -66,20 +66,12 @@ static aios_status choose_architecture(struct architecture *chosen)
 }
 
 /* AMX multiplies whole tiles of bf16, several times faster than AVX-512: that is oneDNN's. */
-static int has_amx_bf16(void)
-{
-#if defined(__x86_64__)
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & 1u << 22);
-#else
-    return 0;
-#endif
-}
-
 static enum cpu_gemm choose_bf16(const cpu_vector *vector)
 {
 #if defined(__x86_64__)
-    if (vector == &cpu_vector_avx512 && __builtin_cpu_supports("avx512bf16")) return has_amx_bf16() ? CPU_GEMM_ONEDNN : CPU_GEMM_BF16;
+    unsigned a, b, c, d, amx_bf16 = 1u << 22;
+    if (vector == &cpu_vector_avx512 && __builtin_cpu_supports("avx512bf16"))
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) ? CPU_GEMM_ONEDNN : CPU_GEMM_BF16;
 #endif
     (void)vector;
     return CPU_GEMM_WIDENED;
