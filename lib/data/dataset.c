@@ -71,6 +71,13 @@ static int32_t tell_tokenizing(void *user, uint64_t done, uint64_t total)
 
 /* ---- the cache --------------------------------------------------------------------------------------------------- */
 
+/* The user's own folder can't be used: no reason not to train. */
+static void tell_temporary(aios_context *context)
+{
+    aios_log(context, AIOS_LOG_WARNING, "tokens are kept in a temporary file, for this run alone: %s", aios_error_message());
+    aios_error_clear();
+}
+
 /* "" where a temporary file is to be used. */
 static aios_status find_folder(aios_context *context, const char *wanted, char folder[PATH_MAX])
 {
@@ -85,8 +92,7 @@ static aios_status find_folder(aios_context *context, const char *wanted, char f
     if (!*folder) return AIOS_OK;
     aios_status status = os_folder_create(folder);
     if (status == AIOS_OK || wanted) return status;
-    aios_log(context, AIOS_LOG_WARNING, "tokens are kept in a temporary file, for this run alone: %s", aios_error_message());
-    aios_error_clear();
+    tell_temporary(context);
     *folder = 0;
     return AIOS_OK;
 }
@@ -166,7 +172,8 @@ static aios_status wait_for_lock(aios_context *context, const char *path, const 
     }
 }
 
-static aios_status open_or_build(aios_context *context, const char *folder, const store_wish *wish, token_store **store)
+/* wanted: the caller named the folder. */
+static aios_status open_or_build(aios_context *context, const char *folder, int wanted, const store_wish *wish, token_store **store)
 {
     aios_status status = AIOS_OK;
     char path[PATH_MAX], lock_path[PATH_MAX + 8];
@@ -175,8 +182,12 @@ static aios_status open_or_build(aios_context *context, const char *folder, cons
     TRY_QUIET(store_open(context, path, wish, store));
     if (*store) return AIOS_OK;
     (void)snprintf(lock_path, sizeof lock_path, "%s.lock", path);
-    ATTEMPT_QUIET(wait_for_lock(context, path, lock_path, wish, &lock, store));
-    if (*store) goto done;
+    status = wait_for_lock(context, path, lock_path, wish, &lock, store);
+    if (status == AIOS_IO && !wanted) { /* nothing can be written there */
+        tell_temporary(context);
+        return build_temporary(context, wish, store);
+    }
+    if (status != AIOS_OK || *store) goto done;
     leftovers l = {context, folder, path + strlen(folder) + 1};
     ATTEMPT_QUIET(os_folder_list(context, folder, remove_leftover, &l));
     ATTEMPT_QUIET(store_build(context, path, wish));
@@ -281,7 +292,8 @@ static aios_status open_store(aios_context *context, const aios_dataset_options 
     TRY_QUIET(source_list_identify_here(sources, wish.identity));
     *folder = 0;
     if (!o->temporary_cache) TRY_QUIET(find_folder(context, o->cache_folder, folder));
-    return *folder ? open_or_build(context, folder, &wish, store) : build_temporary(context, &wish, store);
+    int wanted = o->cache_folder && *o->cache_folder;
+    return *folder ? open_or_build(context, folder, wanted, &wish, store) : build_temporary(context, &wish, store);
 }
 
 static aios_status open_sources(aios_context *context, const aios_dataset_options *o, source_list *sources)

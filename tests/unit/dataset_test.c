@@ -586,7 +586,7 @@ static void a_temporary_cache_leaves_nothing_behind(void **state)
 static void the_default_cache_is_the_users(void **state)
 {
     (void)state;
-    char expected[TEST_PATH_MAX + 8];
+    char expected[TEST_PATH_MAX + 8], lock[TEST_PATH_MAX + 80];
     char *before = getenv("XDG_CACHE_HOME") ? strdup(getenv("XDG_CACHE_HOME")) : NULL;
     write_letters("a.txt", 100);
     aios_dataset_options o = options_for("a.txt", 8);
@@ -595,7 +595,20 @@ static void the_default_cache_is_the_users(void **state)
     aios_dataset *d = open_dataset(&o);
     (void)snprintf(expected, sizeof expected, "%s/aios/", cache);
     assert_memory_equal(aios_dataset_cache_path(d), expected, strlen(expected));
+    (void)snprintf(lock, sizeof lock, "%s.lock", aios_dataset_cache_path(d));
+    assert_ok(os_remove(aios_dataset_cache_path(d)));
     aios_dataset_close(d);
+    assert_ok(os_folder_create(lock)); /* nothing can be written: a temporary one, with a warning */
+    d = open_dataset(&o);
+    assert_string_equal(aios_dataset_cache_path(d), "");
+    assert_int_equal(warnings, 1);
+    assert_int_equal(aios_dataset_sample(d, 3), 3);
+    aios_dataset_close(d);
+    (void)snprintf(expected, sizeof expected, "%s/aios", cache);
+    o.cache_folder = expected; /* but a folder that is asked for has to be fit for it */
+    assert_int_equal(aios_dataset_open(context, &o, &d), AIOS_IO);
+    o.cache_folder = NULL;
+    warnings = 0;
     write_text("file", "in the way");
     assert_int_equal(setenv("XDG_CACHE_HOME", path_of("file"), 1), 0);
     d = open_dataset(&o); /* can't be made: a temporary one, with a warning */
