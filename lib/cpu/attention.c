@@ -366,10 +366,8 @@ static aios_status compute(cpu_device *device, const aios_attention *a, int32_t 
 {
     struct job job = {.device = device, .a = a, .start = a->start ? *a->start : 0};
     job.narrow = is_narrow(device, a);
-    if (job.narrow && device->bf16 == CPU_GEMM_BF16)
-        TRY_QUIET(cpu_need_scratch(device));
-    else
-        TRY_QUIET(cpu_need_onednn(device));
+    if (!job.narrow || device->bf16 == CPU_GEMM_ONEDNN) TRY_QUIET(cpu_need_onednn(device)); /* which may turn out to have no bf16 */
+    if (job.narrow && device->bf16 == CPU_GEMM_BF16) TRY_QUIET(cpu_need_scratch(device));
     if (job.start < 0) return FAIL(AIOS_OUT_OF_RANGE, "attention: start is %lld: it must not be negative", (long long)job.start);
     job.per_thread = thread_floats(device, a, backward);
     job.workspace = (float *)a->workspace + (0 - (uintptr_t)a->workspace) % (LINE * sizeof(float)) / sizeof(float);

@@ -183,7 +183,7 @@ static aios_status open_or_build(aios_context *context, const char *folder, int 
     if (*store) return AIOS_OK;
     (void)snprintf(lock_path, sizeof lock_path, "%s.lock", path);
     status = wait_for_lock(context, path, lock_path, wish, &lock, store);
-    if (status == AIOS_IO && !wanted) { /* nothing can be written there */
+    if (status == AIOS_IO && !wanted && lock.descriptor < 0) { /* nothing can be written there */
         tell_temporary(context);
         return build_temporary(context, wish, store);
     }
