@@ -2,6 +2,7 @@
 #include "data.h"
 #include "output.h"
 #include "progress.h"
+#include "system.h"
 
 #include <aios/chunk_tracker.h>
 #include <aios/dataset.h>
@@ -27,6 +28,14 @@ static struct cutting cut(uint64_t samples, uint64_t block, uint64_t chunk)
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
+static int32_t is_stopped(void *user, uint64_t done, uint64_t total)
+{
+    const volatile int32_t *stop = user;
+    (void)done;
+    (void)total;
+    return *stop;
+}
+
 static aios_status open_text(struct tool *tool, aios_dataset **dataset)
 {
     aios_dataset_options o = AIOS_DATASET_OPTIONS_INIT;
@@ -45,7 +54,10 @@ static aios_status open_text(struct tool *tool, aios_dataset **dataset)
     o.seed = (uint64_t)seed;
     o.shuffle = shuffle != 0;
     o.split = o.eval_fraction > 0 ? AIOS_SPLIT_TRAIN : AIOS_SPLIT_ALL;
+    o.progress = is_stopped;
+    o.progress_user = (void *)(uintptr_t)system_catch_first_stop();
     if (status == AIOS_OK) status = aios_dataset_open(tool->context, &o, dataset);
+    system_release_stops();
     aios_tokenizer_close(o.tokenizer);
     return status;
 }
@@ -94,6 +106,7 @@ int run_data_text(struct tool *tool)
     progress_follow_data(&progress, tool);
     aios_status status = open_text(tool, &d);
     progress_hide(&progress);
+    if (status == AIOS_STOPPED) return tool_fail_library(TOOL_SIGNAL + system_stop_signal());
     if (status != AIOS_OK) return tool_fail_open(tool, status);
     struct cutting g = cut(aios_dataset_count(d), (uint64_t)block, chunk ? (uint64_t)chunk : AIOS_CHUNK_SAMPLES);
     if (tool_json(tool))

@@ -9,16 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-static volatile int32_t stop;
-
-/* The second one ends the command, as the first would without this. */
-static void ask_to_stop(int count)
-{
-    (void)count;
-    stop = 1;
-    system_release_stops();
-}
-
 struct listener {
     struct progress progress;
     json_t *devices; /* [eval_device] */
@@ -105,8 +95,7 @@ int run_eval(struct tool *tool)
     int code = TOOL_DONE;
     progress_init(&listener.progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
     tool_listen(tool, take_event, around_log, &listener);
-    system_catch_stops(ask_to_stop);
-    aios_status status = aios_evaluate_until(tool->context, tool->options, &stop, &e);
+    aios_status status = aios_evaluate_until(tool->context, tool->options, system_catch_first_stop(), &e);
     system_release_stops();
     tool_listen(tool, NULL, NULL, NULL);
     progress_hide(&listener.progress);

@@ -107,19 +107,11 @@ static int train(struct tool *tool)
 
 /* ---- eval -------------------------------------------------------------------------------------------------------- */
 
-/* The second one ends the command, as the first would without this. */
-static void ask_once(int count)
-{
-    ask_to_stop(count);
-    system_release_stops();
-}
-
 static int evaluate(struct tool *tool)
 {
     aios_hrm_scores s = {.struct_size = sizeof s};
     char a[NUMBER_SIZE];
-    system_catch_stops(ask_once);
-    aios_status status = aios_hrm_evaluate_until(tool->context, tool->options, &stop, &s);
+    aios_status status = aios_hrm_evaluate_until(tool->context, tool->options, system_catch_first_stop(), &s);
     system_release_stops();
     int stopped = status == AIOS_STOPPED, code = stopped ? tool_fail_library(TOOL_SIGNAL + system_stop_signal()) : TOOL_DONE;
     if (status != AIOS_OK && !stopped) return tool_fail_open(tool, status);

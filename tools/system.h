@@ -19,6 +19,8 @@ int system_edit_line(const char *prompt, char **line);
  * from the third on they act as if never caught.  A signal that the process was told to ignore stays ignored. */
 void system_catch_stops(void (*ask)(int count));
 void system_release_stops(void);
+/* The same for work that looks at a number: it becomes 1 with the first of them, and the second acts as if never caught. */
+const volatile int32_t *system_catch_first_stop(void);
 int system_stop_signal(void); /* the last one that was caught; 0: none */
 /* A write to standard error that a signal handler may do. */
 void system_note(const char *text);

@@ -120,6 +120,21 @@ void system_release_stops(void)
     for (size_t i = 0; i < STOPS; i++) (void)sigaction(stop_signals[i], &before[i], NULL);
 }
 
+static volatile int32_t stopped;
+
+static void take_first_stop(int count)
+{
+    (void)count;
+    stopped = 1;
+    system_release_stops();
+}
+
+const volatile int32_t *system_catch_first_stop(void)
+{
+    system_catch_stops(take_first_stop);
+    return &stopped;
+}
+
 int system_stop_signal(void)
 {
     return stop_signal;

@@ -62,15 +62,21 @@ static void around_log(void *user, int after)
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
-static aios_trainer *volatile stoppable;
+static aios_trainer *volatile stoppable; /* NULL: the run is not begun */
+static volatile int32_t stopped_early;
 static volatile sig_atomic_t silent;
 
 static void ask_to_stop(int count)
 {
+    if (!stoppable) { /* nothing can be lost: the second one ends the command as ever */
+        stopped_early = 1;
+        system_release_stops();
+        return;
+    }
     if (!silent)
         system_note(count == 1 ? "\naios: stopping after this step and saving; once more stops after the micro-batch\n"
                                : "\naios: stopping after this micro-batch and saving; once more ends at once without saving\n");
-    if (stoppable) aios_trainer_stop(stoppable, count == 1 ? AIOS_STOP_GRACEFUL : AIOS_STOP_IMMEDIATE);
+    aios_trainer_stop(stoppable, count == 1 ? AIOS_STOP_GRACEFUL : AIOS_STOP_IMMEDIATE);
 }
 
 /* ---- what comes next --------------------------------------------------------------------------------------------- */
@@ -112,6 +118,24 @@ static FILE *human_output(const struct tool *tool)
     return system_is_terminal(stderr) && !system_is_terminal(stdout) ? stderr : NULL;
 }
 
+/* Opens the run, which may tokenize a text first.  With AIOS_OK stops are caught. */
+static aios_status begin(struct tool *tool, struct training *training)
+{
+    silent = tool_quiet(tool);
+    system_catch_stops(ask_to_stop);
+    aios_status status = aios_trainer_create_until(tool->context, tool->options, NULL, &stopped_early, &training->trainer);
+    if (status != AIOS_OK) {
+        system_release_stops();
+        return status;
+    }
+    stoppable = training->trainer;
+    if (stopped_early) { /* when the text was ready: it is obeyed after a step */
+        system_catch_stops(ask_to_stop);
+        ask_to_stop(1);
+    }
+    return AIOS_OK;
+}
+
 static int finish(struct tool *tool, struct training *training, aios_status status)
 {
     int number = system_stop_signal();
@@ -129,14 +153,14 @@ int run_train(struct tool *tool)
     progress_init(&training.progress, training.human);
     system_survive_closed_pipe();
     tool_listen(tool, on_event, around_log, &training);
-    aios_status status = aios_trainer_create(tool->context, tool->options, NULL, &training.trainer);
+    aios_status status = begin(tool, &training);
     if (status != AIOS_OK) {
         progress_hide(&training.progress);
+        if (status == AIOS_STOPPED && stopped_early)
+            return tool_fail(TOOL_SIGNAL + system_stop_signal(), "interrupted while the text was prepared, before the first step: %s",
+                             aios_error_message());
         return tool_fail_open(tool, status);
     }
-    stoppable = training.trainer;
-    silent = tool_quiet(tool);
-    system_catch_stops(ask_to_stop);
     status = aios_trainer_run(training.trainer);
     system_release_stops();
     progress_hide(&training.progress);

@@ -660,8 +660,15 @@ enum class outcome { done, stopped };
 class trainer : public detail::handle<aios_trainer, aios_trainer_destroy>
 {
   public:
-    trainer(const context &of, const options &with) : trainer(of, with, nullptr) {}
-    trainer(const context &of, const options &with, const model &of_this) : trainer(of, with, of_this.get()) {}
+    /* *stop not 0 while the text is fetched or tokenized: an error of status AIOS_STOPPED; nullptr: never. */
+    trainer(const context &of, const options &with, const volatile std::int32_t *stop = nullptr)
+        : trainer(of, with, static_cast<aios_model *>(nullptr), stop)
+    {
+    }
+    trainer(const context &of, const options &with, const model &of_this, const volatile std::int32_t *stop = nullptr)
+        : trainer(of, with, of_this.get(), stop)
+    {
+    }
 
     /* stopped: a stop was obeyed and the state saved; run() goes on from there. */
     outcome run()
@@ -685,7 +692,10 @@ class trainer : public detail::handle<aios_trainer, aios_trainer_destroy>
     parameters_ref parameters() const { return parameters_ref(aios_trainer_parameters(get())); } /* not while it runs */
 
   private:
-    trainer(const context &of, const options &with, aios_model *of_this) : handle(of, aios_trainer_create, of.get(), with.get(), of_this) {}
+    trainer(const context &of, const options &with, aios_model *of_this, const volatile std::int32_t *stop)
+        : handle(of, aios_trainer_create_until, of.get(), with.get(), of_this, stop)
+    {
+    }
 };
 
 inline aios_evaluation evaluate(const context &of, const options &with)

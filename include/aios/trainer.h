@@ -49,6 +49,11 @@ typedef struct aios_trainer aios_trainer;
  * tokenizer, model, optimizer or max-seq-len is refused (INVALID_ARGUMENT with both values); what else would make it another run is
  * reported by "warning" events.  Errors: whatever is wrong, by name. */
 AIOS_API aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer);
+/* The same, which can be stopped while it prepares the text, which may take long the first time.  *stop: looked at several times a second
+ * while a text is fetched or tokenized, from a signal handler or another thread, not after the call; NULL: never.  STOPPED: no trainer is
+ * made, half of a cache file is removed, whole ones and what came of a download stay. */
+AIOS_API aios_status aios_trainer_create_until(aios_context *context, const aios_options *options, aios_model *model,
+                                               const volatile int32_t *stop, aios_trainer **trainer);
 AIOS_API void aios_trainer_destroy(aios_trainer *trainer);
 
 /* Trains on the calling thread until all steps are done, a stop or an error.  AIOS_OK: done; AIOS_STOPPED: a stop was obeyed
@@ -132,9 +137,9 @@ typedef struct aios_evaluation {
  * tokens.  One event per device and run: "eval_device" {device, run, shards, samples, tokens, loss, accuracy, load_seconds, seconds,
  * tokens_per_second, error: null or why it was left out}. */
 AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
-/* The same, which can be stopped.  *stop: looked at before each micro-batch of each device, from a signal handler or another thread; NULL:
- * never.  STOPPED: evaluation holds what was done by then (of questions those whose choices all are; tokens 0 and NaN where nothing is),
- * and the message says how much that is. */
+/* The same, which can be stopped.  *stop: looked at while the text is fetched or tokenized and before each micro-batch of each device, from
+ * a signal handler or another thread; NULL: never.  STOPPED: evaluation holds what was done by then (of questions those whose choices all
+ * are; tokens 0 and NaN where nothing is), and the message says how much that is. */
 AIOS_API aios_status aios_evaluate_until(aios_context *context, const aios_options *options, const volatile int32_t *stop,
                                          aios_evaluation *evaluation);
 

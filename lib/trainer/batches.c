@@ -10,6 +10,14 @@
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
+static int32_t is_stopped(void *user, uint64_t done, uint64_t total)
+{
+    const volatile int32_t *stop = user;
+    (void)done;
+    (void)total;
+    return stop && __atomic_load_n(stop, __ATOMIC_RELAXED);
+}
+
 static aios_status open_dataset(struct batches *b, const struct settings *settings, const char *path, int32_t split,
                                 aios_tokenizer *tokenizer, aios_dataset **dataset)
 {
@@ -23,6 +31,8 @@ static aios_status open_dataset(struct batches *b, const struct settings *settin
     options.eval_fraction = options.split == AIOS_SPLIT_ALL ? 0 : settings->eval_fraction;
     options.seed = (uint64_t)settings->seed;
     options.shuffle = training && settings->shuffle;
+    options.progress = is_stopped;
+    options.progress_user = (void *)(uintptr_t)b->stop;
     TRY_QUIET(aios_dataset_open(b->context, &options, dataset));
     if (aios_dataset_count(*dataset) > 0) return AIOS_OK;
     aios_dataset_close(*dataset);
@@ -56,10 +66,10 @@ static aios_status open_training(struct batches *b, const struct settings *s, ai
 }
 
 aios_status batches_open(struct batches *batches, aios_context *context, const struct settings *settings, aios_tokenizer *tokenizer,
-                         int32_t sequence)
+                         int32_t sequence, const volatile int32_t *stop)
 {
     struct settings s = *settings;
-    *batches = (struct batches){.context = context, .sequence = sequence};
+    *batches = (struct batches){.context = context, .sequence = sequence, .stop = stop};
     if (*s.eval_file) s.eval_fraction = 0;
     aios_status status = open_training(batches, &s, tokenizer);
     if (status == AIOS_OK) status = measure_ids(batches, tokenizer);
@@ -68,9 +78,9 @@ aios_status batches_open(struct batches *batches, aios_context *context, const s
 }
 
 aios_status batches_open_eval(struct batches *batches, aios_context *context, const struct settings *settings, aios_tokenizer *tokenizer,
-                              int32_t sequence)
+                              int32_t sequence, const volatile int32_t *stop)
 {
-    *batches = (struct batches){.context = context, .sequence = sequence};
+    *batches = (struct batches){.context = context, .sequence = sequence, .stop = stop};
     aios_status status = open_dataset(batches, settings, settings->dataset_file, AIOS_SPLIT_ALL, tokenizer, &batches->held_out);
     if (status == AIOS_OK) status = measure_ids(batches, tokenizer);
     if (status != AIOS_OK) batches_close(batches);

@@ -13,6 +13,7 @@
 
 struct batches {
     aios_context *context;
+    const volatile int32_t *stop; /* of texts that are being opened; NULL: never */
     int32_t sequence;
     aios_dataset *train, *held_out; /* of texts; each may be NULL: nothing to train or to evaluate on */
     uint32_t *id_bytes;             /* per id of the tokenizer: the bytes of text that it stands for */
@@ -35,12 +36,13 @@ static inline struct samples samples_from(const struct batches *batches, const s
                             samples->identifiers ? samples->identifiers + at : NULL};
 }
 
-/* Opens dataset-file, and eval-file or the held-out part, in samples of `sequence` tokens.  Emits "data" events. */
+/* Opens dataset-file, and eval-file or the held-out part, in samples of `sequence` tokens.  Emits "data" events.  Where *stop becomes
+ * another number than 0 while a text is fetched or tokenized: STOPPED. */
 aios_status batches_open(struct batches *batches, aios_context *context, const struct settings *settings, aios_tokenizer *tokenizer,
-                         int32_t sequence);
+                         int32_t sequence, const volatile int32_t *stop);
 /* The whole of dataset-file, for evaluation alone. */
 aios_status batches_open_eval(struct batches *batches, aios_context *context, const struct settings *settings, aios_tokenizer *tokenizer,
-                              int32_t sequence);
+                              int32_t sequence, const volatile int32_t *stop);
 /* The train set of data-path where that is wanted, and the test set where there is one. */
 aios_status batches_open_puzzles(struct batches *batches, aios_context *context, const struct settings *settings, int train);
 void batches_close(struct batches *batches); /* what was zeroed is fine */

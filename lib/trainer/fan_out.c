@@ -374,7 +374,7 @@ static aios_status open_fan(struct fan *f, const aios_options *options)
     if (*s->task_file) {
         TRY_QUIET(open_questions(f));
     } else {
-        TRY_QUIET(batches_open_eval(&f->batches, f->context, s, f->tokenizer, f->sequence));
+        TRY_QUIET(batches_open_eval(&f->batches, f->context, s, f->tokenizer, f->sequence, f->stop));
         f->rows = batches_eval_count(&f->batches);
         int64_t most = s->eval_batches * s->batch_size;
         if (most > 0 && most < f->rows) f->rows = most;
@@ -390,8 +390,8 @@ static aios_status evaluate(struct fan *f, const aios_options *options, aios_eva
     struct shard sums = {.samples = 0};
     aios_error_record error;
     aios_evaluation r = {.struct_size = result->struct_size};
-    TRY_QUIET(open_fan(f, options));
-    aios_status status = f->settings.sequential ? run_in_turn(f, &sums, &r) : run_together(f, &sums, &r);
+    aios_status status = open_fan(f, options);
+    if (status == AIOS_OK) status = f->settings.sequential ? run_in_turn(f, &sums, &r) : run_together(f, &sums, &r);
     if (status != AIOS_OK && status != AIOS_STOPPED) return status;
     const struct evaluator_sums *s = &sums.sums;
     if (status == AIOS_OK && !(s->rows > 0))

@@ -307,7 +307,7 @@ static aios_status open_parts(aios_trainer *t, const aios_options *given, aios_m
     }
     TRY_QUIET(open_model(t, given, model, checkpoint));
     TRY_QUIET(replicas_open(&t->replicas, t->context, &t->settings, &t->processes));
-    TRY_QUIET(batches_open(&t->batches, t->context, &t->settings, t->tokenizer, t->sequence));
+    TRY_QUIET(batches_open(&t->batches, t->context, &t->settings, t->tokenizer, t->sequence, t->stop_flag));
     if (t->settings.eval_interval > 0 && !batches_eval_count(&t->batches))
         return FAIL(AIOS_INVALID_ARGUMENT, "eval-interval is %lld, but nothing is held out: %s is too short for eval-fraction %g",
                     (long long)t->settings.eval_interval, t->settings.dataset_file, t->settings.eval_fraction);
@@ -333,7 +333,9 @@ static aios_status open_run(aios_trainer *t, const aios_options *given, aios_mod
     TRY_QUIET(take_options(t, given));
     TRY_QUIET(processes_open(&t->processes, t->context, &t->settings));
     TRY_QUIET(open_folder(t, checkpoint));
-    TRY_QUIET(processes_agree(&t->processes, open_parts(t, given, model, *checkpoint, state)));
+    aios_status status = open_parts(t, given, model, *checkpoint, state);
+    if (status == AIOS_STOPPED) return status; /* others may have long to go on: they are told, not waited for */
+    TRY_QUIET(processes_agree(&t->processes, status));
     if (t->settings.puzzles) TRY_QUIET(processes_agree(&t->processes, size_puzzles(t, given)));
     TRY_QUIET(compare_processes(t));
     TRY_QUIET(processes_agree(&t->processes, replicas_prepare(&t->replicas, t->model, &t->batches, t->sequence)));
@@ -369,6 +371,12 @@ static aios_trainer *make(aios_context *context)
 
 aios_status aios_trainer_create(aios_context *context, const aios_options *options, aios_model *model, aios_trainer **trainer)
 {
+    return aios_trainer_create_until(context, options, model, NULL, trainer);
+}
+
+aios_status aios_trainer_create_until(aios_context *context, const aios_options *options, aios_model *model, const volatile int32_t *stop,
+                                      aios_trainer **trainer)
+{
     FLOAT_SCOPE;
     if (!context || !options || !trainer)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_trainer_create: context, options and trainer must not be NULL");
@@ -380,7 +388,10 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
     TRY_QUIET(scope == AIOS_SCOPE_TRAIN ? zero_config_options(context, options, &given)
                                         : aios_options_copy(context, options, scope, &given));
     aios_trainer *t = make(context);
-    if (t) t->scope = scope;
+    if (t) {
+        t->scope = scope;
+        t->stop_flag = stop;
+    }
     aios_status status = t && t->started ? open_run(t, given, model, &checkpoint, &state) : AIOS_OUT_OF_MEMORY;
     aios_options_destroy(given);
     json_decref(state);
@@ -402,6 +413,7 @@ aios_status aios_trainer_create(aios_context *context, const aios_options *optio
                                         NAN,
                                         NAN,
                                         t->position.elapsed};
+    t->stop_flag = NULL;
     *trainer = t;
     return AIOS_OK;
 }

@@ -65,7 +65,7 @@ struct aios_trainer {
     struct evaluator_sums eval_sums;   /* of the last evaluation */
     int carry_lost;                    /* 1: what a checkpoint's puzzles carried did not fit; to be told */
     int time_up;                       /* 1: max-minutes are over */
-    const volatile int32_t *stop_flag; /* aios_hrm_train's; NULL: none */
+    const volatile int32_t *stop_flag; /* aios_trainer_create_until's, then aios_hrm_train's; NULL: none */
     double loss_scale, grad_norm, rate, skipped, tokens_per_second, eval_accuracy, eval_nats_per_byte;
     int64_t evaluated_step, saved_step; /* -1: none */
     int64_t judged_step, followed_step; /* whose gradient was judged; after which all that was due is done */

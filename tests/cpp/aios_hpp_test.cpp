@@ -204,6 +204,11 @@ void training_tells_and_stops()
     EXPECT(aios::evaluate(context, measure, &stop, all) == aios::outcome::done && all.loss == aios::evaluate(context, measure).loss);
     stop = 1;
     EXPECT(aios::evaluate(context, measure, &stop, none) == aios::outcome::stopped && none.tokens == 0);
+    auto anew = tiny_run(context, "unprepared", 6);
+    anew.set("cache-dir", (folder / "unprepared-cache").string());
+    EXPECT(THROWN(aios::error, aios::trainer(context, anew, &stop)).status() == AIOS_STOPPED);
+    stop = 0;
+    EXPECT(aios::trainer(context, anew, &stop).metrics().steps == 6);
 }
 
 void callbacks_may_throw()

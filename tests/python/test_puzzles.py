@@ -1,5 +1,8 @@
 """Puzzles and the model that solves them."""
 import inspect
+import os
+import signal
+import threading
 
 import pytest
 
@@ -29,6 +32,18 @@ def test_sets_are_made_saved_and_opened(folder):
         aios.Puzzles.sudoku(1, size=5)
     with pytest.raises(aios.NotFoundError):
         aios.Puzzles(folder, "nothing")
+
+
+def test_ctrl_c_ends_a_test_of_puzzles_with_what_was_done(tmp_path):
+    train = aios.Puzzles.sudoku(8, size=4, seed=1)
+    train.save(tmp_path, "train")
+    aios.Puzzles.sudoku(500, size=4, seed=2).save(tmp_path, "test")
+    sizes = dict(hidden_size=64, num_heads=2, halt_max_steps=16, global_batch_size=1)
+    result = aios.HrmTrainer(data_path=tmp_path, save_dir=tmp_path / "run", steps=1, eval_interval=0, eval_examples=1, device="cpu", **sizes).run()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    scores = aios.evaluate_hrm(model=result.checkpoint, data_path=tmp_path, global_batch_size=1, device="cpu")
+    assert scores.stopped and 0 < scores.examples < 500 and 0 <= scores.accuracy <= 1
+    assert not aios.evaluate_hrm(model=result.checkpoint, data_path=tmp_path, global_batch_size=1, eval_examples=2, device="cpu").stopped
 
 
 def test_the_model_learns_is_measured_and_asked(folder, tmp_path):

@@ -193,7 +193,8 @@ def test_a_run_goes_on_where_it_is_told_to(tiny):
 
 
 def test_opening_can_be_interrupted(tiny, monkeypatch):
-    """What is opened in the meantime is given up."""
+    """What is opened in the meantime, from a text that was tokenized before, is given up."""
+    aios.Trainer(**tiny).close()
     destroyed = threading.Event()
     monkeypatch.setattr(trainer_module._Run, "next", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
     destroy = trainer_module.lib.aios_trainer_destroy
@@ -201,6 +202,19 @@ def test_opening_can_be_interrupted(tiny, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         aios.Trainer(**tiny)
     assert destroyed.wait(30)
+
+
+def test_ctrl_c_ends_the_tokenizing_too(tiny, tmp_path):
+    long = tmp_path / "long.txt"
+    long.touch()
+    os.truncate(long, 1 << 30)  # seconds of work
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        aios.Trainer(**{**tiny, "dataset_file": long, "cache_dir": tmp_path / "long"})
+    for thread in threading.enumerate():
+        if thread.name == "aios-abandoned":
+            thread.join(30)
+    assert os.listdir(tmp_path / "long") == []  # neither half of a file nor all of it
 
 
 def test_closing_ends_a_run_with_a_checkpoint(tiny):

@@ -92,6 +92,41 @@ class Training(ToolTest):
                 report = json.loads(out)
                 self.assertEqual((report["stopped"], report["tokens"]), (True, 16 * int(done)))
 
+    def interrupted_in_the_text(self, number, command):
+        """Code, names of later events and words of a command that gets a signal while it tokenizes."""
+        with subprocess.Popen([AIOS, *command, "--json"], env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            seen = process.stdout.readline()
+            process.send_signal(number)
+            rest, words = process.communicate(timeout=60)
+        self.assertEqual(self.events(seen)[0]["phase"], "tokenizing")
+        return process.returncode, {e["event"] for e in self.events(rest)}, words
+
+    def take_cache(self):
+        """Which files are in it; there is none any more."""
+        names = os.listdir(os.path.join(self.folder, "cache", "aios"))
+        shutil.rmtree(os.path.join(self.folder, "cache"))
+        return names
+
+    def test_a_signal_while_the_text_is_tokenized_ends_it_and_leaves_what_is_whole(self):
+        text, long = self.write("text.txt", "a text of a line\n" * 9), self.write("long.txt", "")
+        os.truncate(long, 1 << 30)  # seconds of work, and no room on the disk
+        run, model = ["--device", "cpu", "--save-dir", "run"], ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--max-seq-len", "16"]
+        for number, code, command in ((signal.SIGINT, 130, ["train", "--eval-file", long, *model, *run]),
+                                      (signal.SIGTERM, 143, ["hrm-hf", "train-actv1", "--eval-file", long, *run])):
+            returned, events, words = self.interrupted_in_the_text(number, [*command, "--dataset-file", text])
+            self.assertEqual((returned, events - {"data"}), (code, set()), words)
+            self.assertRegex(words, r"\Aaios: interrupted while the text was prepared, before the first step: [^\n]*long\.txt[^\n]*\n\Z")
+            self.assertRegex(" ".join(self.take_cache()), r"\A\w+\.tokens\Z")  # of text.txt
+            self.assertFalse(os.path.exists(os.path.join(self.folder, "run")))
+        self.done("train", "--dataset-file", text, "--steps", "1", *model, *run)
+        self.take_cache()
+        code, out, words = self.interrupted([AIOS, "eval", "--model", "run/checkpoints/step-00000001", "--dataset-file", long, "--device", "cpu", "--json"])
+        self.assertEqual((code, self.take_cache()), (130, []), words)
+        self.assertEqual([json.loads(out)[key] for key in ("stopped", "tokens", "loss")], [True, 0, None])
+        code, out, words = self.interrupted([AIOS, "data", "text", "--dataset-file", long])
+        self.assertEqual((code, out, self.take_cache()), (130, "", []), words)
+
     def stopped_by(self, number):
         with subprocess.Popen([AIOS, *self.train("--steps", "1000000")], env=self.environment, cwd=self.folder, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

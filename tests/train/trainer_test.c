@@ -282,6 +282,27 @@ static void a_graceful_stop_ends_after_the_step_and_can_go_on(void **state)
     run_close(&r);
 }
 
+static void a_stop_before_the_text_is_ready_makes_no_trainer(void **state)
+{
+    (void)state;
+    struct run r;
+    volatile int32_t stop = 1;
+    aios_trainer *trainer = NULL;
+    char folder[PATH_SIZE], cache[PATH_SIZE];
+    run_open(&r);
+    write_repeated(&r, "text.txt", alphabet, 400);
+    run_path(&r, "run", folder);
+    run_path(&r, "cache", cache);
+    assert_fails(aios_trainer_create_until(r.context, r.options, NULL, &stop, &trainer), AIOS_STOPPED, "tokenizing");
+    assert_null(trainer);
+    assert_int_equal(os_path_kind(folder), OS_NOTHING);
+    assert_int_equal(rmdir(cache), 0); /* it is empty */
+    stop = 0;
+    assert_ok(aios_trainer_create_until(r.context, r.options, NULL, &stop, &trainer));
+    aios_trainer_destroy(trainer);
+    run_close(&r);
+}
+
 static void *watch_and_stop(void *argument)
 {
     struct run *r = argument;
@@ -470,6 +491,7 @@ int main(void)
         cmocka_unit_test(a_folder_belongs_to_one_run_at_a_time_and_to_one_history),
         cmocka_unit_test(a_model_limits_the_samples),
         cmocka_unit_test(a_graceful_stop_ends_after_the_step_and_can_go_on),
+        cmocka_unit_test(a_stop_before_the_text_is_ready_makes_no_trainer),
         cmocka_unit_test(another_thread_may_watch_and_stop),
         cmocka_unit_test(stop_files_and_the_clock_stop_too),
         cmocka_unit_test(an_epoch_can_be_the_end),

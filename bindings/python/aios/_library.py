@@ -327,5 +327,31 @@ def patiently(work: Callable[[], Any], *used: Handle) -> Any:
     return made
 
 
+def until_stopped(work: Callable[[Any], Any]) -> bool:
+    """Calls work(stop), stop being the address of a number, on a thread of its own.  The first Ctrl-C makes it 1, with which the work ends
+    (True) with what it has; the second is a KeyboardInterrupt as ever."""
+    stop, ended = ctypes.c_int32(0), threading.Event()
+    failed: List[BaseException] = []
+
+    def body() -> None:
+        try:
+            work(ctypes.byref(stop))
+        except BaseException as error:  # goes on in the thread that waits
+            failed.append(error)
+        ended.set()
+
+    threading.Thread(target=body, name="aios-call", daemon=True).start()
+    while not ended.is_set():
+        try:
+            ended.wait(_POLL)
+        except KeyboardInterrupt:
+            if stop.value:
+                raise
+            stop.value = 1
+    if failed and not isinstance(failed[0], errors.StoppedError):
+        raise failed[0]
+    return bool(failed)
+
+
 def joined(words: Iterable[Any]) -> str:
     return ",".join(str(word) for word in words)

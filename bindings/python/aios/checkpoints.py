@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import _c
-from ._library import Context, Handle, encode, lib, out, patiently, shared_context, structure
+from ._library import Context, Handle, encode, lib, out, patiently, shared_context, structure, until_stopped
 from .arrays import GPUDevice
-from .errors import NotFoundError, StoppedError
+from .errors import NotFoundError
 from .events import Event
 from ._model import Model
 from ._options import Options, _WithKeywords
@@ -48,33 +48,19 @@ def evaluate(**options: Any) -> Evaluation:
     """Measures a model on a text or on questions.  Keywords are the options of `aios eval`: model, dataset_file, task_file, devices, sequential,
     eval_batches …  The first Ctrl-C ends it after the micro-batch, with what was done by then; the second is a KeyboardInterrupt as ever."""
     runs: List[Event] = []
-    errors: List[BaseException] = []
-    made, stop, ended = structure("aios_evaluation"), ctypes.c_int32(0), threading.Event()
+    made = structure("aios_evaluation")
 
     def heard(name: str, text: str) -> None:
         if name == "eval_device":
             runs.append(Event.parse(name, text))
 
-    def body() -> None:
-        try:
-            with Context(heard) as context, Options(context, "eval", options) as given:
-                lib.aios_evaluate_until(context.handle, given.handle, ctypes.byref(stop), ctypes.byref(made))
-        except BaseException as error:
-            errors.append(error)
-        ended.set()
+    def work(stop: Any) -> None:
+        with Context(heard) as context, Options(context, "eval", options) as given:
+            lib.aios_evaluate_until(context.handle, given.handle, stop, ctypes.byref(made))
 
-    threading.Thread(target=body, name="aios-evaluation", daemon=True).start()  # so that this one can be interrupted
-    while not ended.is_set():
-        try:
-            ended.wait(0.2)
-        except KeyboardInterrupt:
-            if stop.value:
-                raise
-            stop.value = 1
-    if errors and not isinstance(errors[0], StoppedError):
-        raise errors[0]
+    stopped = until_stopped(work)
     return Evaluation(**{name: getattr(made, name) for name, *_ in made._fields_ if name not in ("struct_size", "reserved")}, runs=tuple(runs),
-                      stopped=bool(errors))
+                      stopped=stopped)
 
 
 class Generator(Handle, metaclass=_WithKeywords):

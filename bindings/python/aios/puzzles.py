@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _c
-from ._library import Handle, encode, lib, optional, out, patiently, shared_context, structure
+from ._library import Handle, encode, lib, optional, out, patiently, shared_context, structure, until_stopped
 from .arrays import new_host, typed
 from ._options import Options, _WithKeywords
 from .trainer import Trainer
@@ -123,14 +123,20 @@ class HrmScores:
     accuracy: float  #: labels that are right
     halt_accuracy: float  #: puzzles of which "halt" is wanted just where the answer is right
     loss: float
+    stopped: bool = False  #: Ctrl-C ended it: all this is of what was done by then
 
 
 def evaluate_hrm(**options: Any) -> HrmScores:
-    """Measures a model on data_path/test.  Keywords are the options of `aios hrm eval`: model, data_path, device …"""
+    """Measures a model on data_path/test.  Keywords are the options of `aios hrm eval`: model, data_path, device …  The first Ctrl-C ends it after
+    the batch of puzzles, with what was done by then; the second is a KeyboardInterrupt as ever."""
     context, made = shared_context(), structure("aios_hrm_scores")
-    given = Options(context, "hrm", options)
-    patiently(lambda: lib.aios_hrm_evaluate(context.handle, given.handle, ctypes.byref(made)), given, context)
-    return HrmScores(made.examples, made.exact_accuracy, made.accuracy, made.halt_accuracy, made.loss)
+
+    def work(stop: Any) -> None:
+        with Options(context, "hrm", options) as given:
+            lib.aios_hrm_evaluate_until(context.handle, given.handle, stop, ctypes.byref(made))
+
+    stopped = until_stopped(work)
+    return HrmScores(made.examples, made.exact_accuracy, made.accuracy, made.halt_accuracy, made.loss, stopped)
 
 
 class Segment(NamedTuple):

@@ -179,12 +179,13 @@ class Trainer(Handle, metaclass=_WithKeywords):
         if model is not None and self._model is None:
             self.options["model"] = model
         made: List[int] = []
-        run.start(lambda: made.append(out(lib.aios_trainer_create, self._context.handle, self.options.handle,
-                                          self._model.handle if self._model else None)))
-        self._wait_for_creation(made)
+        stop = ctypes.c_int32(0)
+        run.start(lambda: made.append(out(lib.aios_trainer_create_until, self._context.handle, self.options.handle,
+                                          self._model.handle if self._model else None, ctypes.byref(stop))))
+        self._wait_for_creation(made, stop)
 
-    def _wait_for_creation(self, made: List[int]) -> None:
-        """Opening may tokenize or fetch a corpus first, so it shows its progress and can be interrupted."""
+    def _wait_for_creation(self, made: List[int], stop: ctypes.c_int32) -> None:
+        """Opening may tokenize or fetch a corpus first, so it shows its progress and can be interrupted, which ends that too."""
         run, later = self._run, []
         try:
             event = run.next()
@@ -195,6 +196,7 @@ class Trainer(Handle, metaclass=_WithKeywords):
                     later.append(event)
                 event = run.next()
         except BaseException:
+            stop.value = 1
             _abandon(run, made, self._context, self.options)
             raise
         run.join()
