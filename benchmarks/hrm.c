@@ -1,7 +1,9 @@
 /* Training speed of the 27M-parameter HRM (hidden 512, 4 + 4 layers, 2 x 2 cycles) on 9x9 Sudokus: a step is one segment of a batch, its
  * look ahead for the halting target, the gradient and the update.
  *
- *   benchmark_hrm [--device cpu] [--precision 32] [--batch 8] [--seconds 30] [--json]
+ *   benchmark_hrm [--device cpu] [--precision 32] [--batch 8] [--seconds 30] [--json | --turns]
+ *
+ * With --turns a step waits for a line of standard input and answers with a line: its seconds.  So a peer can take turns with it.
  *
  * FLOPs of a step: 2 per parameter of each of block and position, forward, for the 24 block evaluations of the segment and the 24 of the
  * look ahead, of whose last one only the first position is looked at, and twice as many for the 8 that are differentiated; attention's
@@ -140,15 +142,27 @@ static void measure(struct run *r, double seconds, double peak, int json)
                (double)memory.activations / 0x1p30);
 }
 
+static void take_turns(struct run *r)
+{
+    char line[16];
+    (void)step(r);
+    while (fgets(line, sizeof line, stdin)) {
+        printf("%.6f\n", step(r));
+        (void)fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *device = "cpu", *precision = "32";
     struct run r = {.batch = 8};
     double seconds = 30;
-    int json = 0;
+    int json = 0, turns = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
             json = 1;
+        else if (strcmp(argv[i], "--turns") == 0)
+            turns = 1;
         else if (i + 1 < argc && strcmp(argv[i], "--device") == 0)
             device = argv[++i];
         else if (i + 1 < argc && strcmp(argv[i], "--precision") == 0)
@@ -165,10 +179,14 @@ int main(int argc, char **argv)
     int policy = strcmp(precision, "bf16-mixed") == 0 ? AIOS_PRECISION_BF16_MIXED
                  : strcmp(precision, "16-mixed") == 0 ? AIOS_PRECISION_16_MIXED
                                                       : AIOS_PRECISION_32;
-    double peak = bench_fma_peak(bench_cpus());
-    if (!json) printf("FMA peak measured: %.0f GFLOP/s on %d threads; precision %s on %s\n", peak, bench_cpus(), precision, device);
     open_run(&r, device, policy);
-    measure(&r, seconds, peak, json);
+    if (turns) {
+        take_turns(&r);
+    } else {
+        double peak = bench_fma_peak(bench_cpus());
+        if (!json) printf("FMA peak measured: %.0f GFLOP/s on %d threads; precision %s on %s\n", peak, bench_cpus(), precision, device);
+        measure(&r, seconds, peak, json);
+    }
     close_run(&r);
     return 0;
 }

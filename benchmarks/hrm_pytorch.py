@@ -3,9 +3,10 @@
 model of 27M parameters and the same batch.
 
     python3 benchmarks/hrm_pytorch.py FOLDER_OF_A_CHECKOUT_OF_HRM [--threads 2] [--batch 8] [--seconds 30] [--modes eager,compile]
-                                      [--dtype float32|bfloat16]
+                                      [--dtype float32|bfloat16] [--beside build/release/bin/benchmark_hrm]
 
-bfloat16 is the public configuration's own forward_dtype.
+bfloat16 is the public configuration's own forward_dtype.  With --beside, steps of the two follow one another by turns, so that what else the
+machine does strikes both, and the line has the median of their ratios.
 
 Its own modules are imported as they are; what they need and a CPU lacks is stood in for as tests/reference/pytorch_hrm.py does, attention by
 PyTorch's fused one where there is one.  AdamATan2 exists for CUDA alone: torch.optim.AdamW stands in, fused or foreach where it is, which does as
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 import types
@@ -43,6 +45,25 @@ def optimizer(parameters):
     raise RuntimeError("no AdamW")
 
 
+class Beside:
+    """benchmark_hrm, which takes a step when it is told to."""
+
+    def __init__(self, arguments):
+        precision = {"float32": "32", "bfloat16": "bf16-mixed"}[arguments.dtype]
+        environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "LD_LIBRARY_PATH")}
+        if arguments.threads:
+            environment["AIOS_CPU_THREADS"] = str(arguments.threads)
+        self.process = subprocess.Popen([arguments.beside, "--turns", "--batch", str(arguments.batch), "--precision", precision], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+    def step(self):
+        print(file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.communicate()
+
+
 def measure(arguments, mode):
     from models.hrm.hrm_act_v1 import HierarchicalReasoningModel_ACTV1
     from models.losses import ACTLossHead
@@ -59,7 +80,8 @@ def measure(arguments, mode):
             "puzzle_identifiers": torch.zeros(arguments.batch, dtype=torch.int64)}
     carry = head.initial_carry(data)
     run = torch.compile(head, dynamic=False) if mode == "compile" else head
-    times, began = [], time.perf_counter()
+    beside = Beside(arguments) if arguments.beside else None
+    times, ours, began = [], [], time.perf_counter()
     while len(times) < 5 or time.perf_counter() - began < arguments.seconds:
         start = time.perf_counter()
         carry, loss, _, _, _ = run(carry=carry, batch=data, return_keys=[])
@@ -68,12 +90,19 @@ def measure(arguments, mode):
             each.step()
             each.zero_grad()
         times.append(time.perf_counter() - start)
+        if beside:
+            ours.append(beside.step())
         if len(times) == 2:
             began = time.perf_counter()  # the first ones compile
     median = statistics.median(times[2:])
+    compared = {}
+    if beside:
+        beside.close()
+        compared = {"libaios_median_s": round(statistics.median(ours[2:]), 4),
+                    "libaios_times_faster": round(statistics.median(a / b for a, b in zip(times[2:], ours[2:])), 3)}
     print(json.dumps({"mode": mode, "dtype": arguments.dtype, "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": arguments.batch,
                       "parameters": sum(p.numel() for p in head.parameters()), "median_s": round(median, 4), "steps": len(times) - 2,
-                      "sequences_per_s": round(arguments.batch / median, 3)}), flush=True)
+                      "sequences_per_s": round(arguments.batch / median, 3), **compared}), flush=True)
 
 
 def main():
@@ -84,6 +113,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--modes", default="eager")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--beside", help="the program benchmark_hrm, to take turns with")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -135,7 +135,7 @@ static void pack_a(uint32_t *to, const uint16_t *a, int64_t ld, int32_t k, int32
 /* Of c (rows, columns) at one place: what is summed, where it goes. */
 struct tile {
     const char *a;
-    int64_t row, pair; /* bytes between the rows of a, and between its pairs */
+    int64_t row, pair, next; /* bytes between the rows of a, between its pairs, and from where its next tile would be to where it is */
     const uint32_t *b;
     int32_t depth;
     const float *before; /* the sums so far, or NULL */
@@ -184,7 +184,7 @@ static __attribute__((noinline)) void store(const struct tile *t, const __m512 *
 /* The tile's sums over all its products.  Most tiles go from the registers to where they belong: a detour costs as much as 20 pairs. */
 INLINE void multiply(const struct tile *t, int32_t rows, int32_t vectors, int32_t column, __mmask16 there)
 {
-    __m512 sum[BF16_ROWS][VECTORS], alpha = _mm512_set1_ps(t->alpha);
+    __m512 sum[BF16_ROWS][VECTORS];
     const char *a = t->a;
     const uint32_t *b = t->b + column;
     if (t->before) {
@@ -212,8 +212,11 @@ INLINE void multiply(const struct tile *t, int32_t rows, int32_t vectors, int32_
             EACH(v, vectors) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], pairs_of(one), (__m512bh)_mm512_loadu_si512(b + v * LANES));
         }
     }
-    EACH(r, rows)
-    EACH(v, vectors) sum[r][v] = _mm512_mul_ps(sum[r][v], alpha);
+    if (t->alpha != 1.0f) {
+        __m512 alpha = _mm512_set1_ps(t->alpha);
+        EACH(r, rows)
+        EACH(v, vectors) sum[r][v] = _mm512_mul_ps(sum[r][v], alpha);
+    }
     if (there != 0xffff || t->beta != 0.0f) {
         __m512 sums[BF16_ROWS * VECTORS];
         EACH(r, rows)
@@ -229,33 +232,39 @@ INLINE void multiply(const struct tile *t, int32_t rows, int32_t vectors, int32_
     }
 }
 
-static void multiply_columns(const struct tile *t, int32_t rows, int32_t n)
+/* `rows` rows further down. */
+INLINE void descend(struct tile *t, int32_t rows)
 {
-    if (n == BF16_COLUMNS) {
-        if (rows == BF16_ROWS)
-            multiply(t, BF16_ROWS, VECTORS, 0, 0xffff);
-        else
-            multiply(t, 1, VECTORS, 0, 0xffff);
-        return;
+    t->a += rows * t->row;
+    t->c += rows * t->ldc * (t->type_c == AIOS_F32 ? 4 : 2);
+    if (t->before) t->before += rows * t->ld_before;
+}
+
+/* All m rows of a panel, the last ones one after the other where they are fewer than a tile has. */
+static void multiply_panel(struct tile t, int32_t m)
+{
+    for (; m >= BF16_ROWS; m -= BF16_ROWS) {
+        multiply(&t, BF16_ROWS, VECTORS, 0, 0xffff);
+        descend(&t, BF16_ROWS);
+        t.a += t.next;
     }
-    for (int32_t column = 0; column < n; column += LANES) {
-        if (rows == BF16_ROWS)
-            multiply(t, BF16_ROWS, 1, column, first16(n - column));
-        else
-            multiply(t, 1, 1, column, first16(n - column));
+    for (; m > 0; m--) {
+        multiply(&t, 1, VECTORS, 0, 0xffff);
+        descend(&t, 1);
     }
 }
 
-/* The tile's rows one after the other where they are fewer than a tile has. */
-static void multiply_tile(struct tile t, int32_t rows, int32_t n)
+/* The same of a panel of fewer columns. */
+static void multiply_thin_panel(struct tile t, int32_t m, int32_t n)
 {
-    int32_t at_once = rows == BF16_ROWS ? BF16_ROWS : 1;
-    int64_t row_of_c = t.ldc * (t.type_c == AIOS_F32 ? 4 : 2);
-    for (int32_t row = 0; row < rows; row += at_once) {
-        multiply_columns(&t, at_once, n);
-        t.a += t.row;
-        t.c += row_of_c;
-        if (t.before) t.before += t.ld_before;
+    for (; m >= BF16_ROWS; m -= BF16_ROWS) {
+        for (int32_t column = 0; column < n; column += LANES) multiply(&t, BF16_ROWS, 1, column, first16(n - column));
+        descend(&t, BF16_ROWS);
+        t.a += t.next;
+    }
+    for (; m > 0; m--) {
+        for (int32_t column = 0; column < n; column += LANES) multiply(&t, 1, 1, column, first16(n - column));
+        descend(&t, 1);
     }
 }
 
@@ -282,6 +291,7 @@ static void multiply_part(const bf16_block *g, float *sums, int32_t from, int32_
     if (g->transpose_a) {
         pack_a(packed_a, a, g->lda, depth, g->m);
         t.row = 4, t.pair = 4 * BF16_ROWS;
+        t.next = ((int64_t)(depth + 1) / 2 - 1) * 4 * BF16_ROWS;
     } else {
         t.row = g->lda * 2, t.pair = 4;
     }
@@ -295,14 +305,14 @@ static void multiply_part(const bf16_block *g, float *sums, int32_t from, int32_
     t.beta = (in_c ? first && !added : last) ? g->beta : 0.0f;
     for (int32_t column = 0; column < g->n; column += BF16_COLUMNS) {
         pack_b(g, packed_b, from, depth, column);
-        for (int32_t row = 0; row < g->m; row += BF16_ROWS) {
-            float *sum = sums + row * BF16_BLOCK_COLUMNS + column;
-            char *c = (char *)g->c + (row * g->ldc + column) * element;
-            t.a = g->transpose_a ? (const char *)(packed_a + (int64_t)row * ((depth + 1) / 2)) : (const char *)(a + row * g->lda);
-            t.before = first && g->bias ? g->bias + column : !waiting ? NULL : in_c ? (const float *)(const void *)c : sum;
-            t.c = to_c ? c : (char *)sum;
-            multiply_tile(t, least(BF16_ROWS, g->m - row), least(BF16_COLUMNS, g->n - column));
-        }
+        int32_t n = least(BF16_COLUMNS, g->n - column);
+        t.a = g->transpose_a ? (const char *)packed_a : (const char *)a;
+        t.c = to_c ? (char *)g->c + column * element : (char *)(sums + column);
+        t.before = first && g->bias ? g->bias + column : !waiting ? NULL : in_c ? (const float *)(const void *)t.c : sums + column;
+        if (n == BF16_COLUMNS)
+            multiply_panel(t, g->m);
+        else
+            multiply_thin_panel(t, g->m, n);
     }
 }
 
