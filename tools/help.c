@@ -18,7 +18,7 @@ static int page_width(FILE *to)
 /* "  --name VALUE" and, in its column, what it does. */
 static void print_entry(FILE *to, const char *left, const char *text, int width)
 {
-    int length = (int)strlen(left);
+    int length = text_columns(left, strlen(left));
     (void)fputs(left, to);
     if (length + 2 > TEXT_COLUMN)
         (void)fprintf(to, "\n%*s", TEXT_COLUMN, "");

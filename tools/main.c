@@ -18,8 +18,9 @@ int tool_fail(int code, const char *format, ...)
     char line[2048];
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(line, sizeof line, format, arguments);
+    int length = vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    if (length >= (int)sizeof line) line[text_whole(line, sizeof line - 1)] = 0;
     for (char *c = line; *c; c++)
         if (*c == '\n') *c = ' ';
     (void)fflush(stdout);

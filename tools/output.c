@@ -1,5 +1,6 @@
 #include "output.h"
 
+#include "system.h"
 #include "tool.h"
 
 #include <math.h>
@@ -10,6 +11,42 @@ void *need_memory(void *pointer)
 {
     if (!pointer) exit(tool_fail(TOOL_ERROR, "no memory left"));
     return pointer;
+}
+
+/* ---- columns ----------------------------------------------------------------------------------------------------- */
+
+/* The first character's bytes, of which there is at least one, and its columns. */
+static size_t measure(const char *text, size_t size, int *columns)
+{
+    size_t length = character_size(text, size);
+    *columns = length ? system_character_columns(text, length) : 1;
+    return length ? length : 1;
+}
+
+int text_columns(const char *text, size_t size)
+{
+    int all = 0, one;
+    for (size_t at = 0; at < size; all += one) at += measure(text + at, size - at, &one);
+    return all;
+}
+
+size_t text_fit(const char *text, int columns)
+{
+    size_t at = 0, size = strlen(text);
+    for (int one; at < size; columns -= one) {
+        size_t length = measure(text + at, size - at, &one);
+        if (one > columns) break;
+        at += length;
+    }
+    return at;
+}
+
+size_t text_whole(const char *text, size_t size)
+{
+    size_t last = size;
+    while (last > 0 && size - last < 4 && ((unsigned char)text[last - 1] & 0xc0) == 0x80) last--;
+    if (last == 0 || (unsigned char)text[last - 1] < 0xc0) return size; /* ASCII, or no UTF-8 */
+    return character_size(text + last - 1, size - last + 1) ? size : last - 1;
 }
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
@@ -29,14 +66,15 @@ void grid_print(const struct grid *grid, FILE *to)
 {
     int widths[GRID_COLUMNS_MOST] = {0};
     for (int i = 0; i < grid->rows * GRID_COLUMNS_MOST; i++) {
-        int width = grid->cells[i] ? (int)strlen(grid->cells[i]) : 0;
+        int width = grid->cells[i] ? text_columns(grid->cells[i], strlen(grid->cells[i])) : 0;
         if (width > widths[i % GRID_COLUMNS_MOST]) widths[i % GRID_COLUMNS_MOST] = width;
     }
     for (int r = 0; r < grid->rows; r++) {
         char *const *row = grid->cells + r * GRID_COLUMNS_MOST;
         for (int c = 0; c < grid->columns && row[c]; c++) {
             int last = c + 1 == grid->columns || !row[c + 1];
-            (void)fprintf(to, "%-*s%s", last ? 0 : widths[c], row[c], last ? "\n" : "  ");
+            int space = last ? 0 : widths[c] - text_columns(row[c], strlen(row[c])) + 2;
+            (void)fprintf(to, "%s%*s%s", row[c], space, "", last ? "\n" : "");
         }
     }
 }
@@ -167,16 +205,17 @@ void print_wrapped(FILE *to, const char *text, int column, int indent, int width
 {
     while (*text) {
         size_t word = strcspn(text, " ");
-        if (column + (int)word > width && column > indent) {
+        int columns = text_columns(text, word);
+        if (column + columns > width && column > indent) {
             (void)fprintf(to, "\n%*s", indent, "");
             column = indent;
         }
         (void)fwrite(text, 1, word, to);
-        column += (int)word;
+        column += columns;
         text += word;
         if (*text != ' ') break;
         text++;
-        if (column + 1 + (int)strcspn(text, " ") <= width) {
+        if (column + 1 + text_columns(text, strcspn(text, " ")) <= width) {
             (void)fputc(' ', to);
             column++;
         } else {

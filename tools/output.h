@@ -9,6 +9,13 @@
 #define GRID_COLUMNS_MOST 8
 #define NUMBER_SIZE       32
 
+/* The columns of a terminal that UTF-8 takes, whatever the locale is; a byte that is none of it takes one. */
+int text_columns(const char *text, size_t size);
+/* How many bytes of a text are whole characters that fit into so many columns. */
+size_t text_fit(const char *text, int columns);
+/* The size without the part of a character that stands at the end of a text that was cut. */
+size_t text_whole(const char *text, size_t size);
+
 /* Rows of cells, printed in columns that are as wide as their widest cell. */
 struct grid {
     int columns, rows, capacity;

@@ -433,7 +433,8 @@ static void name_of(const char *path, char name[256])
     while (end > 1 && path[end - 1] == '/') end--;
     size_t begin = end;
     while (begin > 0 && path[begin - 1] != '/') begin--;
-    (void)snprintf(name, 256, "%.*s", end - begin > 200 ? 200 : (int)(end - begin), path + begin);
+    size_t size = end - begin > 200 ? text_whole(path + begin, 200) : end - begin;
+    (void)snprintf(name, 256, "%.*s", (int)size, path + begin);
 }
 
 /* Under another name first, so that the page is there whole or not at all. */

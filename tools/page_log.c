@@ -66,7 +66,7 @@ static struct run_device *device_of(struct run_log *log, const char *name)
 static int place_of(struct run_log *log, const char *name, int length, int times)
 {
     char text[80];
-    int used = snprintf(text, sizeof text, "%.*s", length > 40 ? 40 : length, name);
+    int used = snprintf(text, sizeof text, "%.*s", length > 40 ? (int)text_whole(name, 40) : length, name);
     if (times > 1) (void)snprintf(text + used, sizeof text - (size_t)used, " (%d)", times);
     const struct run_device *device = device_of(log, text);
     return device ? (int)(device - log->devices) : -1;

@@ -36,7 +36,7 @@ static void draw(struct progress *p, double done, const char *left)
 {
     char bar[BAR_MOST + 3];
     int width = system_terminal_width(p->to) - 1; /* the last column would wrap on some terminals */
-    int room = width - (int)strlen(left) - (int)strlen(p->line) - 4;
+    int room = width - text_columns(left, strlen(left)) - text_columns(p->line, strlen(p->line)) - 4;
     int length = room > BAR_MOST ? BAR_MOST : room >= BAR_LEAST ? room : 0;
     int full = (int)lround((double)length * (done > 1 ? 1 : done > 0 ? done : 0));
     bar[0] = 0;
@@ -47,7 +47,7 @@ static void draw(struct progress *p, double done, const char *left)
     }
     char text[sizeof p->line + sizeof bar + 64];
     (void)snprintf(text, sizeof text, "%s%s%s%s", left, bar, length ? " " : "", p->line);
-    (void)fprintf(p->to, "\r\033[K%.*s", width, text);
+    (void)fprintf(p->to, "\r\033[K%.*s", (int)text_fit(text, width), text);
     (void)fflush(p->to);
     p->shown = 1;
 }

@@ -7,9 +7,10 @@
 #include <stdio.h>
 
 int system_is_terminal(FILE *file);
-int system_terminal_width(FILE *file); /* in columns; 80 where it can't be told */
-double system_now(void);               /* monotonic seconds */
-uint64_t system_seed(void);            /* another one each time */
+int system_terminal_width(FILE *file);                        /* in columns; 80 where it can't be told */
+int system_character_columns(const char *bytes, size_t size); /* of one character in UTF-8: 0, 1 or 2 */
+double system_now(void);                                      /* monotonic seconds */
+uint64_t system_seed(void);                                   /* another one each time */
 
 /* A line that a person writes at a terminal, arrow keys and earlier lines included, by libedit: 1, and *line is the caller's to free, NULL
  * at the end of the input.  0: there is no libedit, or no terminal that it could move about on. */

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 int system_is_terminal(FILE *file)
 {
@@ -35,6 +36,22 @@ int system_terminal_width(FILE *file)
     else if (columns)
         width = atoi(columns);
     return width >= 20 ? width : width > 0 ? 20 : 80;
+}
+
+int system_character_columns(const char *bytes, size_t size)
+{
+    static locale_t utf8;
+    const unsigned char *at = (const unsigned char *)bytes;
+    wchar_t code = at[0];
+    if (size == 1) return code >= ' ' && code != 0x7f;
+    if (!utf8) utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    if (!utf8) return 1;
+    code &= 0x7f >> size;
+    for (size_t i = 1; i < size; i++) code = code << 6 | (at[i] & 0x3f);
+    locale_t before = uselocale(utf8);
+    int columns = wcwidth(code);
+    (void)uselocale(before);
+    return columns < 0 ? 1 : columns; /* one that this system doesn't know */
 }
 
 double system_now(void)

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import unicodedata
 import unittest
 
 from common import AIOS, COMMANDS, SMALL, ToolTest, environment
@@ -166,6 +167,27 @@ class Reports(ToolTest):
         self.assertEqual([cpu["id"] for cpu in report["cpus"]], [None])
         for backend in report["backends"]:
             self.assertEqual(backend["usable"], backend["reason"] == "")
+
+    def test_tables_count_the_columns_of_a_terminal(self):
+        name = "e\u0301 \u4e2d\u6587 \U0001f600".encode()  # a letter of two characters, wide ones, a picture: 8 columns, 15 bytes
+        with open(os.path.join(os.environ.get("AIOS_TEST_PLUGINS", ""), "libaios-template.so"), "rb") as file:
+            image = file.read()
+        self.assertEqual((image.count(b"Template device\0"), len(name)), (1, 15))
+        with open(os.path.join(self.folder, "plugins", "libaios-template.so"), "wb") as file:
+            file.write(image.replace(b"Template device", name))
+        columns = lambda text: sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+        for locale in ("C", "C.UTF-8"):
+            self.environment["LC_ALL"] = locale
+            lines = self.done("devices").splitlines()
+            self.assertEqual(len(lines), 3)
+            self.assertIn(name.decode(), lines[2])
+            places = {columns(re.match(r"(.*?)(Memory|[\d.]+ [KMG]iB) ", line).group(1)) for line in lines}
+            self.assertEqual(len(places), 1, lines)
+
+    def test_a_message_is_never_cut_inside_a_character(self):
+        for word in ("\u00e9" * 3000, "x" + "\u00e9" * 3000, "\U0001f600" * 999):
+            message = subprocess.run([AIOS, word], env=self.environment, capture_output=True, timeout=60, check=False).stderr
+            self.assertGreater(len(message.decode("utf-8")), 500)
 
     def test_doctor_tells_of_every_broken_plugin_and_keeps_the_others(self):
         folder, plugins = os.path.join(self.folder, "plugins"), os.environ.get("AIOS_TEST_PLUGINS", "")
