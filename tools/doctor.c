@@ -48,9 +48,9 @@ static void cache_folder(char *path, size_t size)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache && cache[0] == '/')
-        (void)snprintf(path, size, "%s/aios", cache);
+        (void)snprintf(path, size, "%.*s/aios", folder_size(cache), cache);
     else
-        (void)snprintf(path, size, "%s/.cache/aios", home ? home : "");
+        (void)snprintf(path, size, "%.*s/.cache/aios", home ? folder_size(home) : 0, home ? home : "");
 }
 
 /* A folder that is not there yet counts by the nearest one above it. */

@@ -291,8 +291,8 @@ static int finish_spellings(struct tool *tool)
     if (tool->brain_name) {
         if (!*tool->brain_name || strchr(tool->brain_name, '/') || tool->brain_name[0] == '.')
             return tool_fail(TOOL_USAGE, "--brain-name is \"%s\": it must be a folder's name", tool->brain_name);
-        if (snprintf(folder, sizeof folder, "%s/%s", tool->bundle_dir ? tool->bundle_dir : "artifacts/brains/actv1", tool->brain_name) >=
-            (int)sizeof folder)
+        const char *above = tool->bundle_dir ? tool->bundle_dir : "artifacts/brains/actv1";
+        if (snprintf(folder, sizeof folder, "%.*s/%s", folder_size(above), above, tool->brain_name) >= (int)sizeof folder)
             return tool_fail(TOOL_USAGE, "--bundle-dir is too long");
         int failed = set_option(tool, "save-dir", folder);
         if (failed) return failed;

@@ -49,6 +49,13 @@ size_t text_whole(const char *text, size_t size)
     return character_size(text + last - 1, size - last + 1) ? size : last - 1;
 }
 
+int folder_size(const char *folder)
+{
+    size_t size = strlen(folder);
+    while (size > 0 && folder[size - 1] == '/') size--;
+    return (int)size;
+}
+
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 void grid_add_cells(struct grid *grid, const char *const *cells, int count)

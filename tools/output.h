@@ -16,6 +16,9 @@ size_t text_fit(const char *text, int columns);
 /* The size without the part of a character that stands at the end of a text that was cut. */
 size_t text_whole(const char *text, size_t size);
 
+/* How much of a folder's name stands before the slash of "FOLDER/name", which it may end with already. */
+int folder_size(const char *folder);
+
 /* Rows of cells, printed in columns that are as wide as their widest cell. */
 struct grid {
     int columns, rows, capacity;

@@ -465,7 +465,8 @@ int run_report(struct tool *tool)
     name_of(run, name);
     size_t length = strlen(run);
     int is_log = length > 6 && strcmp(run + length - 6, ".jsonl") == 0;
-    (void)snprintf(path, sizeof path, is_log ? "%.4200s.html" : "%.4200s/report.html", run);
+    int shown = is_log ? (int)length : folder_size(run);
+    (void)snprintf(path, sizeof path, "%.*s%s", shown < 4200 ? shown : 4200, run, is_log ? ".html" : "/report.html");
     if (output) (void)snprintf(path, sizeof path, "%.4300s", output);
     if (output && strcmp(output, "-") == 0) {
         write_page(stdout, &log, name);

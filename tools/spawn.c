@@ -1,5 +1,6 @@
 #include "spawn.h"
 
+#include "output.h"
 #include "system.h"
 
 #include <aios/hardware.h>
@@ -93,7 +94,7 @@ static int choose_folder(struct team *team)
 {
     const char *given = text_of(team->tool, "save-dir");
     char logs[PATH_ROOM + 8];
-    if (*given) (void)snprintf(team->folder, sizeof team->folder, "%s", given);
+    if (*given) (void)snprintf(team->folder, sizeof team->folder, "%.*s", folder_size(given), given);
     int failed = *given ? 0 : make_own_folder(team);
     (void)snprintf(logs, sizeof logs, "%s/logs", team->folder);
     return !failed && system_make_folders(logs) >= 0 ? TOOL_DONE : tool_fail(TOOL_ERROR, "the folder %s can't be made", logs);

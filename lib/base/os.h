@@ -73,6 +73,11 @@ enum { OS_NOTHING = 0, OS_FILE = 1, OS_FOLDER = 2, OS_OTHER = 3 };
 int os_path_kind(const char *path);
 /* The kind of a network file system that path lies on ("nfs"); NULL: of this machine, or not known. */
 const char *os_path_network(const char *path);
+#define OS_PATH_MAX 4096
+/* folder/name, with one slash between them however many the folder ends with.  Errors: INVALID_ARGUMENT where that is too long. */
+aios_status os_path_join(char path[OS_PATH_MAX], const char *folder, const char *name);
+/* Takes slashes at its end away, but that of "/". */
+void os_path_trim(char *path);
 /* Without links, "." and "..".  Errors: NOT_FOUND, IO, OUT_OF_RANGE. */
 aios_status os_path_absolute(const char *path, char *absolute, size_t size);
 aios_status os_file_size(const char *path, uint64_t *size);

@@ -295,6 +295,26 @@ const char *os_path_network(const char *path)
     return NULL;
 }
 
+/* Without slashes at its end, but that of "/". */
+static size_t trimmed_size(const char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/') size--;
+    return size;
+}
+
+void os_path_trim(char *path)
+{
+    path[trimmed_size(path)] = 0;
+}
+
+aios_status os_path_join(char path[OS_PATH_MAX], const char *folder, const char *name)
+{
+    size_t size = trimmed_size(folder);
+    if (snprintf(path, OS_PATH_MAX, "%.*s/%s", size == 1 && *folder == '/' ? 0 : (int)size, folder, name) < OS_PATH_MAX) return AIOS_OK;
+    return FAIL(AIOS_INVALID_ARGUMENT, "%.200s/%s: the name is longer than %d bytes", folder, name, OS_PATH_MAX - 1);
+}
+
 aios_status os_path_absolute(const char *path, char *absolute, size_t size)
 {
     char real[PATH_MAX];
@@ -360,12 +380,10 @@ aios_status os_remove_tree(const char *path)
     if (!folder) return FAIL_OS(AIOS_IO, errno, "removing %s", path);
     aios_status status = AIOS_OK;
     for (struct dirent *entry; status == AIOS_OK && (entry = readdir(folder));) {
-        char below[PATH_MAX];
+        char below[OS_PATH_MAX];
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        if (snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= (int)sizeof below)
-            status = FAIL(AIOS_IO, "removing %s: a name below it is too long", path);
-        else
-            status = os_remove_tree(below);
+        status = os_path_join(below, path, entry->d_name);
+        if (status == AIOS_OK) status = os_remove_tree(below);
     }
     (void)closedir(folder);
     return status == AIOS_OK ? os_remove(path) : status;

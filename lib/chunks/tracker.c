@@ -138,12 +138,11 @@ static aios_status settle(aios_chunk_tracker *tracker, const aios_chunk_tracker_
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
-static char *join(aios_context *context, const char *folder, const char *name, const char *more)
+/* NULL: with a record of why. */
+static char *join(aios_context *context, const char *folder, const char *name)
 {
-    size_t size = strlen(folder) + strlen(name) + strlen(more) + 2;
-    char *path = aios_memory_alloc(context, size);
-    if (path) (void)snprintf(path, size, "%s/%s%s", folder, name, more);
-    return path;
+    char path[OS_PATH_MAX];
+    return os_path_join(path, folder, name) == AIOS_OK ? aios_memory_strdup(context, path) : NULL;
 }
 
 /* Renames a damaged file to NAME.damaged-N, the first N that is free, with the files that SQLite has beside it. */
@@ -209,7 +208,7 @@ done:
 
 static aios_status make(aios_chunk_tracker *tracker, const aios_chunk_tracker_options *o)
 {
-    char *temporary = join(tracker->context, tracker->folder, ".chunk_tracker.sqlite.new", "");
+    char *temporary = join(tracker->context, tracker->folder, ".chunk_tracker.sqlite.new");
     if (!temporary) return aios_error_status();
     int has_json = os_path_kind(tracker->json_path) != OS_NOTHING;
     aios_status status = make_database(tracker, o, temporary, has_json);
@@ -325,9 +324,10 @@ static aios_status open_in(aios_chunk_tracker *tracker, const aios_chunk_tracker
     os_file lock = OS_FILE_CLOSED;
     aios_status status;
     tracker->folder = aios_memory_strdup(tracker->context, o->folder);
-    tracker->path = join(tracker->context, o->folder, "chunk_tracker.sqlite", "");
-    tracker->json_path = join(tracker->context, o->folder, "chunk_tracker_state.json", "");
-    tracker->lock_path = join(tracker->context, o->folder, "chunk_tracker.lock", "");
+    tracker->path = join(tracker->context, o->folder, "chunk_tracker.sqlite");
+    tracker->json_path = join(tracker->context, o->folder, "chunk_tracker_state.json");
+    tracker->lock_path = join(tracker->context, o->folder, "chunk_tracker.lock");
+    if (tracker->folder) os_path_trim(tracker->folder);
     if (!tracker->folder || !tracker->path || !tracker->json_path || !tracker->lock_path) return aios_error_status();
     if (tracker->read_only) return open_to_read(tracker, o);
     TRY_QUIET(os_folder_create(tracker->folder));

@@ -16,6 +16,7 @@ static void try_folder(struct search *search, const char *folder, size_t length)
 {
     char path[PATH_SIZE];
     if (search->library || length == 0 || folder[0] != '/') return;
+    while (length > 1 && folder[length - 1] == '/') length--;
     if (snprintf(path, sizeof path, "%.*s/" ENGINE_FILE, (int)length, folder) >= (int)sizeof path) return;
     if (os_path_kind(path) != OS_FILE) return;
     search->library = os_library_open(path);

@@ -81,15 +81,13 @@ static void tell_temporary(aios_context *context)
 /* "" where a temporary file is to be used. */
 static aios_status find_folder(aios_context *context, const char *wanted, char folder[PATH_MAX])
 {
-    if (wanted && !*wanted) wanted = NULL;
     const char *base = os_environment("XDG_CACHE_HOME"), *home = os_environment("HOME");
-    int size = wanted                 ? snprintf(folder, PATH_MAX, "%s", wanted)
-               : base && *base == '/' ? snprintf(folder, PATH_MAX, "%s/aios", base)
-               : home && *home        ? snprintf(folder, PATH_MAX, "%s/.cache/aios", home)
-                                      : snprintf(folder, PATH_MAX, "%s", "");
-    if (size >= PATH_MAX)
-        return FAIL(AIOS_INVALID_ARGUMENT, "dataset: cache_folder has a name of %d bytes: at most %d are allowed", size, PATH_MAX - 1);
-    if (!*folder) return AIOS_OK;
+    if (wanted && !*wanted) wanted = NULL;
+    if (base && *base != '/') base = NULL;
+    *folder = 0;
+    if (!wanted && !base && !(home && *home)) return AIOS_OK;
+    TRY(os_path_join(folder, wanted ? wanted : base ? base : home, wanted ? "" : base ? "aios" : ".cache/aios"), "dataset: cache_folder");
+    os_path_trim(folder);
     aios_status status = os_folder_create(folder);
     if (status == AIOS_OK || wanted) return status;
     tell_temporary(context);
@@ -106,18 +104,16 @@ static aios_status name_store(const char *folder, const store_wish *wish, char p
     digest_add_text(&d, wish->sources->key);
     digest_add_text(&d, wish->tokenizer->identity);
     digest_end(&d, text);
-    if (snprintf(path, PATH_MAX, "%s/%.32s.tokens", folder, text) >= PATH_MAX)
-        return FAIL(AIOS_INVALID_ARGUMENT, "dataset: cache_folder %s: the name is too long", folder);
-    return AIOS_OK;
+    memcpy(text + 32, ".tokens", 8);
+    return os_path_join(path, folder, text);
 }
 
 static aios_status build_temporary(aios_context *context, const store_wish *wish, token_store **store)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], name[64];
     const char *folder = os_environment("TMPDIR");
-    if (snprintf(path, sizeof path, "%s/aios-%d-%zx.tokens", folder && *folder ? folder : "/tmp", os_process_id(),
-                 (size_t)(uintptr_t)&path) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "TMPDIR has a name that is too long");
+    (void)snprintf(name, sizeof name, "aios-%d-%zx.tokens", os_process_id(), (size_t)(uintptr_t)&path);
+    TRY(os_path_join(path, folder && *folder ? folder : "/tmp", name), "TMPDIR");
     TRY_QUIET(store_build(context, path, wish));
     aios_status status = store_open(context, path, wish, store);
     if (status == AIOS_OK && !*store) status = FAIL(AIOS_CORRUPT, "%s was damaged while it was written", path);
@@ -143,7 +139,7 @@ static aios_status remove_leftover(void *user, const char *name)
     os_file lock = OS_FILE_CLOSED;
     size_t length = strlen(l->prefix);
     if (strncmp(name, l->prefix, length) != 0 || strncmp(name + length, ".tmp.", 5) != 0) return AIOS_OK;
-    if (snprintf(path, sizeof path, "%s/%s", l->folder, name) >= (int)sizeof path) return AIOS_OK;
+    TRY_QUIET(os_path_join(path, l->folder, name));
     if (os_file_get_stamp(path, &stamp) != AIOS_OK) return AIOS_OK;
     aios_status status = os_lock_take(path, 0, &lock); /* whoever writes it has it */
     os_lock_release(&lock);

@@ -226,9 +226,8 @@ aios_status aios_tokenizer_save(const aios_tokenizer *t, const char *folder)
 {
     if (!t || !folder || !*folder) return FAIL(AIOS_INVALID_ARGUMENT, "aios_tokenizer_save: tokenizer and folder must be given");
     for (size_t i = 0; i < t->file_count; i++) {
-        char path[PATH_MAX];
-        if (snprintf(path, sizeof path, "%s/%s", folder, t->files[i].name) >= (int)sizeof path)
-            return FAIL(AIOS_INVALID_ARGUMENT, "%s/%s: the name is too long", folder, t->files[i].name);
+        char path[OS_PATH_MAX];
+        TRY_QUIET(os_path_join(path, folder, t->files[i].name));
         TRY(os_file_replace(path, t->files[i].bytes, t->files[i].size), "saving the tokenizer to %s", folder);
     }
     return AIOS_OK;

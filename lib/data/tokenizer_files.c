@@ -56,13 +56,6 @@ static aios_status keep_file(aios_tokenizer *t, const char *path, const char *na
     return AIOS_OK;
 }
 
-static aios_status join_path(char path[PATH_MAX], const char *folder, const char *name)
-{
-    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%s/%s: the name is too long", folder, name);
-    return AIOS_OK;
-}
-
 /* ---- vocabulary and merges --------------------------------------------------------------------------------------- */
 
 static aios_status add_vocabulary(aios_tokenizer *t, json_t *vocab)
@@ -347,7 +340,7 @@ static aios_status load_added_json(aios_tokenizer *t, const char *folder)
     char path[PATH_MAX];
     const tokenizer_file *file;
     json_t *added;
-    TRY_QUIET(join_path(path, folder, "added_tokens.json"));
+    TRY_QUIET(os_path_join(path, folder, "added_tokens.json"));
     if (os_path_kind(path) != OS_FILE) return AIOS_OK;
     TRY_QUIET(keep_file(t, path, "added_tokens.json", &file));
     TRY_QUIET(json_parse(file->bytes, file->size, path, &LIMITS, &added));
@@ -362,9 +355,9 @@ static aios_status load_vocab_and_merges(aios_tokenizer *t, const char *folder)
     char path[PATH_MAX];
     const tokenizer_file *file;
     static const char end[] = "<|endoftext|>";
-    TRY_QUIET(join_path(path, folder, "vocab.json"));
+    TRY_QUIET(os_path_join(path, folder, "vocab.json"));
     TRY_QUIET(load_vocab_json(t, path));
-    TRY_QUIET(join_path(path, folder, "merges.txt"));
+    TRY_QUIET(os_path_join(path, folder, "merges.txt"));
     TRY_QUIET(keep_file(t, path, "merges.txt", &file));
     TRY(add_merges_text(t, file), "%s", path);
     TRY_QUIET(load_added_json(t, folder));
@@ -407,7 +400,7 @@ static aios_status read_config(aios_tokenizer *t, const char *folder, json_t **c
     char path[PATH_MAX];
     const tokenizer_file *file;
     *config = NULL;
-    TRY_QUIET(join_path(path, folder, "tokenizer_config.json"));
+    TRY_QUIET(os_path_join(path, folder, "tokenizer_config.json"));
     if (os_path_kind(path) != OS_FILE) return AIOS_OK;
     TRY_QUIET(keep_file(t, path, "tokenizer_config.json", &file));
     return json_parse(file->bytes, file->size, path, &LIMITS, config);
@@ -441,7 +434,7 @@ static aios_status load_model(aios_tokenizer *t, const char *json_path, const ch
     if (json_path) {
         TRY_QUIET(load_tokenizer_json(t, json_path));
     } else {
-        TRY(check_class(t, config), "%s/tokenizer_config.json", folder);
+        TRY(check_class(t, config), "tokenizer_config.json of %s", folder);
         TRY_QUIET(load_vocab_and_merges(t, folder));
     }
     TRY(vocabulary_find_bytes(&t->vocabulary), "%s", json_path ? json_path : folder);
@@ -458,15 +451,15 @@ static aios_status load_folder(aios_tokenizer *t, const char *folder, const char
     const char *class;
     json_t *config;
     TRY_QUIET(read_config(t, folder, &config));
-    aios_status status = join_path(path, folder, "tokenizer.json");
+    aios_status status = os_path_join(path, folder, "tokenizer.json");
     if (status != AIOS_OK) goto done;
     if (!json_path && os_path_kind(path) == OS_FILE) json_path = path;
     char vocab[PATH_MAX];
-    ATTEMPT_QUIET(join_path(vocab, folder, "vocab.json"));
+    ATTEMPT_QUIET(os_path_join(vocab, folder, "vocab.json"));
     if (json_path || os_path_kind(vocab) == OS_FILE) {
         ATTEMPT_QUIET(load_model(t, json_path, folder, config));
     } else {
-        ATTEMPT(json_get_string_or(config, "tokenizer_class", "", &class), "%s/tokenizer_config.json", folder);
+        ATTEMPT(json_get_string_or(config, "tokenizer_class", "", &class), "tokenizer_config.json of %s", folder);
         t->bytes = strcmp(class, "bytes") == 0;
         if (!t->bytes)
             status = FAIL(AIOS_NOT_FOUND, "folder %s has no tokenizer: neither tokenizer.json nor vocab.json and merges.txt", folder);

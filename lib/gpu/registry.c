@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH_SIZE 4096
+#define PATH_SIZE OS_PATH_MAX
 
 static const char *const vendors[] = {"cuda", "xpu", "hip"}; /* the order of the global GPU ids */
 
@@ -276,7 +276,7 @@ static aios_status visit_file(void *user, const char *file)
     if (strstr(search->seen, word)) return AIOS_OK;
     size_t used = strlen(search->seen);
     (void)snprintf(search->seen + used, sizeof search->seen - used, "%s", word);
-    if (snprintf(path, sizeof path, "%s/%s", search->folder, file) >= (int)sizeof path) return AIOS_OK;
+    TRY_QUIET(os_path_join(path, search->folder, file));
     return add_plugin(search->table, name, path);
 }
 

@@ -94,12 +94,11 @@ aios_status layout_read(aios_model *model, const char *folder)
 {
     aios_status status = AIOS_OK;
     weights_file *weights = NULL;
-    char path[4096];
+    char path[OS_PATH_MAX];
     static const char *const files[] = {"model.safetensors", "model.safetensors.index.json"};
     int found = 0;
     for (size_t i = 0; i < COUNT_OF(files); i++) {
-        if (snprintf(path, sizeof path, "%s/%s", folder, files[i]) >= (int)sizeof path)
-            return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+        TRY_QUIET(os_path_join(path, folder, files[i]));
         found |= os_path_kind(path) == OS_FILE;
     }
     if (!found) return AIOS_OK;
@@ -315,14 +314,13 @@ aios_status aios_model_save_weights(const aios_model *model, aios_parameters *pa
     aios_status status = AIOS_OK;
     struct saver s = {.model = model, .parameters = parameters};
     weights_writer *writer = NULL;
-    char path[4096];
+    char path[OS_PATH_MAX];
     if (!model || !parameters || !folder)
         return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_save_weights: model, parameters and folder must not be NULL");
     int element = element_of_storage(type);
     if (element < 0 || !element_is_float(element))
         return FAIL(AIOS_INVALID_ARGUMENT, "weights can't be saved as type %d: AIOS_F32, AIOS_BF16 and AIOS_F16 are allowed", type);
-    if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(os_path_join(path, folder, "config.json"));
     ATTEMPT(list_items(&s, element), "saving weights to %s", folder);
     ATTEMPT_QUIET(weights_writer_begin(model->context, folder, s.tensors, s.count, model->layout.metadata, model->layout.metadata_count,
                                        max_shard_size, &writer));

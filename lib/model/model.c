@@ -82,9 +82,8 @@ aios_status aios_model_create(aios_context *context, const char *config_json, ai
 /* A run's folder has its models one level down. */
 static aios_status explain_absence(const char *folder, aios_status status)
 {
-    char path[4096];
-    if (status == AIOS_NOT_FOUND && snprintf(path, sizeof path, "%s/checkpoints", folder) < (int)sizeof path &&
-        os_path_kind(path) == OS_FOLDER)
+    char path[OS_PATH_MAX];
+    if (status == AIOS_NOT_FOUND && os_path_join(path, folder, "checkpoints") == AIOS_OK && os_path_kind(path) == OS_FOLDER)
         return FAIL(AIOS_NOT_FOUND, "%s is the folder of a run: name one of its models, %s/step-…", folder, path);
     return aios_error_add_frame(status, "opening model %s", folder);
 }
@@ -92,12 +91,11 @@ static aios_status explain_absence(const char *folder, aios_status status)
 aios_status aios_model_open(aios_context *context, const char *folder, aios_model **model)
 {
     FLOAT_SCOPE;
-    char path[4096], *text = NULL;
+    char path[OS_PATH_MAX], *text = NULL;
     size_t size;
     if (!context || !folder || !model) return FAIL(AIOS_INVALID_ARGUMENT, "aios_model_open: context, folder and model must not be NULL");
     *model = NULL;
-    if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(os_path_join(path, folder, "config.json"));
     aios_status status = os_file_read_all(context, path, CONFIG_MOST, &text, &size);
     if (status != AIOS_OK) return explain_absence(folder, status);
     if (strlen(text) != size)

@@ -9,18 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH_MOST 4096
+#define PATH_MOST OS_PATH_MAX
 #define SINGLE    "model.safetensors"
 #define INDEX     "model.safetensors.index.json"
 #define SHARD     "model-%05zu-of-%05zu.safetensors"
 #define NAME_MOST 64
-
-static aios_status join(char path[PATH_MOST], const char *folder, const char *name)
-{
-    if (snprintf(path, PATH_MOST, "%s/%s", folder, name) >= PATH_MOST)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.200s/%s: the name is longer than %d bytes", folder, name, PATH_MOST - 1);
-    return AIOS_OK;
-}
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
@@ -92,7 +85,7 @@ static aios_status open_shards(weights_file *weights, const char *folder, json_t
     for (size_t i = 0; i < count; i++) {
         if (unique && strcmp(names[unique - 1], names[i]) == 0) continue;
         names[unique++] = names[i];
-        TRY_QUIET(join(path, folder, names[i]));
+        TRY_QUIET(os_path_join(path, folder, names[i]));
         if (os_path_kind(path) == OS_NOTHING) return FAIL(AIOS_NOT_FOUND, "shard %s is missing from %s", names[i], folder);
         TRY_QUIET(open_shard(weights, path));
     }
@@ -141,15 +134,15 @@ done:
 static aios_status open_folder(weights_file *weights, const char *folder)
 {
     char single[PATH_MOST], index[PATH_MOST];
-    TRY_QUIET(join(single, folder, SINGLE));
-    TRY_QUIET(join(index, folder, INDEX));
+    TRY_QUIET(os_path_join(single, folder, SINGLE));
+    TRY_QUIET(os_path_join(index, folder, INDEX));
     int has_index = os_path_kind(index) == OS_FILE;
     if (os_path_kind(single) == OS_FILE) {
         if (has_index) aios_log(weights->context, AIOS_LOG_WARNING, "%s has both " SINGLE " and " INDEX ": the first is read", folder);
         return open_shard(weights, single);
     }
     if (has_index) return open_index(weights, folder, index);
-    TRY_QUIET(join(single, folder, "pytorch_model.bin"));
+    TRY_QUIET(os_path_join(single, folder, "pytorch_model.bin"));
     if (os_path_kind(single) == OS_FILE)
         return FAIL(AIOS_UNSUPPORTED, "%s has pytorch_model.bin alone: save the model as safetensors", folder);
     return FAIL(AIOS_NOT_FOUND, "%s has neither " SINGLE " nor " INDEX, folder);
@@ -294,7 +287,7 @@ static aios_status shard_path(const weights_writer *writer, size_t shard, int te
     char name[NAME_MOST], suffix[24] = "";
     if (temporary) (void)snprintf(suffix, sizeof suffix, ".tmp.%d", os_process_id());
     shard_name(writer, shard, suffix, name);
-    return join(path, writer->folder, name);
+    return os_path_join(path, writer->folder, name);
 }
 
 static aios_status copy_list(weights_writer *writer, const safetensors_tensor *tensors, const safetensors_entry *metadata)
@@ -518,7 +511,7 @@ static aios_status remove_stale(void *user, const char *name)
         shard_name(writer, s, "", own);
         if (strcmp(own, name) == 0) return AIOS_OK;
     }
-    TRY_QUIET(join(path, writer->folder, name));
+    TRY_QUIET(os_path_join(path, writer->folder, name));
     return os_remove(path);
 }
 
@@ -538,7 +531,7 @@ aios_status weights_writer_finish(weights_writer *writer)
         ATTEMPT_QUIET(shard_path(writer, s, 0, to));
         ATTEMPT_QUIET(os_rename(from, to));
     }
-    ATTEMPT_QUIET(join(to, writer->folder, INDEX));
+    ATTEMPT_QUIET(os_path_join(to, writer->folder, INDEX));
     if (writer->shard_count > 1) ATTEMPT_QUIET(os_file_replace(to, index.text, index.size));
     ATTEMPT(os_folder_list(writer->context, writer->folder, remove_stale, writer), "removing earlier weights from %s", writer->folder);
     ATTEMPT_QUIET(os_folder_sync(writer->folder));

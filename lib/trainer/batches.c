@@ -96,7 +96,7 @@ aios_status batches_open_puzzles(struct batches *b, aios_context *context, const
         return FAIL(AIOS_INVALID_ARGUMENT, "option data-path is empty: it must name a folder with train/ and test/ (aios data makes one)");
     if (train) {
         ATTEMPT(aios_puzzles_open(context, s->data_path, "train", &b->puzzles), "option data-path");
-        ATTEMPT(puzzle_order_create(b->puzzles, (uint64_t)s->seed, &b->order), "%s/train", s->data_path);
+        ATTEMPT(puzzle_order_create(b->puzzles, (uint64_t)s->seed, &b->order), "the train set of %s", s->data_path);
     }
     status = aios_puzzles_open(context, s->data_path, "test", &b->test);
     if (status == AIOS_NOT_FOUND && train) status = AIOS_OK; /* without a test set there is no evaluation */

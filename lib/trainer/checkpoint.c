@@ -13,7 +13,7 @@
 #define FORMAT    1
 #define STATE     "optimizer.state"
 #define NAME_ROOM 160
-#define PATH_ROOM 4096
+#define PATH_ROOM OS_PATH_MAX
 
 /* ---- the optimizer's tensors ------------------------------------------------------------------------------------- */
 
@@ -226,8 +226,7 @@ aios_status checkpoint_read_state(aios_context *context, const char *folder, jso
     char path[PATH_ROOM];
     int64_t format;
     *state = NULL;
-    if (snprintf(path, sizeof path, "%s/" CHECKPOINT_STATE, folder) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(os_path_join(path, folder, CHECKPOINT_STATE));
     TRY_QUIET(json_read_file(context, path, NULL, state));
     aios_status status = json_get_int(*state, "format", 1, INT64_MAX, &format);
     if (status == AIOS_OK && format > FORMAT)
@@ -256,9 +255,7 @@ static aios_status read_position(const json_t *state, struct position *p)
 
 static aios_status carry_path(const char *folder, char path[PATH_ROOM])
 {
-    return snprintf(path, PATH_ROOM, "%s/" CHECKPOINT_CARRY, folder) < PATH_ROOM
-               ? AIOS_OK
-               : FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    return os_path_join(path, folder, CHECKPOINT_CARRY);
 }
 
 static aios_status save_carry(aios_trainer *t, const char *folder, const struct carry_image *image)
@@ -307,8 +304,7 @@ static aios_status fill(aios_trainer *t, const struct carry_image *carry, checkp
     const char *folder = checkpoint_writer_path(writer);
     char path[PATH_ROOM];
     struct fields f;
-    if (snprintf(path, sizeof path, "%s/" CHECKPOINT_OPTIMIZER, folder) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(os_path_join(path, folder, CHECKPOINT_OPTIMIZER));
     TRY_QUIET(aios_model_save_weights(t->model, leader(t)->parameters, folder, AIOS_F32, 0));
     if (t->tokenizer) TRY_QUIET(aios_tokenizer_save(t->tokenizer, folder));
     TRY_QUIET(save_optimizer(t, path));
@@ -331,8 +327,8 @@ static aios_status forget_chunks(aios_trainer *t)
     aios_status status = AIOS_OK;
     ATTEMPT_QUIET(checkpoint_list(t->context, t->folder.checkpoints, &entries, &count));
     for (size_t i = 0; i < count; i++) {
-        if (!entries[i].complete || snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, entries[i].name) >= (int)sizeof path)
-            continue;
+        if (!entries[i].complete) continue;
+        ATTEMPT_QUIET(os_path_join(path, t->folder.checkpoints, entries[i].name));
         ATTEMPT_QUIET(checkpoint_read_state(t->context, path, &state));
         ATTEMPT_QUIET(read_position(state, &oldest));
         if (oldest.chunks) status = aios_chunk_tracker_forget(t->tracker, oldest.chunks);
@@ -352,8 +348,7 @@ aios_status checkpoint_save(aios_trainer *t)
     char name[CHECKPOINT_NAME_MAX], path[PATH_ROOM];
     double began = os_now();
     checkpoint_step_name((uint64_t)t->position.step, name);
-    if (snprintf(path, sizeof path, "%s/%s", t->folder.checkpoints, name) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", t->folder.checkpoints);
+    TRY_QUIET(os_path_join(path, t->folder.checkpoints, name));
     ATTEMPT_QUIET(replicas_gather(&t->replicas));
     ATTEMPT_QUIET(carry_gather(&t->replicas, &carry));
     if (t->folder.follows) goto done;
@@ -407,8 +402,7 @@ static aios_status check_data(const aios_trainer *t, const json_t *state)
 aios_status checkpoint_load(aios_trainer *t, const char *folder, const json_t *state)
 {
     char path[PATH_ROOM];
-    if (snprintf(path, sizeof path, "%s/" CHECKPOINT_OPTIMIZER, folder) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
+    TRY_QUIET(os_path_join(path, folder, CHECKPOINT_OPTIMIZER));
     TRY(check_data(t, state), "going on from %s", folder);
     TRY(read_position(state, &t->position), "reading %s/" CHECKPOINT_STATE, folder);
     if (t->position.chunks && !t->replicas.independent)

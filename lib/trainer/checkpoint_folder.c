@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH_MOST    MANIFEST_PATH_MAX
+#define PATH_MOST    OS_PATH_MAX
 #define LOCK_SECONDS 60.0
 #define PARENT_LOCK  ".lock"
 #define OWNER        ".owner"
@@ -70,10 +70,10 @@ static void remove_quietly(aios_context *context, const char *path)
 static aios_status set_aside(const char *parent, const char *name, const char *prefix, char to[PATH_MOST])
 {
     char from[PATH_MOST], other[3 * CHECKPOINT_NAME_MAX + 256];
-    TRY_QUIET(manifest_join(from, parent, name));
+    TRY_QUIET(os_path_join(from, parent, name));
     for (int n = 0; n < TRIES; n++) {
         if (snprintf(other, sizeof other, "%s%.255s.%d.%d", prefix, name, os_process_id(), n) >= (int)sizeof other) break;
-        TRY_QUIET(manifest_join(to, parent, other));
+        TRY_QUIET(os_path_join(to, parent, other));
         if (os_path_kind(to) == OS_NOTHING) return os_rename(from, to);
     }
     return FAIL(AIOS_IO, "no free name to move %s to", from);
@@ -95,7 +95,7 @@ static aios_status discard(aios_context *context, const char *parent, const char
 static aios_status lock_parent(aios_context *context, const char *parent, os_file *lock)
 {
     char path[PATH_MOST];
-    TRY_QUIET(manifest_join(path, parent, PARENT_LOCK));
+    TRY_QUIET(os_path_join(path, parent, PARENT_LOCK));
     aios_status status = os_lock_take(path, LOCK_SECONDS, lock);
     if (status == AIOS_UNSUPPORTED) {
         aios_log(context, AIOS_LOG_WARNING, "%s: checkpoints are not protected from other processes: %s", parent, aios_error_message());
@@ -133,8 +133,8 @@ static aios_status restore_one(aios_context *context, const char *parent, const 
 {
     const char *name = old + strlen(OLD);
     char from[PATH_MOST], to[PATH_MOST], aside[PATH_MOST];
-    TRY_QUIET(manifest_join(from, parent, old));
-    TRY_QUIET(manifest_join(to, parent, name));
+    TRY_QUIET(os_path_join(from, parent, old));
+    TRY_QUIET(os_path_join(to, parent, name));
     if (os_path_kind(to) != OS_NOTHING) {
         aios_status status = manifest_check(context, to, 0, NULL);
         if (status == AIOS_OK) { /* the new one arrived: the old one is done with */
@@ -202,7 +202,7 @@ static aios_status make_temporary(checkpoint_writer *writer)
     aios_status status = AIOS_ALREADY_EXISTS;
     for (int n = 0; n < TRIES && status == AIOS_ALREADY_EXISTS; n++) {
         (void)snprintf(name, sizeof name, TMP "%s.%d.%d", writer->name, os_process_id(), n);
-        TRY_QUIET(manifest_join(path, writer->parent, name));
+        TRY_QUIET(os_path_join(path, writer->parent, name));
         status = os_folder_create_new(path);
     }
     TRY_QUIET(status);
@@ -210,7 +210,7 @@ static aios_status make_temporary(checkpoint_writer *writer)
         remove_quietly(writer->context, path);
         return AIOS_OUT_OF_MEMORY;
     }
-    TRY_QUIET(manifest_join(owner, path, OWNER));
+    TRY_QUIET(os_path_join(owner, path, OWNER));
     status = os_lock_take(owner, 0, &writer->owner);
     return status == AIOS_UNSUPPORTED ? AIOS_OK : status;
 }
@@ -250,7 +250,7 @@ aios_status checkpoint_writer_put(checkpoint_writer *writer, const char *name, c
     char path[PATH_MOST];
     if (!*name || *name == '.' || strpbrk(name, "/\\"))
         return FAIL(AIOS_INVALID_ARGUMENT, "\"%.80s\": a file of a checkpoint has a name without separator or leading dot", name);
-    TRY_QUIET(manifest_join(path, writer->path, name));
+    TRY_QUIET(os_path_join(path, writer->path, name));
     ATTEMPT_QUIET(os_file_create(path, &file));
     ATTEMPT(os_file_write(file, bytes, size), "writing %s", path);
 done:
@@ -275,7 +275,7 @@ static aios_status move_away(const checkpoint_writer *writer, const char *final,
     char manifest[PATH_MOST], aside[PATH_MOST];
     *moved = 0;
     if (os_path_kind(final) == OS_NOTHING) return AIOS_OK;
-    TRY_QUIET(manifest_join(manifest, final, MANIFEST_NAME));
+    TRY_QUIET(os_path_join(manifest, final, MANIFEST_NAME));
     if (os_path_kind(manifest) != OS_NOTHING) {
         *moved = 1;
         return os_rename(final, old);
@@ -290,8 +290,8 @@ static aios_status move_in(checkpoint_writer *writer)
     char final[PATH_MOST], old[PATH_MOST], old_name[CHECKPOINT_NAME_MAX + sizeof OLD];
     int moved;
     (void)snprintf(old_name, sizeof old_name, OLD "%s", writer->name);
-    TRY_QUIET(manifest_join(final, writer->parent, writer->name));
-    TRY_QUIET(manifest_join(old, writer->parent, old_name));
+    TRY_QUIET(os_path_join(final, writer->parent, writer->name));
+    TRY_QUIET(os_path_join(old, writer->parent, old_name));
     restore(writer->context, writer->parent);
     TRY_QUIET(move_away(writer, final, old, &moved));
     aios_status status = os_rename(writer->path, final);
@@ -318,7 +318,7 @@ aios_status checkpoint_commit(checkpoint_writer *writer)
     char owner[PATH_MOST];
     ATTEMPT(manifest_make(writer->context, writer->path, writer->step, OWNER), "saving %s", writer->name);
     ATTEMPT(lock_parent(writer->context, writer->parent, &lock), "saving %s", writer->name);
-    ATTEMPT_QUIET(manifest_join(owner, writer->path, OWNER));
+    ATTEMPT_QUIET(os_path_join(owner, writer->path, OWNER));
     ATTEMPT(os_remove(owner), "saving %s", writer->name);
     ATTEMPT(move_in(writer), "saving %s", writer->name);
 done:
@@ -350,7 +350,7 @@ static aios_status add_entry(void *user, const char *name)
     char path[PATH_MOST];
     uint64_t step, said = 0;
     if (!parse_step(name, &step)) return AIOS_OK;
-    TRY_QUIET(manifest_join(path, list->parent, name));
+    TRY_QUIET(os_path_join(path, list->parent, name));
     if (os_path_kind(path) != OS_FOLDER) return AIOS_OK;
     TRY_QUIET(aios_memory_grow(list->context, (void **)&list->entries, &list->capacity, list->count + 1, sizeof *list->entries));
     checkpoint_entry *entry = &list->entries[list->count++];
@@ -425,7 +425,7 @@ aios_status checkpoint_find_newest(aios_context *context, const char *parent, in
     ATTEMPT_QUIET(list_recovered(&list));
     for (size_t i = list.count; i-- > 0 && !*path;) {
         if (!list.entries[i].complete) continue;
-        ATTEMPT_QUIET(manifest_join(folder, parent, list.entries[i].name));
+        ATTEMPT_QUIET(os_path_join(folder, parent, list.entries[i].name));
         status = verify ? manifest_check(context, folder, 1, NULL) : AIOS_OK;
         if (status == AIOS_OUT_OF_MEMORY) goto done;
         if (status != AIOS_OK) {
@@ -457,7 +457,7 @@ static int is_dead(const char *folder)
 {
     char owner[PATH_MOST];
     os_file lock = OS_FILE_CLOSED;
-    if (manifest_join(owner, folder, OWNER) != AIOS_OK) return 0;
+    if (os_path_join(owner, folder, OWNER) != AIOS_OK) return 0;
     if (os_path_kind(owner) == OS_NOTHING) return 1;
     if (os_lock_take(owner, 0, &lock) != AIOS_OK) return 0;
     os_lock_release(&lock);
@@ -483,8 +483,8 @@ static aios_status discard_older(aios_context *context, const char *parent, uint
             kept += list.entries[i].complete != 0;
             continue;
         }
-        ATTEMPT_QUIET(manifest_join(path, parent, list.entries[i].name));
-        ATTEMPT_QUIET(manifest_join(manifest, path, MANIFEST_NAME));
+        ATTEMPT_QUIET(os_path_join(path, parent, list.entries[i].name));
+        ATTEMPT_QUIET(os_path_join(manifest, path, MANIFEST_NAME));
         if (os_path_kind(manifest) == OS_FILE) set_aside_as_trash(context, parent, list.entries[i].name);
     }
 done:
@@ -499,7 +499,7 @@ static aios_status discard_stale(aios_context *context, const char *parent)
     aios_status status;
     ATTEMPT_QUIET(os_folder_list(context, parent, add_name, &list));
     for (size_t i = 0; i < list.count; i++) {
-        ATTEMPT_QUIET(manifest_join(path, parent, list.names[i]));
+        ATTEMPT_QUIET(os_path_join(path, parent, list.names[i]));
         if (is_dead(path)) set_aside_as_trash(context, parent, list.names[i]);
     }
 done:
@@ -514,7 +514,7 @@ static aios_status remove_trash(aios_context *context, const char *parent)
     aios_status status;
     ATTEMPT_QUIET(os_folder_list(context, parent, add_name, &list));
     for (size_t i = 0; i < list.count; i++) {
-        ATTEMPT_QUIET(manifest_join(path, parent, list.names[i]));
+        ATTEMPT_QUIET(os_path_join(path, parent, list.names[i]));
         remove_quietly(context, path);
     }
 done:

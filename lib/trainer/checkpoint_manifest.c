@@ -10,13 +10,6 @@
 
 #define FORMAT 1
 
-aios_status manifest_join(char path[MANIFEST_PATH_MAX], const char *folder, const char *name)
-{
-    if (snprintf(path, MANIFEST_PATH_MAX, "%s/%s", folder, name) >= MANIFEST_PATH_MAX)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.200s/%s: the name is longer than %d bytes", folder, name, MANIFEST_PATH_MAX - 1);
-    return AIOS_OK;
-}
-
 typedef struct making {
     aios_context *context;
     const char *folder, *skip;
@@ -38,14 +31,14 @@ done:
 static aios_status add_file(void *user, const char *name)
 {
     making *m = user;
-    char path[MANIFEST_PATH_MAX];
+    char path[OS_PATH_MAX];
     checksum sum;
     if (m->skip && strcmp(name, m->skip) == 0) return AIOS_OK;
     if (*name == '.')
         return FAIL(AIOS_INVALID_ARGUMENT, "%s in %s: names that begin with a dot are not kept in a checkpoint", name, m->folder);
     if (strcmp(name, MANIFEST_NAME) == 0)
         return FAIL(AIOS_ALREADY_EXISTS, "%s has a " MANIFEST_NAME " already: it is written last, by the commit", m->folder);
-    TRY_QUIET(manifest_join(path, m->folder, name));
+    TRY_QUIET(os_path_join(path, m->folder, name));
     if (os_path_kind(path) != OS_FILE) return FAIL(AIOS_INVALID_ARGUMENT, "%s is no file: a checkpoint holds files only", path);
     TRY_QUIET(sync_file(path));
     TRY_QUIET(checksum_file(m->context, path, &sum));
@@ -60,14 +53,14 @@ aios_status manifest_make(aios_context *context, const char *folder, uint64_t st
     aios_status status = AIOS_OK;
     making m = {context, folder, skip, JSON_TEXT_INIT(context), 0};
     os_file file = OS_FILE_CLOSED;
-    char path[MANIFEST_PATH_MAX], created[32];
+    char path[OS_PATH_MAX], created[32];
     os_time_text(os_wall_time(), created);
     json_text_format(&m.out, "{\n  \"format\": %d,\n  \"step\": %llu,\n  \"created\": \"%s\",\n  \"files\": {", FORMAT,
                      (unsigned long long)step, created);
     ATTEMPT(os_folder_list(context, folder, add_file, &m), "completing %s", folder);
     json_text_format(&m.out, "%s}\n}\n", m.count ? "\n  " : "");
     ATTEMPT_QUIET(json_text_end(&m.out));
-    ATTEMPT_QUIET(manifest_join(path, folder, MANIFEST_NAME));
+    ATTEMPT_QUIET(os_path_join(path, folder, MANIFEST_NAME));
     ATTEMPT_QUIET(os_file_create(path, &file));
     ATTEMPT(os_file_write(file, m.out.text, m.out.size), "writing %s", path);
     ATTEMPT(os_file_sync(file), "writing %s", path);
@@ -92,14 +85,14 @@ static aios_status read_crc(const json_t *entry, uint32_t *crc)
 
 static aios_status check_file(aios_context *context, const char *folder, const char *name, const json_t *entry, int checksums)
 {
-    char path[MANIFEST_PATH_MAX];
+    char path[OS_PATH_MAX];
     checksum sum = CHECKSUM_INIT;
     int64_t size = 0;
     uint32_t crc = 0;
     if (!*name || *name == '.' || strpbrk(name, "/\\")) return FAIL(AIOS_CORRUPT, "\"%.80s\" is no name of a file in the checkpoint", name);
     TRY(json_get_int(entry, "size", 0, INT64_MAX, &size), "\"%.80s\"", name);
     TRY(read_crc(entry, &crc), "\"%.80s\"", name);
-    TRY_QUIET(manifest_join(path, folder, name));
+    TRY_QUIET(os_path_join(path, folder, name));
     if (os_path_kind(path) != OS_FILE) return FAIL(AIOS_NOT_FOUND, "%s is missing", path);
     TRY_QUIET(checksums ? checksum_file(context, path, &sum) : os_file_size(path, &sum.size));
     if (sum.size != (uint64_t)size)
@@ -113,10 +106,10 @@ aios_status manifest_check(aios_context *context, const char *folder, int checks
 {
     aios_status status = AIOS_OK;
     json_t *manifest = NULL, *files, *entry;
-    char path[MANIFEST_PATH_MAX];
+    char path[OS_PATH_MAX];
     const char *name;
     int64_t number;
-    TRY_QUIET(manifest_join(path, folder, MANIFEST_NAME));
+    TRY_QUIET(os_path_join(path, folder, MANIFEST_NAME));
     ATTEMPT_QUIET(json_read_file(context, path, NULL, &manifest));
     ATTEMPT(json_get_int(manifest, "format", 1, INT64_MAX, &number), "reading %s", path);
     if (number != FORMAT) {

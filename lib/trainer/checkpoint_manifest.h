@@ -8,11 +8,7 @@
 #include "base/error.h"
 #include <aios/context.h>
 
-#define MANIFEST_NAME     "manifest.json"
-#define MANIFEST_PATH_MAX 4096
-
-/* "folder/name" into path.  Errors: INVALID_ARGUMENT where it is too long. */
-aios_status manifest_join(char path[MANIFEST_PATH_MAX], const char *folder, const char *name);
+#define MANIFEST_NAME "manifest.json"
 
 /* Makes every file of the folder durable, takes size and checksum of each and writes manifest.json, durable itself; then the
  * folder.  Names that begin with a dot are left out when `skip` names them and refused else; so are folders.

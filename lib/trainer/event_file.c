@@ -112,11 +112,11 @@ static aios_status write_record(struct event_file *file, const struct message *e
 
 static aios_status begin_file(struct event_file *file, const char *folder, int64_t step)
 {
-    char path[4096];
+    char path[OS_PATH_MAX], name[80];
     struct message event, session = {.size = 0};
     TRY(os_folder_create(folder), "making the folder of event files");
-    if (snprintf(path, sizeof path, "%s/events.out.tfevents.%010.0f.aios.%d", folder, os_wall_time(), os_process_id()) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "tensorboard is %.60s…: the name is too long", folder);
+    (void)snprintf(name, sizeof name, "events.out.tfevents.%010.0f.aios.%d", os_wall_time(), os_process_id());
+    TRY(os_path_join(path, folder, name), "option tensorboard");
     file->path = aios_memory_strdup(file->context, path);
     if (!file->path) return AIOS_OUT_OF_MEMORY;
     TRY(os_file_append(path, &file->file), "opening an event file");

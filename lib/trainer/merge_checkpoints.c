@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH_ROOM 4096
+#define PATH_ROOM OS_PATH_MAX
 #define TILE      4096       /* elements that are summed at a time */
 #define FILE_MOST (1u << 30) /* bytes of a tokenizer's file */
 
@@ -75,9 +75,9 @@ static aios_status check_config(aios_context *context, const char *folder, const
     json_t *a = NULL, *b = NULL, *value;
     const char *key;
     char path[PATH_ROOM];
-    (void)snprintf(path, sizeof path, "%s/config.json", folder);
+    ATTEMPT_QUIET(os_path_join(path, folder, "config.json"));
     ATTEMPT_QUIET(json_read_file(context, path, NULL, &a));
-    (void)snprintf(path, sizeof path, "%s/config.json", other);
+    ATTEMPT_QUIET(os_path_join(path, other, "config.json"));
     ATTEMPT_QUIET(json_read_file(context, path, NULL, &b));
     json_object_foreach (a, key, value) {
         int counts = json_is_number(value) || json_is_boolean(value) || strcmp(key, "model_type") == 0;
@@ -100,8 +100,8 @@ static int64_t tokens_of(aios_context *context, const char *folder)
     int64_t tokens = 0;
     aios_error_record record;
     aios_error_save(&record);
-    (void)snprintf(path, sizeof path, "%s/" CHECKPOINT_STATE, folder);
-    if (os_path_kind(path) == OS_FILE && json_read_file(context, path, NULL, &state) == AIOS_OK)
+    if (os_path_join(path, folder, CHECKPOINT_STATE) == AIOS_OK && os_path_kind(path) == OS_FILE &&
+        json_read_file(context, path, NULL, &state) == AIOS_OK)
         (void)json_get_int_or(state, "tokens", 0, 0, INT64_MAX, &tokens);
     json_decref(state);
     (void)aios_error_restore(&record);
@@ -239,7 +239,7 @@ static aios_status copy_files(const struct merging *m, checkpoint_writer *writer
     for (size_t i = 0; i < COUNT_OF(copied); i++) {
         char path[PATH_ROOM], *bytes = NULL;
         size_t size;
-        (void)snprintf(path, sizeof path, "%s/%s", first_of(m)->folder, copied[i]);
+        TRY_QUIET(os_path_join(path, first_of(m)->folder, copied[i]));
         if (os_path_kind(path) != OS_FILE) continue;
         TRY_QUIET(os_file_read_all(m->context, path, FILE_MOST, &bytes, &size));
         aios_status status = checkpoint_writer_put(writer, copied[i], bytes, size);

@@ -66,6 +66,7 @@ static aios_status make_folder(struct run_folder *folder, const char *path)
     if (!*path) return make_own(folder);
     folder->path = aios_memory_strdup(folder->context, path);
     if (!folder->path) return AIOS_OUT_OF_MEMORY;
+    os_path_trim(folder->path);
     folder->made = os_path_kind(path) == OS_NOTHING;
     TRY(os_folder_create(path), "making the folder of the run");
     return AIOS_OK;

@@ -228,6 +228,20 @@ class Merge(ToolTest):
                 values[name] = struct.unpack(f"<{(end - begin) // 4}f", data[begin:end])
         return values
 
+    def test_a_folder_may_end_with_a_slash_and_no_message_has_two(self):
+        train = ["train", *SMALL, "--dataset-file", self.corpus(), "--cache-dir", "cache//", "--save-dir", "run//", "--tensorboard", "board/"]
+        words = [self.done(*train), self.done("report", "run//"), self.done("data", "text", "--dataset-file", self.corpus(), "--cache-dir", "cache/")]
+        model = "run/checkpoints/step-00000005"
+        os.mkdir(os.path.join(self.folder, "empty"))
+        for command in (["merge", model + "//", "-o", "/proc/x/"], ["merge", model + "/", "empty//", "-o", "merged"], train,
+                        ["generate", "--model", "empty//"], ["eval", "--model", "run//", "--dataset-file", "corpus.txt"],
+                        ["hrm", "eval", "--model", "empty/", "--data-path", "empty//"], ["train", *SMALL, "--dataset-file", "empty//"]):
+            result = self.run_tool(*command)
+            self.assertIn(result.returncode, (1, 2), result.stdout + result.stderr)
+            words.append(result.stderr)
+        self.assertNotRegex("".join(words), r"//[^ ):]")  # behind them stands a name; a folder alone is written as it was given
+        self.assertIn("run/report.html", words[1])
+
     def test_the_mean_by_weights_and_a_model_that_is_usable(self):
         a, b = self.train("a"), self.train("b", "--seed", "7")
         self.done("merge", "--weights", "3,1", a, b, "-o", "merged")

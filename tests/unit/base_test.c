@@ -105,6 +105,28 @@ static void replacing_a_file_leaves_old_or_new_and_nothing_beside(void **state)
     aios_context_destroy(context);
 }
 
+static void a_path_has_one_slash_before_its_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder, *name, *path;
+    } cases[] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/a///", "b/c", "/a/b/c"}, {"/", "b", "/b"}, {"//", "b", "/b"}, {".", "b", "./b"}};
+    char path[OS_PATH_MAX], longest[OS_PATH_MAX] = "";
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_ok(os_path_join(path, cases[i].folder, cases[i].name));
+        assert_string_equal(path, cases[i].path);
+    }
+    memset(longest, 'x', OS_PATH_MAX - 3);
+    assert_ok(os_path_join(path, longest, "y"));
+    assert_int_equal(strlen(path), OS_PATH_MAX - 1);
+    assert_int_equal(os_path_join(path, longest, "yz"), AIOS_INVALID_ARGUMENT);
+    assert_non_null(strstr(aios_error_message(), "longer than 4095 bytes"));
+    os_path_trim(strcpy(path, "/a//"));
+    assert_string_equal(path, "/a");
+    os_path_trim(strcpy(path, "//"));
+    assert_string_equal(path, "/");
+}
+
 static void sizes_that_wrap_are_told(void **state)
 {
     (void)state;
@@ -221,6 +243,7 @@ int main(void)
         cmocka_unit_test(a_newer_structure_with_unknown_fields_is_refused),
         cmocka_unit_test(a_deadline_for_devices_is_a_number_of_seconds),
         cmocka_unit_test(replacing_a_file_leaves_old_or_new_and_nothing_beside),
+        cmocka_unit_test(a_path_has_one_slash_before_its_name),
         cmocka_unit_test(sizes_that_wrap_are_told),
         cmocka_unit_test(philox_gives_the_published_numbers),
         cmocka_unit_test(a_permutation_visits_everything_once),

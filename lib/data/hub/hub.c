@@ -32,12 +32,12 @@ static aios_status find_cache(hub *h)
 {
     const char *hub_cache = h->options.cache ? h->options.cache : os_environment("HF_HUB_CACHE"), *hf = os_environment("HF_HOME");
     const char *xdg = os_environment("XDG_CACHE_HOME"), *home = os_environment("HOME");
-    int size = hub_cache ? snprintf(h->cache, sizeof h->cache, "%s", hub_cache)
-               : hf      ? snprintf(h->cache, sizeof h->cache, "%s/hub", hf)
-               : xdg     ? snprintf(h->cache, sizeof h->cache, "%s/huggingface/hub", xdg)
-               : home    ? snprintf(h->cache, sizeof h->cache, "%s/.cache/huggingface/hub", home)
-                         : 0;
-    if (size == 0) return FAIL(AIOS_UNAVAILABLE, "%s: there is no folder to keep it in: set HF_HOME", h->spec.text);
+    const char *above = hub_cache ? hub_cache : hf ? hf : xdg ? xdg : home;
+    char path[OS_PATH_MAX];
+    if (!above) return FAIL(AIOS_UNAVAILABLE, "%s: there is no folder to keep it in: set HF_HOME", h->spec.text);
+    TRY_QUIET(os_path_join(path, above, hub_cache ? "" : hf ? "hub" : xdg ? "huggingface/hub" : ".cache/huggingface/hub"));
+    os_path_trim(path);
+    int size = snprintf(h->cache, sizeof h->cache, "%s", path);
     if (size >= (int)sizeof h->cache) return FAIL(AIOS_OUT_OF_RANGE, "the name of the hub's cache folder is too long");
     size = snprintf(h->folder, sizeof h->folder, "%s/datasets--", h->cache);
     for (const char *c = h->spec.repo; *c && size < (int)sizeof h->folder - 3; c++) {

@@ -194,12 +194,11 @@ static aios_status read_task(void *user, const char *name)
 {
     aios_status status = AIOS_OK;
     struct reader *a = user;
-    char path[4096];
+    char path[OS_PATH_MAX];
     json_t *root = NULL;
     size_t length = strlen(name);
     if (length < 5 || strcmp(name + length - 5, ".json") != 0) return AIOS_OK;
-    if (snprintf(path, sizeof path, "%s/%s", a->folder, name) >= (int)sizeof path)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", a->folder);
+    TRY_QUIET(os_path_join(path, a->folder, name));
     TRY_QUIET(json_read_file(a->context, path, NULL, &root));
     a->task.count = 0;
     ATTEMPT(read_pairs(root, "train", &a->task), "reading %s", path);

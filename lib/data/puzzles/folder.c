@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH_MOST 4096
+#define PATH_MOST OS_PATH_MAX
 
 static aios_status join(char path[PATH_MOST], const char *folder, const char *split, const char *name)
 {
     if (!folder || !split) return FAIL(AIOS_INVALID_ARGUMENT, "folder and split must not be NULL");
-    if (snprintf(path, PATH_MOST, "%s/%s%s%s", folder, split, name ? "/" : "", name ? name : "") >= PATH_MOST)
-        return FAIL(AIOS_INVALID_ARGUMENT, "%.60s…: the name is too long", folder);
-    return AIOS_OK;
+    char set[PATH_MOST];
+    TRY_QUIET(os_path_join(set, folder, split));
+    return os_path_join(path, set, name);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -53,12 +53,12 @@ static aios_status write_description(const aios_puzzles *set, const char *path)
 
 aios_status aios_puzzles_save(const aios_puzzles *set, const char *folder, const char *split)
 {
-    char path[PATH_MOST];
+    char path[PATH_MOST], own[PATH_MOST];
     if (!set) return FAIL(AIOS_INVALID_ARGUMENT, "aios_puzzles_save: puzzles is NULL");
     uint64_t length = (uint64_t)set->info.length;
-    TRY_QUIET(join(path, folder, split, NULL));
-    TRY_QUIET(os_folder_create(path));
     TRY_QUIET(join(path, folder, split, "dataset.json"));
+    TRY_QUIET(os_path_join(own, folder, split));
+    TRY_QUIET(os_folder_create(own));
     TRY_QUIET(os_remove(path)); /* what is written half is no data set */
     TRY_QUIET(join(path, folder, split, "all__inputs.npy"));
     TRY_QUIET(npy_write(path, set->inputs, set->info.examples, length, 1));
