@@ -103,7 +103,7 @@ int run_data_text(struct tool *tool)
         aios_options_get_int(tool->options, "dataset-chunk-size", &chunk) != AIOS_OK)
         return tool_fail_library(TOOL_ERROR);
     if (!*path) return tool_fail(TOOL_USAGE, "--dataset-file is missing: it names the text");
-    progress_follow_data(&progress, tool);
+    progress_follow(&progress, tool);
     aios_status status = open_text(tool, &d);
     progress_hide(&progress);
     if (status == AIOS_STOPPED) return tool_fail_library(TOOL_SIGNAL + system_stop_signal());

@@ -19,7 +19,7 @@ static void take_event(void *user, const char *name, const char *json)
     struct listener *listener = user;
     if (strcmp(name, "eval_device") == 0)
         (void)json_array_append_new(listener->devices, json_loads(json, 0, NULL));
-    else if (strcmp(name, "data") == 0)
+    else
         progress_event(&listener->progress, name, json);
 }
 
@@ -93,7 +93,7 @@ int run_eval(struct tool *tool)
     struct listener listener = {.devices = need_memory(json_array())};
     aios_evaluation e = {.struct_size = sizeof e};
     int code = TOOL_DONE;
-    progress_init(&listener.progress, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
+    progress_init_aside(&listener.progress, tool);
     tool_listen(tool, take_event, around_log, &listener);
     aios_status status = aios_evaluate_until(tool->context, tool->options, system_catch_first_stop(), &e);
     system_release_stops();

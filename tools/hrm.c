@@ -1,5 +1,6 @@
 /* aios hrm: puzzles and the Hierarchical Reasoning Model. */
 #include "output.h"
+#include "progress.h"
 #include "spawn.h"
 #include "system.h"
 #include "tool.h"
@@ -111,8 +112,12 @@ static int evaluate(struct tool *tool)
 {
     aios_hrm_scores s = {.struct_size = sizeof s};
     char a[NUMBER_SIZE];
+    struct progress progress;
+    progress_follow(&progress, tool);
     aios_status status = aios_hrm_evaluate_until(tool->context, tool->options, system_catch_first_stop(), &s);
     system_release_stops();
+    tool_listen(tool, NULL, NULL, NULL);
+    progress_hide(&progress);
     int stopped = status == AIOS_STOPPED, code = stopped ? tool_fail_library(TOOL_SIGNAL + system_stop_signal()) : TOOL_DONE;
     if (status != AIOS_OK && !stopped) return tool_fail_open(tool, status);
     if (tool_json(tool)) {

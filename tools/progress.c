@@ -64,7 +64,7 @@ void progress_show(struct progress *p)
     char left[64];
     if (!p->shown) return;
     if (p->data_phase[0]) {
-        draw(p, 0, p->data_phase);
+        draw(p, p->part, p->data_phase);
         return;
     }
     double done = p->steps > 0 ? (double)p->step / (double)p->steps : 0;
@@ -127,17 +127,27 @@ static void on_eval(struct progress *p, const json_t *e)
     (void)fputc('\n', p->to);
 }
 
-static void on_data(struct progress *p, const json_t *e)
+/* Fetching, tokenizing, evaluating. */
+static void on_phase(struct progress *p, const char *phase, const json_t *e)
 {
     int64_t done = count_of(e, "done"), total = count_of(e, "total");
     double now = system_now();
-    int first = strncmp(p->data_phase, text_of(e, "phase"), strlen(text_of(e, "phase"))) != 0, last = total > 0 && done >= total;
+    int first = strncmp(p->data_phase, phase, strlen(phase)) != 0, last = total > 0 && done >= total;
+    p->part = total > 0 ? (double)done / (double)total : 0;
+    if (first) {
+        p->began = now;
+        p->began_part = p->part;
+    }
     if (!first && !last && now - p->last < (p->bar ? BAR_SECONDS : LINE_SECONDS)) return;
     p->last = now;
-    (void)snprintf(p->data_phase, sizeof p->data_phase, "%.40s ", text_of(e, "phase"));
-    (void)snprintf(p->line, sizeof p->line, "%.0f %%", total > 0 ? 100.0 * (double)done / (double)total : 0.0);
+    (void)snprintf(p->data_phase, sizeof p->data_phase, "%.40s ", phase);
+    int used = snprintf(p->line, sizeof p->line, "%.0f %%", 100 * p->part);
+    char eta[NUMBER_SIZE];
+    if (p->part > p->began_part && !last)
+        (void)snprintf(p->line + used, sizeof p->line - (size_t)used, "  ETA %s",
+                       show_time((now - p->began) * (1 - p->part) / (p->part - p->began_part), eta));
     if (p->bar)
-        draw(p, total > 0 ? (double)done / (double)total : 0, p->data_phase);
+        draw(p, p->part, p->data_phase);
     else
         (void)fprintf(p->to, "%s%s\n", p->data_phase, p->line);
     (void)fflush(p->to);
@@ -192,7 +202,9 @@ void progress_event(struct progress *p, const char *name, const char *json)
     if (p->to && strcmp(name, "step") == 0) {
         on_step(p, e);
     } else if (p->to && strcmp(name, "data") == 0) {
-        on_data(p, e);
+        on_phase(p, text_of(e, "phase"), e);
+    } else if (p->to && strcmp(name, "evaluating") == 0) {
+        on_phase(p, name, e);
     } else if (p->to) {
         progress_hide(p);
         if (strcmp(name, "run_start") == 0)
@@ -214,11 +226,11 @@ void progress_event(struct progress *p, const char *name, const char *json)
     json_decref(e);
 }
 
-/* ---- data alone -------------------------------------------------------------------------------------------------- */
+/* ---- beside a result -------------------------------------------------------------------------------------------------- */
 
-static void on_data_event(void *user, const char *name, const char *json)
+static void on_event(void *user, const char *name, const char *json)
 {
-    if (strcmp(name, "data") == 0) progress_event(user, name, json);
+    if (strcmp(name, "data") == 0 || strcmp(name, "evaluating") == 0) progress_event(user, name, json);
 }
 
 static void around_log(void *user, int after)
@@ -229,8 +241,14 @@ static void around_log(void *user, int after)
         progress_hide(user);
 }
 
-void progress_follow_data(struct progress *p, struct tool *tool)
+void progress_init_aside(struct progress *p, const struct tool *tool)
 {
-    progress_init(p, !tool_quiet(tool) && system_is_terminal(stderr) ? stderr : NULL);
-    tool_listen(tool, on_data_event, around_log, p);
+    int wanted = !tool_quiet(tool) && (!tool_json(tool) || system_is_terminal(stderr));
+    progress_init(p, wanted ? stderr : NULL);
+}
+
+void progress_follow(struct progress *p, struct tool *tool)
+{
+    progress_init_aside(p, tool);
+    tool_listen(tool, on_event, around_log, p);
 }

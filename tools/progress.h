@@ -12,9 +12,11 @@ struct progress {
     int lines;   /* step lines so far */
     double last; /* when the last line or bar was written */
     int64_t step, steps;
-    char line[256]; /* the newest bar's text, beside the bar itself */
-    char data_phase[64];
-    char checkpoint[1024]; /* path of the newest; "" before the first */
+    char line[256];           /* the newest bar's text, beside the bar itself */
+    char data_phase[64];      /* "" beside such a phase */
+    double part;              /* of it */
+    double began, began_part; /* its first event */
+    char checkpoint[1024];    /* path of the newest; "" before the first */
 };
 
 void progress_init(struct progress *progress, FILE *to);
@@ -24,8 +26,11 @@ void progress_event(struct progress *progress, const char *name, const char *jso
 void progress_hide(struct progress *progress);
 void progress_show(struct progress *progress);
 
-/* For a command that shows a bar while a text is fetched and tokenized, where a person looks on, and nothing else of its events. */
+/* For a command whose standard output is its result: how far fetching, tokenizing and evaluating are, on standard error; nowhere with
+ * --quiet, and with --json only where a person looks on. */
 struct tool;
-void progress_follow_data(struct progress *progress, struct tool *tool);
+void progress_init_aside(struct progress *progress, const struct tool *tool);
+/* The same, of all its events. */
+void progress_follow(struct progress *progress, struct tool *tool);
 
 #endif

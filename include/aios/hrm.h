@@ -40,7 +40,7 @@ typedef struct aios_hrm_scores {
  * whatever is wrong with options, data, device, by name. */
 AIOS_API aios_status aios_hrm_train(aios_context *context, const aios_options *options, const volatile int32_t *stop,
                                     aios_hrm_scores *scores);
-/* Measures option model on data-path/test, after halt_max_steps segments each. */
+/* Measures option model on data-path/test, after halt_max_steps segments each.  Twice a second event "evaluating" {done, total} puzzles. */
 AIOS_API aios_status aios_hrm_evaluate(aios_context *context, const aios_options *options, aios_hrm_scores *scores);
 /* The same, which can be stopped.  *stop: looked at before each batch of puzzles, from a signal handler or another thread; NULL: never.
  * STOPPED: scores are of what was done by then, and the message says how much that is. */

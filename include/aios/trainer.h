@@ -135,7 +135,7 @@ typedef struct aios_evaluation {
  * bits the result is the same, bit by bit, however many there are and whoever did what.  What a device that fails had is done by another
  * one; the call fails where none is left.  With sequential each device does everything, one after the other, and the result is the mean by
  * tokens.  One event per device and run: "eval_device" {device, run, shards, samples, tokens, loss, accuracy, load_seconds, seconds,
- * tokens_per_second, error: null or why it was left out}. */
+ * tokens_per_second, error: null or why it was left out}; twice a second "evaluating" {done, total} micro-batches. */
 AIOS_API aios_status aios_evaluate(aios_context *context, const aios_options *options, aios_evaluation *evaluation);
 /* The same, which can be stopped.  *stop: looked at while the text is fetched or tokenized and before each micro-batch of each device, from
  * a signal handler or another thread; NULL: never.  STOPPED: evaluation holds what was done by then (of questions those whose choices all

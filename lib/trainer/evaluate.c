@@ -1,10 +1,14 @@
 /* Evaluation: what training and a saved model share. */
 #include "evaluate.h"
 
+#include "base/os.h"
 #include "hrm.h"
 #include "setup.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define EVENT_SECONDS 0.5
 
 static aios_status prepare_puzzles(struct evaluator *e, const aios_model *model)
 {
@@ -82,6 +86,17 @@ aios_status evaluator_run_texts(struct evaluator *e, struct evaluator_sums *sums
     sums->rows += part.rows;
     sums->hits += part.hits;
     return AIOS_OK;
+}
+
+void evaluate_tell(aios_context *context, double *next, int64_t done, int64_t total)
+{
+    double now = os_now();
+    char json[80];
+    if (*next > 0 && now >= *next) {
+        (void)snprintf(json, sizeof json, "{\"done\": %lld, \"total\": %lld}", (long long)done, (long long)total);
+        aios_emit(context, "evaluating", json);
+    }
+    if (*next <= now) *next = now + EVENT_SECONDS;
 }
 
 static aios_status run_batch(struct evaluator *e, int64_t first, struct evaluator_sums *sums)

@@ -35,6 +35,8 @@ struct evaluator_part {
     int index, count;
     int64_t unit;
 };
+/* Event "evaluating" of a saved model's evaluation, at most twice a second; *next: 0 at first, the clock's when the next one is due. */
+void evaluate_tell(aios_context *context, double *next, int64_t done, int64_t total);
 /* 1: leave off. */
 typedef int (*evaluator_stop_fn)(void *user);
 /* The first `most` micro-batches of the evaluation samples (0: all).  part may be NULL: all.  stop may be NULL; it is

@@ -57,6 +57,7 @@ struct fan {
     os_condition changed;
     int64_t next, done, *returned; /* returned: shards of devices that failed */
     int returned_count, busy;
+    double next_event;
 };
 
 static int is_stopped(const struct fan *f)
@@ -164,7 +165,7 @@ static void give_shard(struct fan *f, int64_t index, aios_status status)
     os_mutex_lock(&f->mutex);
     f->busy--;
     if (status == AIOS_OK)
-        f->done++;
+        evaluate_tell(f->context, &f->next_event, ++f->done, f->count);
     else
         f->returned[f->returned_count++] = index;
     os_condition_broadcast(&f->changed);

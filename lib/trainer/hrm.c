@@ -100,10 +100,20 @@ aios_status aios_hrm_train(aios_context *context, const aios_options *options, c
     return status;
 }
 
+struct watch {
+    aios_context *context;
+    const volatile int32_t *stop;
+    const struct evaluator_sums *sums;
+    const struct batches *batches;
+    double next_event;
+};
+
+/* Before each batch. */
 static int is_asked_to_stop(void *user)
 {
-    const volatile int32_t *stop = user;
-    return stop && *stop;
+    struct watch *w = user;
+    evaluate_tell(w->context, &w->next_event, (int64_t)w->sums->puzzles, batches_eval_count(w->batches));
+    return w->stop && *w->stop;
 }
 
 static aios_status evaluate(aios_context *context, const struct settings *s, const volatile int32_t *stop, struct evaluator_sums *sums)
@@ -116,6 +126,7 @@ static aios_status evaluate(aios_context *context, const struct settings *s, con
     aios_parameters *parameters = NULL;
     aios_parameters_options options = AIOS_PARAMETERS_OPTIONS_INIT;
     struct evaluator evaluator = {.context = NULL};
+    struct watch watch = {context, stop, sums, &batches, 0};
     ATTEMPT_QUIET(batches_open_puzzles(&batches, context, s, 0));
     ATTEMPT_QUIET(aios_model_open(context, s->model, &model));
     ATTEMPT_QUIET(hrm_check_set(model, batches.test, "test"));
@@ -126,7 +137,7 @@ static aios_status evaluate(aios_context *context, const struct settings *s, con
     ATTEMPT_QUIET(aios_parameters_create(device, graph, &options, &parameters));
     ATTEMPT_QUIET(aios_model_load_weights(model, parameters, s->model));
     ATTEMPT_QUIET(evaluator_open(&evaluator, &batches, model, parameters, s->global_batch, batches.sequence));
-    ATTEMPT_QUIET(evaluator_run(&evaluator, NULL, 0, is_asked_to_stop, (void *)(uintptr_t)stop, sums));
+    ATTEMPT_QUIET(evaluator_run(&evaluator, NULL, 0, is_asked_to_stop, &watch, sums));
 done:
     if (status == AIOS_STOPPED)
         status = FAIL(AIOS_STOPPED, "it was stopped after %lld of %lld puzzles", (long long)sums->puzzles,

@@ -1,10 +1,15 @@
 """The built command (AIOS_TOOL), as its tests run it: without plugins, in a folder of its own."""
+import fcntl
 import os
+import pty
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -52,15 +57,40 @@ class ToolTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         return result.stdout
 
-    def interrupted(self, command):
+    def interrupted(self, command, after=0.3):
         """Code and words of a command that gets a Ctrl-C in the middle of what can be stopped."""
         with subprocess.Popen(command, env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             while not catches(process, signal.SIGINT):
                 time.sleep(0.01)
-            time.sleep(0.3)
+            time.sleep(after)
             process.send_signal(signal.SIGINT)
             out, words = process.communicate(timeout=60)
         return process.returncode, out, words
+
+    def terminal(self, width, *arguments, interrupt_at=None, code=0):
+        """What the command writes to a terminal of that width, where it gets a Ctrl-C once it has written those bytes."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        with subprocess.Popen([AIOS, *arguments], env=self.environment, cwd=self.folder, stdin=slave, stdout=slave, stderr=slave,
+                              start_new_session=True) as process:
+            os.close(slave)
+            seen, end = b"", time.monotonic() + 60
+            while time.monotonic() < end:
+                if not select.select([master], [], [], 1)[0]:
+                    continue
+                try:
+                    part = os.read(master, 65536)
+                except OSError:  # the terminal's other side is closed
+                    break
+                if not part:
+                    break
+                seen += part
+                if interrupt_at and interrupt_at in seen:
+                    process.send_signal(signal.SIGINT)
+                    interrupt_at = None
+            os.close(master)
+            self.assertEqual(process.wait(timeout=60), code, seen)
+        return seen.decode()
 
     def refused(self, code, parts, *arguments, **more):
         """Ends with `code`, prints nothing on stdout, and one line on stderr that holds every part."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import tarfile
@@ -83,6 +84,25 @@ class Puzzles(ToolTest):
                 self.assertEqual((report["stopped"], report["examples"]), (True, done))
             elif done:
                 self.assertIn(f"puzzles        {done}\n", out)
+
+    def test_a_test_of_puzzles_tells_how_far_it_is(self):
+        self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "8", "--test-count", "9000", "--output-dir", "s")
+        self.done("hrm", "train", "--data-path", "s", "--steps", "1", "--eval-interval", "0", "--save-dir", "run", *self.SMALL)
+        evaluation = ["hrm", "eval", "--model", os.path.join("run", "checkpoints", "step-00000001"), "--data-path", "s", "--device", "cpu",
+                      "--global-batch-size", "1"]
+        text = self.terminal(80, *evaluation, interrupt_at=b"ETA", code=130)
+        drawings = [part for part in re.split(r"\r\033\[K|\r\n", text) if part.startswith("evaluating")]
+        self.assertRegex(drawings[-1], r"\Aevaluating \[=*> *\] \d+ %  ETA [\d:]+\Z")
+        self.assertLess(max(map(len, drawings)), 80)
+        self.assertRegex(text, r"\r\033\[Kaios: it was stopped after \d+ of 9000 puzzles")
+        with subprocess.Popen([AIOS, *evaluation], env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            self.assertRegex(process.stderr.readline(), r"\Aevaluating \d+ %\n\Z")
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        self.assertRegex(out, r"\Apuzzles +\d+\nsolved ")
+        for silent in ("--json", "--quiet"):
+            self.assertRegex(self.interrupted([AIOS, *evaluation, silent], after=0.8)[2], r"\Aaios: [^\n]*\n\Z")
 
     def test_hrm_killed_at_any_time_goes_on_as_if_it_were_not(self):
         self.done("data", "sudoku", "--puzzle-size", "4", "--train-count", "40", "--test-count", "4", "--output-dir", "s")

@@ -1,17 +1,12 @@
 #!/usr/bin/env python3
 """`aios train`: what it prints, how it is stopped and goes on, and what becomes of its checkpoints (eval, generate, merge)."""
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import struct
 import subprocess
-import termios
-import time
 import unittest
 
 from common import AIOS, SMALL, ToolTest
@@ -91,6 +86,13 @@ class Training(ToolTest):
             if more:
                 report = json.loads(out)
                 self.assertEqual((report["stopped"], report["tokens"]), (True, 16 * int(done)))
+
+    def test_an_evaluation_shows_a_bar_at_a_terminal(self):
+        model = [e["path"] for e in self.events(self.done(*self.train())) if e["event"] == "checkpoint_save"][-1]
+        text = self.write("long.txt", "a text that takes a while, since it is evaluated byte by byte\n" * 10000)
+        out = self.terminal(80, "eval", "--model", model, "--dataset-file", text, "--device", "cpu", "--batch-size", "1", "--eval-batches", "0",
+                            interrupt_at=b"ETA", code=130)
+        self.assertRegex(out, r"\r\033\[Kevaluating \[=*> *\] \d+ %  ETA [\d:]+\r\033\[K")
 
     def interrupted_in_the_text(self, number, command):
         """Code, names of later events and words of a command that gets a signal while it tokenizes."""
@@ -172,28 +174,6 @@ class Training(ToolTest):
             error = process.stderr.read()
             self.assertEqual((process.wait(timeout=60), error), (-signal.SIGPIPE, b""))
         self.assertTrue(os.listdir(os.path.join(self.folder, "run", "checkpoints")))
-
-    def terminal(self, width, *arguments):
-        """What the command writes to a terminal of that width."""
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-        with subprocess.Popen([AIOS, *arguments], env=self.environment, cwd=self.folder, stdin=slave, stdout=slave, stderr=slave,
-                              start_new_session=True) as process:
-            os.close(slave)
-            seen, end = b"", time.monotonic() + 60
-            while time.monotonic() < end:
-                if not select.select([master], [], [], 1)[0]:
-                    continue
-                try:
-                    part = os.read(master, 65536)
-                except OSError:  # the terminal's other side is closed
-                    break
-                if not part:
-                    break
-                seen += part
-            os.close(master)
-            self.assertEqual(process.wait(timeout=60), 0, seen)
-        return seen.decode()
 
     def test_a_terminal_shows_one_bar_that_fits(self):
         for width in (40, 80, 120):
