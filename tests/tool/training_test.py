@@ -92,7 +92,7 @@ class Training(ToolTest):
         text = self.write("long.txt", "a text that takes a while, since it is evaluated byte by byte\n" * 10000)
         out = self.terminal(80, "eval", "--model", model, "--dataset-file", text, "--device", "cpu", "--batch-size", "1", "--eval-batches", "0",
                             interrupt_at=b"ETA", code=130)
-        self.assertRegex(out, r"\r\033\[Kevaluating \[=*> *\] \d+ %  ETA [\d:]+\r\033\[K")
+        self.assertRegex(out, r"\r\033\[Kevaluating \[=*>? *\] \d+ %  ETA [\d:]+\r\033\[K")
 
     def interrupted_in_the_text(self, number, command):
         """Code, names of later events and words of a command that gets a signal while it tokenizes."""
