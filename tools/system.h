@@ -22,6 +22,9 @@ void system_catch_stops(void (*ask)(int count));
 void system_release_stops(void);
 /* The same for work that looks at a number: it becomes 1 with the first of them, and the second acts as if never caught. */
 const volatile int32_t *system_catch_first_stop(void);
+/* After a stop, in its handler too: ends the process in so many seconds with those words and the code of that signal.  0 seconds: it does
+ * not. */
+void system_end_in(unsigned seconds, const char *words);
 int system_stop_signal(void); /* the last one that was caught; 0: none */
 /* A write to standard error that a signal handler may do. */
 void system_note(const char *text);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPENING_SECONDS 3 /* that a run which is not begun has to stop in */
+
 struct training {
     struct progress progress;
     FILE *human;   /* where people read; NULL: nowhere */
@@ -71,6 +73,8 @@ static void ask_to_stop(int count)
     if (!stoppable) { /* nothing can be lost: the second one ends the command as ever */
         stopped_early = 1;
         system_release_stops();
+        /* What waits for other processes, or in a driver, does not look. */
+        system_end_in(OPENING_SECONDS, "\naios: interrupted before the first step\n");
         return;
     }
     if (!silent)
@@ -124,11 +128,12 @@ static aios_status begin(struct tool *tool, struct training *training)
     silent = tool_quiet(tool);
     system_catch_stops(ask_to_stop);
     aios_status status = aios_trainer_create_until(tool->context, tool->options, NULL, &stopped_early, &training->trainer);
-    if (status != AIOS_OK) {
+    if (status == AIOS_OK)
+        stoppable = training->trainer;
+    else
         system_release_stops();
-        return status;
-    }
-    stoppable = training->trainer;
+    system_end_in(0, NULL);
+    if (status != AIOS_OK) return status;
     if (stopped_early) { /* when the text was ready: it is obeyed after a step */
         system_catch_stops(ask_to_stop);
         ask_to_stop(1);

@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
+import time
 import unittest
 
-from common import AIOS, SMALL, ToolTest
+from common import AIOS, SMALL, ToolTest, catches
 
 
 class Training(ToolTest):
@@ -128,6 +130,18 @@ class Training(ToolTest):
         self.assertEqual([json.loads(out)[key] for key in ("stopped", "tokens", "loss")], [True, 0, None])
         code, out, words = self.interrupted([AIOS, "data", "text", "--dataset-file", long])
         self.assertEqual((code, out, self.take_cache()), (130, "", []), words)
+
+    def test_a_signal_ends_a_process_that_waits_for_others(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            waiting = dict(AIOS_RANK="1", AIOS_RANKS="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]), AIOS_JOB="nobody")
+            with subprocess.Popen([AIOS, *self.train()], env={**self.environment, **waiting}, cwd=self.folder, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE) as process:
+                while not catches(process, signal.SIGTERM):
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGTERM)
+                out, words = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, out, words), (143, "", "\naios: interrupted before the first step\n"))
 
     def stopped_by(self, number):
         with subprocess.Popen([AIOS, *self.train("--steps", "1000000")], env=self.environment, cwd=self.folder, text=True,
