@@ -55,7 +55,7 @@ enum {
 
 /* A plugin is loaded when its major equals the host's; minors only append. */
 #define AIOS_BACKEND_ABI_MAJOR 1
-#define AIOS_BACKEND_ABI_MINOR 2 /* 1: backward epilogues of gemm; 2: collectives, which nobody had */
+#define AIOS_BACKEND_ABI_MINOR 3 /* 1: backward epilogues of gemm; 2: collectives, which nobody had; 3: packed b and what ends in it */
 #define AIOS_BACKEND_ABI       ((uint32_t)(AIOS_BACKEND_ABI_MAJOR << 16 | AIOS_BACKEND_ABI_MINOR))
 
 enum { AIOS_LOG_ERROR = 0, AIOS_LOG_WARNING = 1, AIOS_LOG_INFO = 2, AIOS_LOG_DEBUG = 3 };
@@ -127,7 +127,9 @@ enum {
     AIOS_EPILOGUE_GELU_BACKWARD = 3,   /* since 1.1, as those below */
     AIOS_EPILOGUE_BIAS_GRADIENT_A = 4, /* a is dy: dW (out, in) = dy^T x */
     AIOS_EPILOGUE_BIAS_GRADIENT_B = 5, /* b is dy: dW (in, out) = x^T dy */
-    AIOS_EPILOGUE_COUNT = 6
+    AIOS_EPILOGUE_RESIDUAL = 6,        /* since 1.3, as the one below */
+    AIOS_EPILOGUE_SWIGLU = 7,
+    AIOS_EPILOGUE_COUNT = 8
 };
 
 /* c = alpha * op(a) op(b) + beta * c, row-major, op(a) (m, k), op(b) (k, n), c (m, n), `batch` times with strides.
@@ -139,8 +141,11 @@ enum {
  *   BIAS_GRADIENT_A  besides c, with any beta, overwrites aux[m] (f32, dense) with the sums over k of op(a): the column sums of
  *                    a as stored, so transpose_a is 1.  alpha has no part in them.  c is f32.
  *   BIAS_GRADIENT_B  likewise aux[n] with the sums over k of op(b); transpose_b is 0.
+ *   RESIDUAL         beta 0: adds bias[n], or no bias (NULL), and aux (m, n, type of c, ld = ldc), read only.  c is not aux.
+ *   SWIGLU           beta 0, transpose_a 0, n even, and packed_b of a packed_size that was asked for with this epilogue: c (m, n / 2) is
+ *                    silu(gate) * up, where gate are the first n / 2 columns of the product and up the others, and both are kept nowhere.
  * A backend whose mask has an epilogue may still answer UNSUPPORTED for a shape: the host asks again without it and does the
- * epilogue itself. */
+ * epilogue itself (but for SWIGLU, whose sums have no place: there the backend says so by a packed_size of 0). */
 typedef struct aios_gemm {
     uint32_t struct_size;
     int32_t type_ab, type_c;
@@ -154,12 +159,18 @@ typedef struct aios_gemm {
     const void *bias;
     void *aux;
     float alpha, beta;
+    const void *packed_b; /* since 1.3: what pack made of b, which stays as it was; or NULL */
 } aios_gemm;
 
 typedef struct aios_gemm_group {
     uint32_t struct_size;
     uint32_t epilogues; /* bit 1 << AIOS_EPILOGUE_… for each that gemm does itself */
     aios_status (*gemm)(void *device, void *stream, const aios_gemm *gemm);
+    /* Since 1.3; NULL where the device has no use for it.  A b that is multiplied many times is brought into the order in which the
+     * device reads it once: packed_size bytes (0: it reads b as it is best, or hasn't the epilogue for it), written by pack.  Both look at
+     * b, its type and layout, n and k; every product that has these the same takes what was packed, whatever else it has. */
+    uint64_t (*packed_size)(void *device, const aios_gemm *gemm);
+    aios_status (*pack)(void *device, void *stream, const aios_gemm *gemm, void *packed);
 } aios_gemm_group;
 
 /* Scaled dot-product attention over heads of size d.  q, k, v and their gradients are rows of d inside larger rows:

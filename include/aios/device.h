@@ -127,6 +127,10 @@ AIOS_API const aios_kernel *aios_kernel_get(uint32_t kernel); /* borrowed, stati
 AIOS_API aios_status aios_stream_launch(aios_stream *stream, uint32_t kernel, uint32_t teams, const void *const *arguments);
 /* The backend's gemm, or the portable kernels where it has none; epilogues likewise. */
 AIOS_API aios_status aios_stream_gemm(aios_stream *stream, const aios_gemm *gemm);
+/* For a b that is multiplied many times: bytes of device memory that it takes in the order that the device prefers, 0 where that is the
+ * order it has; and what fills them, for gemm->packed_b of all products with the same b.  m, a and c may be left out. */
+AIOS_API uint64_t aios_device_gemm_packed_size(aios_device *device, const aios_gemm *gemm);
+AIOS_API aios_status aios_stream_gemm_pack(aios_stream *stream, const aios_gemm *gemm, void *packed);
 /* The backend's attention, or the portable kernels.  workspace_size: bytes that attention->workspace must have. */
 AIOS_API uint64_t aios_device_attention_workspace(aios_device *device, const aios_attention *shape, int32_t backward);
 AIOS_API aios_status aios_stream_attention_forward(aios_stream *stream, const aios_attention *attention);

@@ -132,8 +132,20 @@ static void multiply(const struct worker *w, char ta, char tb, int32_t m, int32_
     } else if (job->device->bf16 == CPU_GEMM_ONEDNN) {
         status = dnn->dnnl_gemm_bf16bf16f32(ta, tb, m, n, k, alpha, a->stored, a->ld_stored, b->stored, b->ld_stored, beta, c, ldc);
     } else {
-        bf16_block block = {a->stored, b->stored, a->ld_stored, b->ld_stored, ta == 'T', tb == 'T', m, n, k, alpha,
-                            beta,      c,         ldc,          AIOS_F32,     NULL};
+        bf16_block block = {.a = a->stored,
+                            .b = b->stored,
+                            .lda = a->ld_stored,
+                            .ldb = b->ld_stored,
+                            .transpose_a = ta == 'T',
+                            .transpose_b = tb == 'T',
+                            .m = m,
+                            .n = n,
+                            .k = k,
+                            .alpha = alpha,
+                            .beta = beta,
+                            .c = c,
+                            .ldc = ldc,
+                            .type_c = AIOS_F32};
         bf16_multiply(&block, cpu_scratch(job->device, w->index));
     }
     if (status != 0) atomic_store(&job->failure, status);

@@ -1,4 +1,4 @@
-/* gemm: c is dealt out in tiles, one per thread, which multiplies its own: f32 by oneDNN on one thread, bf16 by gemm_bf16.c or, with
+/* gemm: c is made in tiles, which the threads claim one after the other: f32 by oneDNN on one thread, bf16 by gemm_bf16.c or, with
  * AMX, by oneDNN, and other types by oneDNN through f32 copies. */
 #include "device.h"
 #include "gemm_bf16.h"
@@ -20,6 +20,8 @@
 #define SCRATCH_BIAS 1024
 /* Below this one thread is done before a second has woken up. */
 #define ALONE_PRODUCTS 65536.0
+/* Where cutting costs nothing. */
+#define TILES_PER_THREAD 4
 
 _Static_assert(SCRATCH >= WIDE_SUM + WIDE_A + WIDE_B && SCRATCH >= (size_t)ONEDNN_ROWS * ONEDNN_COLUMNS, "every way has room");
 _Static_assert(SCRATCH_BIAS >= ONEDNN_COLUMNS && SCRATCH_BIAS >= WIDE_COLUMNS && SCRATCH_BIAS >= BF16_BLOCK_COLUMNS, "and a bias");
@@ -39,7 +41,9 @@ struct job {
     const cpu_device *device;
     const aios_gemm *g;
     enum cpu_gemm by;
+    int32_t columns;                 /* of c */
     int32_t grid_rows, grid_columns; /* tiles of each batch */
+    atomic_llong next;               /* tile to claim */
     atomic_int failure;              /* oneDNN's status */
 };
 
@@ -121,6 +125,20 @@ static void multiply_widened(struct job *job, const char *a, const char *b, stru
     }
 }
 
+/* 1: gemm_bf16.c does the epilogue as well. */
+static int ends_in_product(const struct job *job)
+{
+    const aios_gemm *g = job->g;
+    if (job->by != CPU_GEMM_BF16) return 0;
+    switch (g->epilogue) {
+    case AIOS_EPILOGUE_NONE:
+    case AIOS_EPILOGUE_SWIGLU: return 1;
+    case AIOS_EPILOGUE_BIAS: return g->alpha == 1.0f;
+    case AIOS_EPILOGUE_RESIDUAL: return g->type_c == AIOS_BF16;
+    default: return 0;
+    }
+}
+
 /* c (rows, columns of the block) = alpha op(a) op(b) + beta c, or with a bias op(a) op(b) + bias. */
 static void multiply_bf16(const struct job *job, const char *a, const char *b, struct tile t, void *c, int64_t ldc, int32_t type_c,
                           float beta, const float *bias, float *scratch)
@@ -142,16 +160,11 @@ static void multiply_bf16(const struct job *job, const char *a, const char *b, s
         .ldc = ldc,
         .type_c = type_c,
         .bias = bias,
+        .residual = g->epilogue == AIOS_EPILOGUE_RESIDUAL && ends_in_product(job) ? (const uint16_t *)g->aux + t.m0 * g->ldc + t.n0 : NULL,
+        .ups = g->epilogue == AIOS_EPILOGUE_SWIGLU ? job->columns / BF16_COLUMNS : 0,
+        .packed = g->packed_b ? (const uint32_t *)g->packed_b + (size_t)(t.n0 / BF16_COLUMNS) * bf16_panel(g->k) : NULL,
     };
     bf16_multiply(&block, scratch);
-}
-
-/* What the epilogue does to a product of bf16 as it is made: nothing, or the bias. */
-static int ends_in_product(const struct job *job)
-{
-    const aios_gemm *g = job->g;
-    return job->by == CPU_GEMM_BF16 && g->type_c != AIOS_F16 &&
-           (g->epilogue == AIOS_EPILOGUE_NONE || (g->epilogue == AIOS_EPILOGUE_BIAS && g->alpha == 1.0f));
 }
 
 /* One block of c with all that belongs to it. */
@@ -159,29 +172,31 @@ static void make_block(struct job *job, const char *a, const char *b, char *c, s
 {
     const aios_gemm *g = job->g;
     int32_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-    int plain = g->epilogue == AIOS_EPILOGUE_NONE, gelu = g->epilogue == AIOS_EPILOGUE_BIAS_GELU;
+    int has_bias = g->bias && g->epilogue != AIOS_EPILOGUE_NONE && g->epilogue != AIOS_EPILOGUE_SWIGLU,
+        residual = g->epilogue == AIOS_EPILOGUE_RESIDUAL, gelu = g->epilogue == AIOS_EPILOGUE_BIAS_GELU;
     char *to = (char *)at(c, g->type_c, t.m0 * g->ldc + t.n0), *aux = gelu ? (char *)at(g->aux, g->type_c, t.m0 * g->ldc + t.n0) : NULL;
     int in_place = g->type_c == AIOS_F32;
     float *sum = in_place ? (float *)(void *)(gelu ? aux : to) : scratch;
     int64_t ld_sum = in_place ? g->ldc : ways[job->by].block_columns;
-    float beta = in_place ? g->beta : 0.0f;
-    const float *bias = plain ? NULL : scratch + SCRATCH;
-    if (!plain && g->type_ab == AIOS_F32)
+    float beta = residual ? 1.0f : in_place ? g->beta : 0.0f;
+    const float *bias = has_bias ? scratch + SCRATCH : NULL;
+    if (has_bias && g->type_ab == AIOS_F32)
         bias = (const float *)g->bias + t.n0;
-    else if (!plain)
+    else if (has_bias)
         job->device->vector->widen(scratch + SCRATCH, 0, at(g->bias, g->type_ab, t.n0), 0, 1, n, g->type_ab);
     if (ends_in_product(job)) {
-        multiply_bf16(job, a, b, t, to, g->ldc, g->type_c, plain ? g->beta : 0.0f, bias, scratch);
+        multiply_bf16(job, a, b, t, to, g->ldc, g->type_c, g->beta, bias, scratch);
         return;
     }
+    if (residual) job->device->vector->widen(sum, ld_sum, at(g->aux, g->type_c, t.m0 * g->ldc + t.n0), g->ldc, m, n, g->type_c);
     if (job->by == CPU_GEMM_BF16)
         multiply_bf16(job, a, b, t, sum, ld_sum, AIOS_F32, beta, NULL, scratch);
     else if (job->by == CPU_GEMM_ONEDNN)
         multiply_direct(job, a, b, t, sum, ld_sum, beta);
     else
         multiply_widened(job, a, b, t, sum, ld_sum, beta, scratch + WIDE_SUM);
-    if (in_place && plain) return;
-    cpu_finish finish = {sum, ld_sum, to, aux, g->ldc, bias, m, n, g->type_c, g->beta};
+    if (in_place && !has_bias) return;
+    cpu_finish finish = {sum, ld_sum, to, aux, g->ldc, bias, m, n, g->type_c, residual ? 0.0f : g->beta};
     job->device->vector->finish(&finish);
 }
 
@@ -230,10 +245,12 @@ static void make_share(void *user, int index, int count)
     int own = job->by == CPU_GEMM_BF16;
     onednn_scope before = {0};
     if (!own) before = onednn_enter(&job->device->dnn);
-    for (int64_t item = items * index / count; item < items * (index + 1) / count; item++) {
+    (void)count;
+    for (int64_t item; (item = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < items;) {
         int32_t row = (int32_t)(item % per_batch) / job->grid_columns, column = (int32_t)(item % per_batch) % job->grid_columns;
         struct tile t = {share(g->m, unit_m, row, job->grid_rows), share(g->m, unit_m, row + 1, job->grid_rows),
-                         share(g->n, unit_n, column, job->grid_columns), share(g->n, unit_n, column + 1, job->grid_columns)};
+                         share(job->columns, unit_n, column, job->grid_columns),
+                         share(job->columns, unit_n, column + 1, job->grid_columns)};
         make_tile(job, (int32_t)(item / per_batch), t, scratch);
     }
     if (!own) onednn_leave(&job->device->dnn, &before);
@@ -255,13 +272,33 @@ static void choose_grid(struct job *job, int32_t threads)
     if (g->batch % threads == 0 || g->batch >= 4 * threads) return; /* whole batches deal out evenly */
     for (int32_t rows = threads; rows >= 1; rows--) {
         int32_t columns = threads / rows;
-        double m = largest_share(g->m, way->unit_rows, rows), n = largest_share(g->n, way->unit_columns, columns);
-        double cost = m * n + way->pack_a[g->transpose_a != 0] * m + way->pack_b * n;
+        double m = largest_share(g->m, way->unit_rows, rows), n = largest_share(job->columns, way->unit_columns, columns);
+        double cost = m * n + way->pack_a[g->transpose_a != 0] * m + (g->packed_b ? 1 : way->pack_b) * n;
         if (best >= 0 && cost >= best) continue;
         best = cost;
         job->grid_rows = rows;
         job->grid_columns = columns;
     }
+}
+
+/* More tiles than threads, so that one whose processor somebody else uses makes fewer: what gemm_bf16.c would pack anew for each is not
+ * cut. */
+static void cut_finer(struct job *job, int32_t threads)
+{
+    const aios_gemm *g = job->g;
+    int32_t rows = largest_share(g->m, BF16_ROWS, job->grid_rows), panels = (job->columns + BF16_COLUMNS - 1) / BF16_COLUMNS;
+    if (job->by != CPU_GEMM_BF16 || threads == 1) return;
+    job->grid_rows *= (rows + BF16_BLOCK_ROWS - 1) / BF16_BLOCK_ROWS;
+    int32_t columns = TILES_PER_THREAD * threads / job->grid_rows;
+    if (!g->transpose_a && columns > job->grid_columns) job->grid_columns = least(columns, panels);
+}
+
+static uint64_t cpu_packed_size(void *handle, const aios_gemm *g)
+{
+    const cpu_device *device = handle;
+    if (g->type_ab != AIOS_BF16 || device->bf16 != CPU_GEMM_BF16) return 0;
+    if (g->epilogue == AIOS_EPILOGUE_SWIGLU && g->n % (2 * BF16_COLUMNS)) return 0;
+    return ((uint64_t)g->n + BF16_COLUMNS - 1) / BF16_COLUMNS * bf16_panel(g->k) * sizeof(uint32_t);
 }
 
 static aios_status compute(cpu_device *device, struct job *job)
@@ -270,7 +307,13 @@ static aios_status compute(cpu_device *device, struct job *job)
     if (g->type_ab != AIOS_BF16 || device->bf16 != CPU_GEMM_BF16) TRY_QUIET(cpu_need_onednn(device));
     job->by = g->type_ab == AIOS_F32 ? CPU_GEMM_ONEDNN : g->type_ab == AIOS_BF16 ? device->bf16 : CPU_GEMM_WIDENED;
     if (g->type_ab != AIOS_F32) TRY_QUIET(cpu_need_scratch(device));
+    if (g->epilogue == AIOS_EPILOGUE_RESIDUAL && g->alpha != 1.0f)
+        return FAIL(AIOS_UNSUPPORTED, "gemm: the residual is added to sums times 1, not %g", (double)g->alpha);
+    if (g->epilogue == AIOS_EPILOGUE_SWIGLU && !cpu_packed_size(device, g))
+        return FAIL(AIOS_UNSUPPORTED, "gemm: SwiGLU of type %d, n %d: bf16 of whole panels is done", (int)g->type_ab, (int)g->n);
+    job->columns = g->epilogue == AIOS_EPILOGUE_SWIGLU ? g->n / 2 : g->n;
     choose_grid(job, device->threads);
+    cut_finer(job, device->threads);
     if ((double)g->m * g->n * g->k * g->batch < ALONE_PRODUCTS)
         make_share(job, 0, 1);
     else
@@ -296,8 +339,37 @@ static aios_status cpu_gemm(void *handle, void *stream, const aios_gemm *gemm)
     return status;
 }
 
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
+
+struct packing {
+    bf16_block b;
+    uint32_t *packed;
+};
+
+static void pack_share(void *user, int index, int count)
+{
+    const struct packing *p = user;
+    int64_t panels = ((int64_t)p->b.n + BF16_COLUMNS - 1) / BF16_COLUMNS;
+    bf16_pack(&p->b, p->packed, (int32_t)(panels * index / count), (int32_t)(panels * (index + 1) / count));
+}
+
+static aios_status cpu_pack(void *handle, void *stream, const aios_gemm *g, void *packed)
+{
+    cpu_device *device = handle;
+    struct packing packing = {{.b = g->b, .ldb = g->ldb, .transpose_b = g->transpose_b, .n = g->n, .k = g->k}, packed};
+    (void)stream;
+    if (!cpu_packed_size(device, g)) return FAIL(AIOS_UNSUPPORTED, "gemm: this processor takes b of type %d as it is", (int)g->type_ab);
+    os_mutex_lock(&device->mutex);
+    aios_status status = cpu_run(device, pack_share, &packing);
+    os_mutex_unlock(&device->mutex);
+    return status;
+}
+
 const aios_gemm_group cpu_gemm_group = {
-    sizeof cpu_gemm_group,
-    1u << AIOS_EPILOGUE_NONE | 1u << AIOS_EPILOGUE_BIAS | 1u << AIOS_EPILOGUE_BIAS_GELU,
-    cpu_gemm,
+    .struct_size = sizeof cpu_gemm_group,
+    .epilogues = 1u << AIOS_EPILOGUE_NONE | 1u << AIOS_EPILOGUE_BIAS | 1u << AIOS_EPILOGUE_BIAS_GELU | 1u << AIOS_EPILOGUE_RESIDUAL |
+                 1u << AIOS_EPILOGUE_SWIGLU,
+    .gemm = cpu_gemm,
+    .packed_size = cpu_packed_size,
+    .pack = cpu_pack,
 };

@@ -10,9 +10,11 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINE  static inline __attribute__((always_inline))
-#define LANES   16 /* sums of a register, and pairs of one */
-#define VECTORS (BF16_COLUMNS / LANES)
+#define INLINE       static inline __attribute__((always_inline))
+#define LANES        16 /* sums of a register, and pairs of one */
+#define VECTORS      (BF16_COLUMNS / LANES)
+#define PACKED_TILES 8
+#define GATED_ROWS   (4 * BF16_ROWS)
 
 /* A loop that is written out, so that what it indexes can be registers. */
 #if defined(__clang__)
@@ -40,13 +42,15 @@ static __mmask32 first32(int32_t n)
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
+/* The pairs of two rows' first 16, and last 16. */
+static const uint16_t interleave[2][32] = {
+    {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
+    {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63},
+};
+
 /* to[pair][column]: pairs of b stored (k, n), the columns side by side. */
 static void pack_rows(uint32_t *to, const uint16_t *b, int64_t ld, int32_t k, int32_t n)
 {
-    static const uint16_t interleave[2][32] = {
-        {0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
-        {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63},
-    };
     __m512i low = _mm512_loadu_si512(interleave[0]), high = _mm512_loadu_si512(interleave[1]);
     for (int32_t row = 0; row < k; row += 2, to += BF16_COLUMNS)
         for (int32_t column = 0; column < BF16_COLUMNS; column += 32) {
@@ -97,35 +101,38 @@ static void pack_columns(uint32_t *to, const uint16_t *b, int64_t ld, int32_t k,
         }
 }
 
-/* 6 rows of a tile, pair by pair. */
-INLINE void store_pairs(uint32_t *to, __m128i first, __m128i second)
-{
-    _mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi16(first, second));
-    _mm_storel_epi64((__m128i *)(void *)(to + 4), _mm_unpackhi_epi16(first, second));
-}
+/* Lanes [6 tile, 6 tile + 6) of 48 pairs. */
+#define TILE_OF(pairs, tile)                                                                                                               \
+    _mm512_castsi512_si256(_mm512_alignr_epi32((pairs)[(6 * (tile) / LANES + 1) % 3], (pairs)[6 * (tile) / LANES], 6 * (tile) % LANES))
 
-/* to[tile][pair][row] of a stored (k, m), 6 rows to a tile; 8 tiles together use a cache line of a while it is there. */
+/* to[tile][pair][row] of a stored (k, m), 6 rows to a tile: 8 tiles are taken out of 48 pairs that stand side by side. */
 static void pack_a(uint32_t *to, const uint16_t *a, int64_t ld, int32_t k, int32_t m)
 {
-    int32_t pairs = (k + 1) / 2;
-    for (int32_t begin = 0; begin < m; begin += 8 * BF16_ROWS) {
-        int32_t end = least(m, begin + 8 * BF16_ROWS);
+    const int32_t columns = PACKED_TILES * BF16_ROWS, pairs = (k + 1) / 2;
+    __m512i low = _mm512_loadu_si512(interleave[0]), high = _mm512_loadu_si512(interleave[1]);
+    int64_t tile = (int64_t)pairs * BF16_ROWS;
+    for (int32_t begin = 0; begin < m; begin += columns, to += PACKED_TILES * tile) {
+        int32_t n = least(columns, m - begin), tiles = (n + BF16_ROWS - 1) / BF16_ROWS;
+        __mmask32 there[2] = {first32(n), first32(n - 32)};
         for (int32_t pair = 0; pair < pairs; pair++) {
-            const uint16_t *from = a + 2 * pair * ld;
+            const uint16_t *from = a + 2 * pair * ld + begin;
             uint32_t *out = to + pair * BF16_ROWS;
-            int32_t row = begin;
+            __m512i first[2], second[2], both[3];
             for (int32_t next = 16; next < 18; next++) /* rows of a are too far apart for the processor to see where this goes */
-                for (int32_t column = begin; column < end; column += 32)
+                for (int32_t column = 0; column < columns; column += 32)
                     _mm_prefetch((const char *)(from + next * ld + column), _MM_HINT_T0);
-            if (2 * pair + 1 < k)
-                for (; row < end && row + 8 <= m; row += BF16_ROWS)
-                    store_pairs(out + (int64_t)row * pairs, _mm_loadu_si128((const __m128i *)(const void *)(from + row)),
-                                _mm_loadu_si128((const __m128i *)(const void *)(from + ld + row)));
-            for (; row < end; row += BF16_ROWS) {
-                __mmask8 there = (__mmask8)first16(least(BF16_ROWS, end - row));
-                store_pairs(out + (int64_t)row * pairs, _mm_maskz_loadu_epi16(there, from + row),
-                            _mm_maskz_loadu_epi16(2 * pair + 1 < k ? there : 0, from + ld + row));
+            EACH(half, 2)
+            {
+                first[half] = _mm512_maskz_loadu_epi16(there[half], from + half * 32);
+                second[half] = _mm512_maskz_loadu_epi16(2 * pair + 1 < k ? there[half] : 0, from + ld + half * 32);
             }
+            both[0] = _mm512_permutex2var_epi16(first[0], low, second[0]);
+            both[1] = _mm512_permutex2var_epi16(first[0], high, second[0]);
+            both[2] = _mm512_permutex2var_epi16(first[1], low, second[1]);
+            __m256i six[PACKED_TILES] = {TILE_OF(both, 0), TILE_OF(both, 1), TILE_OF(both, 2), TILE_OF(both, 3),
+                                         TILE_OF(both, 4), TILE_OF(both, 5), TILE_OF(both, 6), TILE_OF(both, 7)};
+            EACH(i, PACKED_TILES)
+            if (i < tiles) _mm256_mask_storeu_epi32(out + i * tile, 0x3f, six[i]);
         }
     }
 }
@@ -138,8 +145,9 @@ struct tile {
     int64_t row, pair, next; /* bytes between the rows of a, between its pairs, and from where its next tile would be to where it is */
     const uint32_t *b;
     int32_t depth;
-    const float *before; /* the sums so far, or NULL */
+    const float *before; /* what the sums are added to (the sums so far, c, a bias), or NULL */
     int64_t ld_before;
+    const uint16_t *residual; /* added to them, as bf16 in rows of ldc; or NULL */
     char *c;
     int64_t ldc;
     int32_t type_c;
@@ -161,6 +169,11 @@ INLINE uint16_t *place_bf16(const struct tile *t, int32_t row, int32_t column)
     return (uint16_t *)(void *)t->c + row * t->ldc + column;
 }
 
+INLINE __m512 wide16(__mmask16 there, const uint16_t *from)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, from)), 16));
+}
+
 /* c = sums + beta * c of some of its columns: what few tiles need. */
 static __attribute__((noinline)) void store(const struct tile *t, const __m512 *sums, int32_t rows, int32_t vectors, int32_t column,
                                             __mmask16 there)
@@ -174,8 +187,7 @@ static __attribute__((noinline)) void store(const struct tile *t, const __m512 *
             if (t->type_c == AIOS_F32) {
                 _mm512_mask_storeu_ps(wide, there, _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(old, wide), *sums));
             } else {
-                __m512i c = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(old, narrow)), 16);
-                __m512 sum = _mm512_fmadd_ps(beta, _mm512_castsi512_ps(c), *sums);
+                __m512 sum = _mm512_fmadd_ps(beta, wide16(old, narrow), *sums);
                 _mm256_mask_storeu_epi16(narrow, there, (__m256i)_mm512_cvtneps_pbh(sum));
             }
         }
@@ -187,12 +199,12 @@ INLINE void multiply(const struct tile *t, int32_t rows, int32_t vectors, int32_
     __m512 sum[BF16_ROWS][VECTORS];
     const char *a = t->a;
     const uint32_t *b = t->b + column;
-    if (t->before) {
-        EACH(r, rows)
-        EACH(v, vectors) sum[r][v] = _mm512_maskz_loadu_ps(there, t->before + r * t->ld_before + column + v * LANES);
-    } else {
-        EACH(r, rows)
-        EACH(v, vectors) sum[r][v] = _mm512_setzero_ps();
+    EACH(r, rows)
+    EACH(v, vectors)
+    {
+        sum[r][v] = _mm512_setzero_ps();
+        if (t->before) _mm_prefetch((const char *)(t->before + r * t->ld_before + column + v * LANES), _MM_HINT_T0);
+        if (t->residual && v % 2 == 0) _mm_prefetch((const char *)(t->residual + r * t->ldc + column + v * LANES), _MM_HINT_T0);
     }
     for (int32_t pair = t->depth / 2; pair > 0; pair--, a += t->pair, b += BF16_COLUMNS) {
         __m512bh of_b[VECTORS];
@@ -211,6 +223,15 @@ INLINE void multiply(const struct tile *t, int32_t rows, int32_t vectors, int32_
             memcpy(&one, a + r * t->row, sizeof one);
             EACH(v, vectors) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], pairs_of(one), (__m512bh)_mm512_loadu_si512(b + v * LANES));
         }
+    }
+    if (t->before) {
+        EACH(r, rows)
+        EACH(v, vectors)
+        sum[r][v] = _mm512_add_ps(sum[r][v], _mm512_maskz_loadu_ps(there, t->before + r * t->ld_before + column + v * LANES));
+    }
+    if (t->residual) {
+        EACH(r, rows)
+        EACH(v, vectors) sum[r][v] = _mm512_add_ps(sum[r][v], wide16(there, t->residual + r * t->ldc + column + v * LANES));
     }
     if (t->alpha != 1.0f) {
         __m512 alpha = _mm512_set1_ps(t->alpha);
@@ -238,6 +259,7 @@ INLINE void descend(struct tile *t, int32_t rows)
     t->a += rows * t->row;
     t->c += rows * t->ldc * (t->type_c == AIOS_F32 ? 4 : 2);
     if (t->before) t->before += rows * t->ld_before;
+    if (t->residual) t->residual += rows * t->ldc;
 }
 
 /* All m rows of a panel, the last ones one after the other where they are fewer than a tile has. */
@@ -268,6 +290,49 @@ static void multiply_thin_panel(struct tile t, int32_t m, int32_t n)
     }
 }
 
+/* ---- SwiGLU ------------------------------------------------------------------------------------------------------ */
+
+/* 2^x, to 3e-6 of it: 2^floor(x) times the polynomial that is best for the rest. */
+INLINE __m512 power_of_2(__m512 x)
+{
+    static const float terms[] = {0.0135341679f, 0.0520114606f, 0.241442757f, 0.693003834f, 1.00000259f};
+    __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), sum = _mm512_set1_ps(terms[0]);
+    EACH(i, 4) sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(terms[i + 1]));
+    return _mm512_scalef_ps(sum, x);
+}
+
+/* gate / (1 + exp(-gate)) * up, to 2^-13 of it, as it becomes bf16. */
+INLINE __m512 gated(__m512 gate, __m512 up)
+{
+    __m512 whole = _mm512_add_ps(_mm512_set1_ps(1.0f), power_of_2(_mm512_mul_ps(gate, _mm512_set1_ps(-1.44269504f))));
+    return _mm512_mul_ps(_mm512_mul_ps(gate, _mm512_rcp14_ps(whole)), up);
+}
+
+/* c (m, 64) of the panels of gates, t.b, and of ups: some rows at a time, whose sums wait in a near cache. */
+static void multiply_gated_panel(struct tile t, const uint32_t *ups, int32_t m)
+{
+    _Alignas(64) float sums[2][GATED_ROWS * BF16_COLUMNS];
+    struct tile gates = t;
+    gates.type_c = AIOS_F32;
+    gates.ldc = BF16_COLUMNS;
+    for (int32_t rows; m > 0; m -= rows) {
+        rows = least(GATED_ROWS, m);
+        for (int32_t half = 0; half < 2; half++) {
+            gates.b = half ? ups : t.b;
+            gates.c = (char *)sums[half];
+            multiply_panel(gates, rows);
+        }
+        for (int32_t row = 0; row < rows; row++) EACH(v, VECTORS)
+            {
+                int32_t at = row * BF16_COLUMNS + v * LANES;
+                __m512 c = gated(_mm512_load_ps(sums[0] + at), _mm512_load_ps(sums[1] + at));
+                _mm256_storeu_si256((__m256i *)(void *)place_bf16(&t, row, v * LANES), (__m256i)_mm512_cvtneps_pbh(c));
+            }
+        gates.a += rows * gates.row + rows / BF16_ROWS * gates.next;
+        t.c += rows * t.ldc * 2;
+    }
+}
+
 /* Where op(b)[depth, column] is stored. */
 static const uint16_t *part_of_b(const bf16_block *g, int32_t depth, int32_t column)
 {
@@ -284,7 +349,7 @@ static void pack_b(const bf16_block *g, uint32_t *to, int32_t from, int32_t dept
 static void multiply_part(const bf16_block *g, float *sums, int32_t from, int32_t depth)
 {
     uint32_t *packed_a = (uint32_t *)(void *)(sums + BF16_BLOCK_ROWS * BF16_BLOCK_COLUMNS);
-    uint32_t *packed_b = packed_a + BF16_BLOCK_ROWS * BF16_BLOCK_DEPTH / 2;
+    uint32_t *packed_b = packed_a + BF16_BLOCK_ROWS * BF16_BLOCK_DEPTH_TA / 2;
     const uint16_t *a = g->transpose_a ? g->a + from * g->lda : g->a + from;
     int32_t element = g->type_c == AIOS_F32 ? 4 : 2;
     struct tile t = {.b = packed_b, .depth = depth};
@@ -304,21 +369,35 @@ static void multiply_part(const bf16_block *g, float *sums, int32_t from, int32_
     t.alpha = last ? g->alpha : 1.0f;
     t.beta = (in_c ? first && !added : last) ? g->beta : 0.0f;
     for (int32_t column = 0; column < g->n; column += BF16_COLUMNS) {
-        pack_b(g, packed_b, from, depth, column);
+        if (g->packed)
+            t.b = g->packed + (size_t)(column / BF16_COLUMNS) * bf16_panel(g->k) + (size_t)from / 2 * BF16_COLUMNS;
+        else
+            pack_b(g, packed_b, from, depth, column);
         int32_t n = least(BF16_COLUMNS, g->n - column);
         t.a = g->transpose_a ? (const char *)packed_a : (const char *)a;
         t.c = to_c ? (char *)g->c + column * element : (char *)(sums + column);
         t.before = first && g->bias ? g->bias + column : !waiting ? NULL : in_c ? (const float *)(const void *)t.c : sums + column;
-        if (n == BF16_COLUMNS)
+        t.residual = last && g->residual ? g->residual + column : NULL;
+        if (g->ups)
+            multiply_gated_panel(t, t.b + (size_t)g->ups * bf16_panel(g->k), g->m);
+        else if (n == BF16_COLUMNS)
             multiply_panel(t, g->m);
         else
             multiply_thin_panel(t, g->m, n);
     }
 }
 
+void bf16_pack(const bf16_block *g, uint32_t *packed, int32_t first, int32_t end)
+{
+    for (int32_t i = first; i < end; i++) pack_b(g, packed + (size_t)i * bf16_panel(g->k), 0, g->k, i * BF16_COLUMNS);
+}
+
 void bf16_multiply(const bf16_block *g, float *scratch)
 {
-    int32_t parts = g->k > BF16_BLOCK_DEPTH ? (g->k + BF16_BLOCK_DEPTH - 1) / BF16_BLOCK_DEPTH : 1;
+    int32_t most = g->transpose_a ? BF16_BLOCK_DEPTH_TA
+                   : g->ups       ? g->k
+                                  : BF16_BLOCK_DEPTH,
+            parts = g->k > most ? (g->k + most - 1) / most : 1;
     int32_t step = ((g->k + parts - 1) / parts + 1) / 2 * 2, from = 0;
     do {
         int32_t depth = least(step, g->k - from);
@@ -333,6 +412,11 @@ void bf16_multiply(const bf16_block *block, float *scratch) /* nobody calls it: 
 {
     (void)block;
     (void)scratch;
+}
+
+void bf16_pack(const bf16_block *g, uint32_t *packed, int32_t first, int32_t end)
+{
+    (void)g, (void)packed, (void)first, (void)end;
 }
 
 #endif

@@ -21,7 +21,9 @@ static aios_status finish_c(aios_stream *stream, const aios_gemm *g)
             TRY_QUIET(launch_bias_gelu(stream, g->type_c, 0, c, aux, g->bias, rows, g->n));
         else if (g->epilogue == AIOS_EPILOGUE_GELU_BACKWARD)
             TRY_QUIET(launch_gelu_backward(stream, g->type_c, 0, c, c, aux, rows, g->n, 0));
-        else
+        else if (g->epilogue == AIOS_EPILOGUE_RESIDUAL)
+            TRY_QUIET(launch_add(stream, g->type_c, 0, c, c, aux, rows, g->n, rows));
+        if (g->epilogue == AIOS_EPILOGUE_BIAS || (g->epilogue == AIOS_EPILOGUE_RESIDUAL && g->bias))
             TRY_QUIET(launch_bias_add(stream, g->type_c, 0, c, g->bias, rows, g->n));
         c += g->ldc * dtype_size[g->type_c];
         if (aux) aux += g->ldc * dtype_size[g->type_c];
@@ -47,6 +49,9 @@ aios_status fallback_epilogue(aios_stream *stream, const aios_gemm *g)
     case AIOS_EPILOGUE_BIAS_GRADIENT_A: return sum_columns(stream, g, g->a, g->lda, g->m);
     case AIOS_EPILOGUE_BIAS_GRADIENT_B: return sum_columns(stream, g, g->b, g->ldb, g->n);
     case AIOS_EPILOGUE_GELU_BACKWARD: return finish_c(stream, g);
+    case AIOS_EPILOGUE_RESIDUAL:
+        if (!g->bias) return finish_c(stream, g);
+        break;
     default: break;
     }
     if (g->type_c != g->type_ab) /* the kernels read the bias in c's type */

@@ -48,6 +48,7 @@ static const struct {
 /* What every minor of this major has; a later minor appends. */
 #define TABLE_LEAST   (offsetof(aios_gpu_device, telemetry) + sizeof(void *))
 #define BACKEND_LEAST (offsetof(aios_backend, device) + sizeof(void *))
+#define GEMM_LEAST    offsetof(aios_gemm_group, packed_size)
 
 static aios_status check_entries(const char *name, const aios_gpu_device *device)
 {
@@ -67,7 +68,7 @@ static int has_all_collectives(const aios_collective_group *g)
 
 static aios_status check_groups(const char *name, const aios_gpu_device *device)
 {
-    if (device->gemm && (device->gemm->struct_size < sizeof(aios_gemm_group) || !device->gemm->gemm))
+    if (device->gemm && (device->gemm->struct_size < GEMM_LEAST || !device->gemm->gemm))
         return FAIL(AIOS_CORRUPT, "backend %s has an incomplete gemm group", name);
     const aios_attention_group *attention = device->attention;
     if (attention &&

@@ -24,7 +24,7 @@ struct rehearsal {
 /* Which epilogues the plugins' gemm has, where their libraries are there. */
 static uint32_t epilogues_of(const char *backend)
 {
-    if (strcmp(backend, "cuda") == 0) return (1u << AIOS_EPILOGUE_COUNT) - 2;
+    if (strcmp(backend, "cuda") == 0) return (1u << AIOS_EPILOGUE_RESIDUAL) - 2;
     return 0;
 }
 
@@ -41,6 +41,12 @@ static aios_status get_memory_info(void *handle, uint64_t *free_bytes, uint64_t 
     *free_bytes = r->entry.memory_free;
     *total_bytes = r->entry.info.memory_total;
     return AIOS_OK;
+}
+
+static uint64_t packed_size(void *handle, const aios_gemm *gemm)
+{
+    const struct rehearsal *r = handle;
+    return cpu_backend.device->gemm->packed_size(r->cpu, gemm);
 }
 
 static uint64_t workspace_size(void *handle, const aios_attention *shape, int32_t backward)
@@ -141,6 +147,11 @@ static aios_status multiply(void *handle, void *stream, const aios_gemm *gemm)
     (void)handle, (void)stream, (void)gemm;
     return AIOS_OK;
 }
+static aios_status pack(void *handle, void *stream, const aios_gemm *gemm, void *packed)
+{
+    (void)handle, (void)stream, (void)gemm, (void)packed;
+    return AIOS_OK;
+}
 static aios_status attend(void *handle, void *stream, const aios_attention *attention)
 {
     (void)handle, (void)stream, (void)attention;
@@ -197,13 +208,15 @@ aios_status rehearsal_open(aios_context *context, const aios_device_entry *entry
     r->next = FIRST_ADDRESS;
     os_mutex_init(&r->mutex);
     r->table = table;
-    r->gemm = (aios_gemm_group){sizeof r->gemm, epilogues_of(entry->info.backend), multiply};
+    r->gemm = (aios_gemm_group){.struct_size = sizeof r->gemm, .epilogues = epilogues_of(entry->info.backend), .gemm = multiply};
     r->attention = (aios_attention_group){sizeof r->attention, 0, workspace_size, attend, attend};
     r->table.gemm = &r->gemm;
     aios_status status = AIOS_OK;
     if (entry->info.kind == AIOS_DEVICE_CPU) {
         r->table.attention = &r->attention;
         r->gemm.epilogues = cpu_backend.device->gemm->epilogues;
+        r->gemm.packed_size = packed_size;
+        r->gemm.pack = pack;
         status = cpu_backend.device->open(entry->info.index, &r->cpu);
     }
     if (status != AIOS_OK) {

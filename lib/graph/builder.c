@@ -384,12 +384,14 @@ aios_status plan_build(aios_plan *plan, const aios_graph *graph, int checkpointi
     b.pitch = aios_memory_array(plan->context, tensors, sizeof *b.pitch);
     b.gradient = aios_memory_array(plan->context, tensors, sizeof *b.gradient);
     b.escapes = aios_memory_array(plan->context, tensors, sizeof *b.escapes);
+    b.packed = aios_memory_array(plan->context, tensors, sizeof *b.packed);
     b.sink = aios_memory_array(plan->context, tensors, sizeof *b.sink);
     b.aux = aios_memory_array(plan->context, nodes, sizeof *b.aux);
     b.bucket_sink = aios_memory_array(plan->context, plan->parameters->bucket_count + 1, sizeof *b.bucket_sink);
     b.bucket_weights = aios_memory_array(plan->context, plan->parameters->bucket_count + 1, sizeof *b.bucket_weights);
     int32_t none;
-    if (!b.value || !b.value_offset || !b.pitch || !b.gradient || !b.escapes || !b.sink || !b.aux || !b.bucket_sink || !b.bucket_weights) {
+    if (!b.value || !b.value_offset || !b.pitch || !b.gradient || !b.escapes || !b.packed || !b.sink || !b.aux || !b.bucket_sink ||
+        !b.bucket_weights) {
         status = AIOS_OUT_OF_MEMORY;
         goto done;
     }
@@ -404,6 +406,7 @@ done:
     aios_memory_free(plan->context, b.pitch);
     aios_memory_free(plan->context, b.gradient);
     aios_memory_free(plan->context, b.escapes);
+    aios_memory_free(plan->context, b.packed);
     aios_memory_free(plan->context, b.sink);
     aios_memory_free(plan->context, b.aux);
     aios_memory_free(plan->context, b.bucket_sink);

@@ -14,6 +14,7 @@ struct builder {
     int64_t *pitch;           /* per tensor: elements between rows */
     int32_t *gradient;        /* per tensor: buffer of its gradient so far; 0 none */
     int32_t *escapes;         /* per tensor: read outside the segment that makes it */
+    int32_t (*packed)[2];     /* per parameter tensor and layout: buffer of it in the order that the device reads it in; 0 none */
     int32_t *sink;            /* per parameter tensor: buffer of its f32 gradient */
     int32_t (*aux)[NODE_AUX]; /* per node: what forward leaves for backward */
     int32_t *bucket_sink;     /* per bucket: the buffer in the arena of its gradient, where gradients are sharded */

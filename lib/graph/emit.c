@@ -191,27 +191,99 @@ static aios_gemm gemm_shape(const struct builder *b, int32_t m, int32_t n, int32
                        .alpha = 1.0f};
 }
 
-/* y (M, N) = x (M, K) W + bias */
-static aios_status forward_linear(struct builder *b, size_t index)
+/* A weight that is applied so often is packed before its first product, once per run. */
+#define PACKED_USES 3
+
+static uint64_t packed_size(const struct builder *b, aios_tensor w, const struct instruction *product)
 {
-    const struct node *node = &b->graph->nodes[index];
-    aios_tensor x = node->input[0], w = node->input[1], bias = node->input[2];
-    int32_t m = rows_of(b, x), k = last_of(b, x), n = last_of(b, node->output), y, pre = 0;
-    TRY_QUIET(output_buffer(b, node, &y));
-    if (node->activation) {
-        TRY_QUIET(new_buffer(b, value_size(b, node->output), &pre));
-        b->aux[index][0] = pre;
+    if (T(w)->kind != TENSOR_PARAMETER || T(w)->consumers < PACKED_USES || b->plan->buffers[VALUE(w)].weights_of) return 0;
+    return aios_device_gemm_packed_size(b->plan->parameters->device, &product->shape.gemm);
+}
+
+static aios_status packed_weight(struct builder *b, aios_tensor w, struct instruction *product)
+{
+    int32_t *packed = &b->packed[w][product->shape.gemm.transpose_b];
+    uint64_t size = packed_size(b, w, product);
+    if (!size) return AIOS_OK;
+    if (!*packed) {
+        struct instruction i = {.run = run_gemm_pack, .label = "packing a weight", .offset = {0, OFFSET(w)}, .shape = product->shape};
+        i.shape.gemm.epilogue = AIOS_EPILOGUE_NONE;
+        TRY_QUIET(new_buffer(b, size, packed));
+        i.buffer[0] = *packed;
+        i.buffer[1] = VALUE(w);
+        TRY_QUIET(emit(b, &i));
     }
+    product->buffer[5] = *packed;
+    return AIOS_OK;
+}
+
+/* y (M, N) = x (M, K) W + bias, as it is before buffer 0 and the epilogue are chosen. */
+static struct instruction product_of(const struct builder *b, const struct node *node)
+{
+    aios_tensor x = node->input[0], w = node->input[1], bias = node->input[2];
     struct instruction i = {.run = run_gemm,
                             .label = "linear",
-                            .buffer = {y, VALUE(x), VALUE(w), bias ? VALUE(bias) : 0, pre},
+                            .buffer = {0, VALUE(x), VALUE(w), bias ? VALUE(bias) : 0},
                             .offset = {0, OFFSET(x), OFFSET(w), bias ? OFFSET(bias) : 0}};
-    i.shape.gemm = gemm_shape(b, m, n, k);
+    i.shape.gemm = gemm_shape(b, rows_of(b, x), last_of(b, node->output), last_of(b, x));
     i.shape.gemm.transpose_b = node->layout == AIOS_WEIGHT_OUT_IN;
-    i.shape.gemm.epilogue = node->activation ? AIOS_EPILOGUE_BIAS_GELU : bias ? AIOS_EPILOGUE_BIAS : AIOS_EPILOGUE_NONE;
     i.shape.gemm.lda = b->pitch[x];
     i.shape.gemm.ldb = last_of(b, w);
     i.shape.gemm.ldc = b->pitch[node->output];
+    return i;
+}
+
+/* The epilogue by which the device does, on the way of a linear, what the next node alone makes of it: a sum with as much (its other side
+ * is *with), SwiGLU.  NONE: the linear has a value of its own. */
+static int32_t swallowed_by_next(const struct builder *b, size_t index, aios_tensor *with)
+{
+    const struct node *node = &b->graph->nodes[index], *next = node + 1;
+    aios_tensor y = node->output;
+    const aios_device *device = b->plan->parameters->device;
+    if (node->op != OP_linear || index + 1 == b->graph->node_count || node->activation || T(y)->consumers != 1 || T(y)->is_output ||
+        b->escapes[y] || b->pitch[y] != last_of(b, y) || next->segment != node->segment)
+        return AIOS_EPILOGUE_NONE;
+    if (next->op == OP_add && (next->input[0] == y || next->input[1] == y)) {
+        *with = next->input[next->input[0] == y];
+        return T(*with)->count == T(y)->count && device_fuses(device, AIOS_EPILOGUE_RESIDUAL) ? AIOS_EPILOGUE_RESIDUAL : AIOS_EPILOGUE_NONE;
+    }
+    if (next->op != OP_swiglu || next->input[0] != y || node->input[2] || (b->plan->training && !node->no_gradient))
+        return AIOS_EPILOGUE_NONE; /* backward reads what SwiGLU was given */
+    struct instruction product = product_of(b, node);
+    product.shape.gemm.epilogue = AIOS_EPILOGUE_SWIGLU;
+    return packed_size(b, node->input[1], &product) ? AIOS_EPILOGUE_SWIGLU : AIOS_EPILOGUE_NONE;
+}
+
+/* The linear before the node, whose value is y, with that epilogue. */
+static aios_status emit_swallowed(struct builder *b, size_t index, int32_t epilogue, aios_tensor with, int32_t y)
+{
+    const struct node *node = &b->graph->nodes[index], *linear = node - 1;
+    struct instruction i = product_of(b, linear);
+    i.label = epilogue == AIOS_EPILOGUE_RESIDUAL ? "linear and sum" : "linear and swiglu";
+    i.buffer[0] = y;
+    i.shape.gemm.epilogue = epilogue;
+    i.shape.gemm.ldc = b->pitch[node->output];
+    if (with) {
+        i.buffer[4] = VALUE(with);
+        i.offset[4] = OFFSET(with);
+    }
+    TRY_QUIET(packed_weight(b, linear->input[1], &i));
+    return emit(b, &i);
+}
+
+static aios_status forward_linear(struct builder *b, size_t index)
+{
+    const struct node *node = &b->graph->nodes[index];
+    aios_tensor with;
+    if (swallowed_by_next(b, index, &with)) return AIOS_OK;
+    struct instruction i = product_of(b, node);
+    TRY_QUIET(output_buffer(b, node, &i.buffer[0]));
+    if (node->activation) {
+        TRY_QUIET(new_buffer(b, value_size(b, node->output), &i.buffer[4]));
+        b->aux[index][0] = i.buffer[4];
+    }
+    i.shape.gemm.epilogue = node->activation ? AIOS_EPILOGUE_BIAS_GELU : node->input[2] ? AIOS_EPILOGUE_BIAS : AIOS_EPILOGUE_NONE;
+    TRY_QUIET(packed_weight(b, node->input[1], &i));
     return emit(b, &i);
 }
 
@@ -316,6 +388,9 @@ static aios_status forward_add(struct builder *b, size_t index)
     aios_tensor x = node->input[0], z = node->input[1];
     int32_t y, n = last_of(b, x), rows = rows_of(b, x), period = rows_of(b, z);
     TRY_QUIET(output_buffer(b, node, &y));
+    aios_tensor with;
+    int32_t epilogue = index ? swallowed_by_next(b, index - 1, &with) : AIOS_EPILOGUE_NONE;
+    if (epilogue) return emit_swallowed(b, index, epilogue, with, y);
     return emit(b, &(struct instruction){.run = run_add,
                                          .label = "add",
                                          .buffer = {y, VALUE(x), VALUE(z)},
@@ -534,6 +609,9 @@ static aios_status forward_swiglu(struct builder *b, size_t index)
     const struct node *node = &b->graph->nodes[index];
     int32_t y;
     TRY_QUIET(output_buffer(b, node, &y));
+    aios_tensor with;
+    int32_t epilogue = index ? swallowed_by_next(b, index - 1, &with) : AIOS_EPILOGUE_NONE;
+    if (epilogue) return emit_swallowed(b, index, epilogue, 0, y);
     struct instruction i = unary(b, run_swiglu, "swiglu", y, node->input[0]);
     i.number[1] = last_of(b, node->output);
     return emit(b, &i);

@@ -130,6 +130,7 @@ aios_status run_move(const aios_plan *plan, const struct instruction *i);
 aios_status run_zero(const aios_plan *plan, const struct instruction *i);
 aios_status run_cast(const aios_plan *plan, const struct instruction *i);
 aios_status run_select(const aios_plan *plan, const struct instruction *i);
+aios_status run_gemm_pack(const aios_plan *plan, const struct instruction *i);
 aios_status run_gemm(const aios_plan *plan, const struct instruction *i);
 aios_status run_column_sum(const aios_plan *plan, const struct instruction *i);
 aios_status run_column_reduce(const aios_plan *plan, const struct instruction *i);

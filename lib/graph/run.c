@@ -75,7 +75,15 @@ aios_status run_select(const aios_plan *plan, const struct instruction *i)
     return launch_select_rows(STREAM, AT(0), AT(1), AT(2), AT(3), NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3), NUMBER(4), NUMBER(5));
 }
 
-/* c, a, b, bias, aux */
+/* packed, b */
+aios_status run_gemm_pack(const aios_plan *plan, const struct instruction *i)
+{
+    aios_gemm gemm = i->shape.gemm;
+    gemm.b = AT(1);
+    return aios_stream_gemm_pack(plan->stream, &gemm, AT(0));
+}
+
+/* c, a, b, bias, aux, packed b */
 aios_status run_gemm(const aios_plan *plan, const struct instruction *i)
 {
     aios_gemm gemm = i->shape.gemm;
@@ -84,6 +92,7 @@ aios_status run_gemm(const aios_plan *plan, const struct instruction *i)
     gemm.b = AT(2);
     gemm.bias = AT(3);
     gemm.aux = AT(4);
+    gemm.packed_b = AT(5);
     return aios_stream_gemm(plan->stream, &gemm);
 }
 

@@ -76,7 +76,8 @@ static aios_status multiply(void *device, void *stream, const aios_gemm *g)
 
 const aios_gemm_group *defect_gemm(const char *name)
 {
-    static const aios_gemm_group group = {sizeof group, ((1u << AIOS_EPILOGUE_COUNT) - 1) & ~1u, multiply};
+    static const aios_gemm_group group = {
+        .struct_size = sizeof group, .epilogues = ((1u << AIOS_EPILOGUE_RESIDUAL) - 1) & ~1u, .gemm = multiply};
     for (defect = 0; defect < DEFECTS; defect++)
         if (strcmp(name, names[defect]) == 0) return &group;
     return NULL;

@@ -206,7 +206,7 @@ static void wrap_groups(aios_gpu_device *outer)
 {
     static const aios_attention_group attention = {sizeof attention, 0, no_workspace, no_attention, no_attention};
     static const aios_telemetry_group telemetry = {sizeof telemetry, 0, no_telemetry};
-    static aios_gemm_group shim_gemm_group = {sizeof shim_gemm_group, 0, shim_gemm};
+    static aios_gemm_group shim_gemm_group = {.struct_size = sizeof shim_gemm_group, .gemm = shim_gemm};
     static const aios_attention_group shim_attention = {sizeof shim_attention, 0, shim_workspace_size, shim_attention_forward,
                                                         shim_attention_backward};
     static const aios_capture_group shim_capture = {sizeof shim_capture,   0, begin_recording, end_recording, shim_capture_replay,

@@ -56,7 +56,8 @@ static aios_status fake_launch(void *device, void *stream, uint32_t kernel, uint
 static aios_status multiply(void *device, void *stream, const aios_gemm *gemm)
 {
     aios_gemm plain = gemm_without_epilogue(gemm);
-    if (gemm->epilogue < AIOS_EPILOGUE_GELU_BACKWARD) return fake.real->gemm->gemm(device, stream, gemm);
+    if (gemm->epilogue < AIOS_EPILOGUE_GELU_BACKWARD || gemm->epilogue > AIOS_EPILOGUE_BIAS_GRADIENT_B)
+        return fake.real->gemm->gemm(device, stream, gemm);
     aios_status status = fake.real->gemm->gemm(device, stream, &plain);
     if (status != AIOS_OK) return status;
     float *c = gemm->c, *aux = gemm->aux;
@@ -179,7 +180,7 @@ static aios_device *open_device(int fused)
     gemm_group = *device->table->gemm;
     gemm_group.gemm = fake_gemm;
     if (fused)
-        for (int32_t e = AIOS_EPILOGUE_GELU_BACKWARD; e < AIOS_EPILOGUE_COUNT; e++) gemm_group.epilogues |= 1u << e;
+        for (int32_t e = AIOS_EPILOGUE_GELU_BACKWARD; e < AIOS_EPILOGUE_RESIDUAL; e++) gemm_group.epilogues |= 1u << e;
     table.gemm = &gemm_group;
     table.capture = &capture_group;
     table.attention = NULL; /* portable kernels: launches */

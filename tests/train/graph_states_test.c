@@ -368,6 +368,69 @@ static void memory_is_reused_where_lifetimes_do_not_meet(void **state)
     assert_true(whole.workspace <= whole.activations);
 }
 
+/* ---- what a device does on the way ------------------------------------------------------------------------------- */
+
+#define ROWS  20
+#define WIDTH 64
+
+/* x + down(swiglu(up(x))), five times with the same weights.  What is an output has a value of its own, so that nothing is done on the way.
+ */
+static struct subject layers(int32_t precision, int apart)
+{
+    struct subject s = begin();
+    aios_tensor x = aios_graph_input(s.graph, "x", AIOS_F32, SHAPE(ROWS, WIDTH));
+    aios_tensor up = aios_graph_parameter(s.graph, "up", SHAPE(4 * WIDTH, WIDTH), AIOS_INIT_NORMAL, 0.1f, AIOS_GROUP_DECAY);
+    aios_tensor down = aios_graph_parameter(s.graph, "down", SHAPE(2 * WIDTH, WIDTH), AIOS_INIT_NORMAL, 0.1f, AIOS_GROUP_DECAY);
+    for (int i = 0; i < 5; i++) {
+        char names[2][8];
+        (void)snprintf(names[0], sizeof names[0], "up%d", i);
+        (void)snprintf(names[1], sizeof names[1], "down%d", i);
+        aios_tensor h = aios_graph_linear(s.graph, x, up, 0, AIOS_WEIGHT_OUT_IN, AIOS_ACTIVATION_NONE);
+        if (apart) aios_graph_output(s.graph, names[0], h);
+        h = aios_graph_linear(s.graph, aios_graph_swiglu(s.graph, h), down, 0, AIOS_WEIGHT_IN_OUT, AIOS_ACTIVATION_NONE);
+        if (apart) aios_graph_output(s.graph, names[1], h);
+        x = i % 2 ? aios_graph_add(s.graph, h, x) : aios_graph_add(s.graph, x, h);
+    }
+    aios_graph_output(s.graph, "y", x);
+    plan(&s, precision, 0, 0);
+    return s;
+}
+
+static double run_layers(struct subject *s, uint64_t seed, const float *x, float *y)
+{
+    double most = 0;
+    assert_ok(aios_parameters_initialize(s->parameters, seed));
+    run_with(s, "x", x, ROWS * WIDTH * sizeof *x);
+    assert_ok(aios_plan_read(s->plan, "y", y, ROWS * WIDTH * sizeof *y));
+    for (int i = 0; i < ROWS * WIDTH; i++) most = fmax(most, fabs((double)y[i]));
+    return most;
+}
+
+static void sums_and_swiglu_on_the_way_of_a_product_are_what_they_are_apart(void **state)
+{
+    (void)state;
+    float x[ROWS * WIDTH], y[2][ROWS * WIDTH], first[ROWS * WIDTH] = {0};
+    for (int i = 0; i < ROWS * WIDTH; i++) x[i] = (float)(i * 37 % 101 - 50) / 50;
+    for (int32_t precision = 0; precision < 3; precision++) {
+        struct subject together = layers(precision, 0), apart = layers(precision, 1);
+        aios_plan_memory less = {.struct_size = sizeof less}, more = {.struct_size = sizeof more};
+        assert_ok(aios_plan_get_memory(together.plan, &less));
+        assert_ok(aios_plan_get_memory(apart.plan, &more));
+        assert_true(less.instructions < more.instructions && less.activations < more.activations);
+        for (uint64_t seed = 1; seed <= 3; seed++) { /* new weights are seen by the next run */
+            double size = run_layers(&together, seed, x, y[0]), tolerance = precision == AIOS_PRECISION_32 ? 1e-5 : 0.03;
+            assert_true(size > 1 && fabs(run_layers(&apart, seed, x, y[1]) - size) < tolerance * size);
+            for (int i = 0; i < ROWS * WIDTH; i++)
+                if (!(fabs((double)(y[0][i] - y[1][i])) <= tolerance * size))
+                    fail_msg("precision %d, seed %d: %g and %g of %g", (int)precision, (int)seed, (double)y[0][i], (double)y[1][i], size);
+            assert_memory_not_equal(y[0], first, sizeof first);
+            memcpy(first, y[0], sizeof first);
+        }
+        end(&together);
+        end(&apart);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +445,7 @@ int main(void)
         cmocka_unit_test(outputs_of_every_type_can_be_read),
         cmocka_unit_test(what_was_written_last_is_what_a_run_sees),
         cmocka_unit_test(memory_is_reused_where_lifetimes_do_not_meet),
+        cmocka_unit_test(sums_and_swiglu_on_the_way_of_a_product_are_what_they_are_apart),
     };
     return cmocka_run_group_tests_name("graph states", tests, NULL, NULL);
 }

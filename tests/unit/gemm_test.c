@@ -77,7 +77,7 @@ static void set_epilogue(struct product *p, int32_t epilogue, rng *r)
         p->g.aux = storage_poison(sums_of_a(&p->g) ? p->g.m : p->g.n, AIOS_F32);
         return;
     }
-    if (epilogue == AIOS_EPILOGUE_GELU_BACKWARD) {
+    if (epilogue == AIOS_EPILOGUE_GELU_BACKWARD || epilogue == AIOS_EPILOGUE_RESIDUAL) {
         p->g.aux = storage_random(p->count_c, p->g.type_c, 1, r);
         return;
     }
@@ -148,7 +148,13 @@ static void check_element(const struct product *p, int32_t batch, int32_t row, i
         size = (size + rounded) * 1.2; /* the slope is at most 1.13 */
         want *= slope;
     }
-    if (g->epilogue == AIOS_EPILOGUE_BIAS || g->epilogue == AIOS_EPILOGUE_BIAS_GELU) {
+    if (g->epilogue == AIOS_EPILOGUE_RESIDUAL) {
+        double residual = storage_get(g->aux, row * g->ldc + column, g->type_c);
+        rounded += fabs(want + residual) * storage_epsilon(g->type_c) * 0x1p24 / 4; /* and once more before the bias */
+        size += rounded + fabs(residual);
+        want += residual;
+    }
+    if (g->epilogue == AIOS_EPILOGUE_BIAS || g->epilogue == AIOS_EPILOGUE_BIAS_GELU || (g->epilogue == AIOS_EPILOGUE_RESIDUAL && g->bias)) {
         double bias = storage_get(g->bias, column, g->type_ab);
         size += rounded;
         want += bias;
@@ -165,6 +171,25 @@ static void check_element(const struct product *p, int32_t batch, int32_t row, i
     } else {
         assert_near(storage_get(g->c, at, g->type_c), want, tolerance, "c", g, row, column);
     }
+}
+
+/* With b packed, c is the same to the last bit. */
+static void run_packed(const struct product *p)
+{
+    aios_gemm g = p->g;
+    size_t bytes = (size_t)p->count_c * storage_size(g.type_c);
+    uint64_t size = g.batch == 1 ? aios_device_gemm_packed_size(cpu, &g) : 0;
+    if (!size) return;
+    void *packed = malloc(size);
+    g.c = malloc(bytes);
+    memcpy(g.c, p->c_before, bytes);
+    assert_ok(aios_stream_gemm_pack(stream, &g, packed));
+    g.packed_b = packed;
+    assert_ok(aios_stream_gemm(stream, &g));
+    assert_ok(aios_stream_synchronize(stream));
+    assert_memory_equal(g.c, p->g.c, bytes);
+    free(g.c);
+    free(packed);
 }
 
 /* Every element of a small product, a sample of a large one; and what lies between the rows stays as it was. */
@@ -184,6 +209,7 @@ static void run_product(struct product *p, gemm_fn gemm)
         size_t gap = (size_t)(row * g->ldc + g->n) * size;
         assert_memory_equal((char *)g->c + gap, (char *)p->c_before + gap, (size_t)(g->ldc - g->n) * size);
     }
+    if (gemm == aios_stream_gemm) run_packed(p);
 }
 
 static const int32_t types[][2] = {
@@ -272,7 +298,7 @@ static void backward_epilogues(gemm_fn gemm)
     for (size_t t = 0; t < COUNT_OF(types); t++)
         for (size_t s = 0; s < COUNT_OF(sizes); s++)
             for (int32_t pad = 0; pad < 2; pad++)
-                for (int32_t epilogue = AIOS_EPILOGUE_GELU_BACKWARD; epilogue < AIOS_EPILOGUE_COUNT; epilogue++) {
+                for (int32_t epilogue = AIOS_EPILOGUE_GELU_BACKWARD; epilogue < AIOS_EPILOGUE_RESIDUAL; epilogue++) {
                     struct product p = make_product(sizes[s][0], sizes[s][1], sizes[s][2], 1, epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A,
                                                     epilogue == AIOS_EPILOGUE_GELU_BACKWARD && pad, types[t][0], types[t][1], pad, &r);
                     set_epilogue(&p, epilogue, &r);
@@ -280,6 +306,83 @@ static void backward_epilogues(gemm_fn gemm)
                     if (!is_bias_gradient(&p.g) || p.g.type_c == AIOS_F32) run_product(&p, gemm);
                     free_product(&p);
                 }
+}
+
+static void residuals(gemm_fn gemm, int with_mixed)
+{
+    rng r;
+    rng_init(&r, 9, 0);
+    for (size_t t = 0; t < COUNT_OF(types); t++)
+        for (size_t s = 0; s < COUNT_OF(sizes); s++)
+            for (int variant = 0; variant < 8; variant++) {
+                struct product p = make_product(sizes[s][0], sizes[s][1], sizes[s][2], 1, variant >> 2, variant >> 1 & 1, types[t][0],
+                                                types[t][1], variant, &r);
+                set_epilogue(&p, AIOS_EPILOGUE_RESIDUAL, &r);
+                if (variant & 1 && (with_mixed || types[t][0] == types[t][1])) p.g.bias = storage_random(p.g.n, p.g.type_ab, 1, &r);
+                if (variant == 6 && with_mixed) p.g.alpha = 0.75f;
+                run_product(&p, gemm);
+                free_product(&p);
+            }
+}
+
+static void a_residual_is_added_with_a_bias_and_without(void **state)
+{
+    (void)state;
+    residuals(aios_stream_gemm, 1);
+    residuals(fallback_gemm, 0);
+}
+
+/* silu(gate) * up of the two halves of a product, in float64. */
+static void check_gated(const struct product *p, int32_t row, int32_t column)
+{
+    const aios_gemm *g = &p->g;
+    double sum[2] = {0}, size[2] = {0};
+    for (int half = 0; half < 2; half++)
+        for (int32_t i = 0; i < g->k; i++) {
+            int32_t n = column + half * g->n / 2;
+            double a = storage_get(g->a, row * g->lda + i, g->type_ab);
+            double b = storage_get(g->b, g->transpose_b ? n * g->ldb + i : i * g->ldb + n, g->type_ab);
+            sum[half] += a * b;
+            size[half] += fabs(a * b);
+        }
+    double silu = sum[0] / (1 + exp(-sum[0])), want = silu * sum[1], rounding = 0x1p-24 * (4 + g->k / 8.0);
+    double tolerance = rounding * (1.1 * size[0] * fabs(sum[1]) + size[1] * fabs(silu)) + fabs(want) * 0x1p-8; /* slopes are below 1.1 */
+    assert_near(storage_get(g->c, row * g->ldc + column, g->type_c), want, tolerance + 1e-30, "c", g, row, column);
+}
+
+static void swiglu_ends_a_product_where_the_device_can(void **state)
+{
+    (void)state;
+    static const int32_t shapes[][3] = {{1, 128, 1}, {7, 128, 33}, {24, 256, 64}, {25, 384, 3205}, {130, 1024, 96}, {1700, 128, 40}};
+    rng r;
+    rng_init(&r, 10, 0);
+    int checked = 0;
+    for (size_t s = 0; s < COUNT_OF(shapes); s++)
+        for (int variant = 0; variant < 4; variant++) {
+            struct product p = make_product(shapes[s][0], shapes[s][1], shapes[s][2], 1, 0, variant & 1, AIOS_BF16, AIOS_BF16, variant, &r);
+            aios_gemm *g = &p.g;
+            g->epilogue = AIOS_EPILOGUE_SWIGLU;
+            uint64_t size = aios_device_gemm_packed_size(cpu, g);
+            void *packed = malloc(size + 1), *c = g->c;
+            g->ldc = g->n / 2 + variant;
+            memcpy(p.c_before, c, (size_t)p.count_c * storage_size(g->type_c));
+            if (size) assert_ok(aios_stream_gemm_pack(stream, g, packed));
+            g->packed_b = packed;
+            if (size) {
+                assert_ok(aios_stream_gemm(stream, g));
+                for (int32_t e = 0; e<g->m * g->n / 2; e += g->m> 200 ? 97 : 1) check_gated(&p, e / (g->n / 2), e % (g->n / 2));
+                for (int32_t row = 0; row < g->m && variant; row++) {
+                    size_t gap = (size_t)(row * g->ldc + g->n / 2) * 2;
+                    assert_memory_equal((char *)c + gap, (char *)p.c_before + gap, (size_t)variant * 2);
+                }
+            } else {
+                assert_int_equal(aios_stream_gemm(stream, g), AIOS_UNSUPPORTED);
+            }
+            checked += size != 0;
+            free(packed);
+            free_product(&p);
+        }
+    if (!checked) print_message("this processor has no products of bf16 to end\n");
 }
 
 static void backward_epilogues_apply_the_slope_and_sum_the_columns(void **state)
@@ -314,10 +417,11 @@ static void long_sums_are_right(void **state)
     rng_init(&r, 8, 0);
     for (size_t t = 0; t < COUNT_OF(types); t++)
         for (int transposes = 0; transposes < 4; transposes++)
-            for (int variant = 0; variant < 3; variant++) {
+            for (int variant = 0; variant < 4; variant++) {
                 struct product p = make_product(41, 83, 3205, 1, transposes & 1, transposes >> 1, types[t][0], types[t][1], 1, &r);
                 if (variant == 1) set_beta(&p, -0.5f, &r), p.g.alpha = 0.75f;
                 if (variant == 2) set_epilogue(&p, AIOS_EPILOGUE_BIAS, &r);
+                if (variant == 3) set_epilogue(&p, AIOS_EPILOGUE_RESIDUAL, &r);
                 run_product(&p, aios_stream_gemm);
                 free_product(&p);
             }
@@ -376,7 +480,15 @@ static void what_makes_no_sense_is_refused_by_name(void **state)
     REFUSE("bias is NULL", (g.epilogue = AIOS_EPILOGUE_BIAS, g.batch = 1));
     REFUSE("aux is NULL", (g.epilogue = AIOS_EPILOGUE_BIAS_GELU, g.batch = 1, g.bias = g.a));
     REFUSE("aux is c", (g.epilogue = AIOS_EPILOGUE_BIAS_GELU, g.batch = 1, g.bias = g.a, g.aux = g.c));
-    REFUSE("epilogue is 7", g.epilogue = 7);
+    REFUSE("epilogue is 8", g.epilogue = 8);
+    REFUSE("aux is NULL", (g.epilogue = AIOS_EPILOGUE_RESIDUAL, g.batch = 1));
+    REFUSE("aux is c", (g.epilogue = AIOS_EPILOGUE_RESIDUAL, g.batch = 1, g.aux = g.c));
+    REFUSE("beta must be 0", (g.epilogue = AIOS_EPILOGUE_RESIDUAL, g.batch = 1, g.aux = aux, g.beta = 1));
+    REFUSE("packed_b NULL", (g.epilogue = AIOS_EPILOGUE_SWIGLU, g.batch = 1, g.n = 4));
+    REFUSE("n 5", (g.epilogue = AIOS_EPILOGUE_SWIGLU, g.batch = 1, g.packed_b = aux));
+    REFUSE("transpose_a 1", (g.epilogue = AIOS_EPILOGUE_SWIGLU, g.batch = 1, g.n = 4, g.packed_b = aux, g.transpose_a = 1));
+    REFUSE("no SwiGLU", (g.epilogue = AIOS_EPILOGUE_SWIGLU, g.batch = 1, g.n = 4, g.packed_b = aux));
+    REFUSE("packed_b with 2 batches", g.packed_b = aux);
     REFUSE("beta must be 0", (g.epilogue = AIOS_EPILOGUE_GELU_BACKWARD, g.batch = 1, g.beta = 1, g.aux = aux));
     REFUSE("aux is NULL", (g.epilogue = AIOS_EPILOGUE_GELU_BACKWARD, g.batch = 1));
     REFUSE("transpose_a 0", (g.epilogue = AIOS_EPILOGUE_BIAS_GRADIENT_A, g.batch = 1, g.aux = aux));
@@ -464,6 +576,8 @@ int main(void)
         cmocka_unit_test(the_portable_kernels_are_right_too),
         cmocka_unit_test(batches_are_strides_apart),
         cmocka_unit_test(epilogues_add_the_bias_and_apply_gelu),
+        cmocka_unit_test(a_residual_is_added_with_a_bias_and_without),
+        cmocka_unit_test(swiglu_ends_a_product_where_the_device_can),
         cmocka_unit_test(backward_epilogues_apply_the_slope_and_sum_the_columns),
         cmocka_unit_test(products_of_many_blocks_are_right),
         cmocka_unit_test(long_sums_are_right),

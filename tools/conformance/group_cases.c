@@ -27,13 +27,14 @@ static int finish(struct bench *bench, aios_status status)
 struct gemm_shape {
     int m, n, k, batch, ta, tb, epilogue;
     double beta;
+    int packed; /* 1: b is packed before */
 };
 
 /* The buffers of one product; aux is what the epilogue says: the sum before gelu, its slope's argument, a bias's gradient. */
 struct gemm_case {
     struct gemm_shape shape;
     aios_gemm g;
-    struct buffer *a, *b, *c, *bias, *aux;
+    struct buffer *a, *b, *c, *bias, *aux, *packed;
     double *want, *want_aux;
 };
 
@@ -63,6 +64,7 @@ static void gemm_reference(struct gemm_case *x)
         int64_t column = i % g->ldc;
         if (column >= s->n) continue;
         if (x->bias) x->want[i] += x->bias->values[column];
+        if (s->epilogue == AIOS_EPILOGUE_RESIDUAL) x->want[i] += x->aux->values[i];
         if (s->epilogue == AIOS_EPILOGUE_BIAS_GELU) x->want_aux[i] = x->want[i], x->want[i] = reference_gelu(x->want[i]);
         if (s->epilogue == AIOS_EPILOGUE_GELU_BACKWARD) x->want[i] *= reference_gelu_slope(x->aux->values[i]);
     }
@@ -74,6 +76,7 @@ static double stored_before(const struct gemm_case *x, size_t i)
     double step = 1.2 * storage_epsilon(x->c->type);
     switch (x->shape.epilogue) {
     case AIOS_EPILOGUE_BIAS: return step * (fabs(x->want[i]) + 1);
+    case AIOS_EPILOGUE_RESIDUAL: return 2 * step * (fabs(x->want[i]) + 3); /* and twice, with a bias */
     case AIOS_EPILOGUE_BIAS_GELU: return step * (fabs(x->want_aux[i]) + 1);
     case AIOS_EPILOGUE_GELU_BACKWARD: return step * fabs(x->want[i]);
     default: return 0;
@@ -116,10 +119,11 @@ static void make_gemm(struct bench *bench, int type_ab, int type_c, struct gemm_
     x->a = bench_random(bench, type_ab, (size_t)(g.stride_a * s.batch), -1, 1);
     x->b = bench_random(bench, type_ab, (size_t)(g.stride_b * s.batch), -1, 1);
     x->c = s.beta != 0 ? bench_random(bench, type_c, size_c, -1, 1) : bench_fill(bench, type_c, size_c, NAN);
-    if (s.epilogue == AIOS_EPILOGUE_BIAS || s.epilogue == AIOS_EPILOGUE_BIAS_GELU)
+    if (s.epilogue == AIOS_EPILOGUE_BIAS || s.epilogue == AIOS_EPILOGUE_BIAS_GELU || (s.epilogue == AIOS_EPILOGUE_RESIDUAL && s.tb))
         x->bias = bench_random(bench, type_ab, (size_t)s.n, -1, 1);
     if (s.epilogue == AIOS_EPILOGUE_BIAS_GELU) x->aux = bench_fill(bench, type_c, size_c, NAN);
-    if (s.epilogue == AIOS_EPILOGUE_GELU_BACKWARD) x->aux = bench_random(bench, type_c, size_c, -3, 3);
+    if (s.epilogue == AIOS_EPILOGUE_GELU_BACKWARD || s.epilogue == AIOS_EPILOGUE_RESIDUAL)
+        x->aux = bench_random(bench, type_c, size_c, -3, 3);
     if (is_bias_gradient(s.epilogue))
         x->aux = bench_fill(bench, AIOS_F32, (size_t)(s.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A ? s.m : s.n), NAN);
     g.a = x->a->data, g.b = x->b->data, g.c = x->c->data;
@@ -129,18 +133,38 @@ static void make_gemm(struct bench *bench, int type_ab, int type_c, struct gemm_
     x->want_aux = bench_doubles(bench, size_c + (size_t)(s.m + s.n));
 }
 
+/* Bytes of b as the backend packs it; 0 where it doesn't. */
+static uint64_t packed_size(const struct judge *judge, const aios_gemm *g)
+{
+    const aios_gemm_group *group = judge->table->gemm;
+    if (group->struct_size < sizeof *group || !group->packed_size || !group->pack) return 0;
+    return group->packed_size(judge->handle, g);
+}
+
+static int multiply(struct judge *judge, struct bench *bench, const aios_gemm *g)
+{
+    const aios_gemm_group *group = judge->table->gemm;
+    aios_status status = AIOS_OK;
+    if (g->packed_b) status = CALL(group->pack(judge->handle, judge->stream, g, (void *)(uintptr_t)g->packed_b));
+    if (status == AIOS_OK) status = CALL(group->gemm(judge->handle, judge->stream, g));
+    return finish(bench, status);
+}
+
 static void check_gemm(struct judge *judge, int type_ab, int type_c, struct gemm_shape s)
 {
     struct bench bench;
     struct gemm_case x = {.shape = s};
     bench_begin(&bench, &judge->runner, (uint64_t)(s.m + s.n + s.k),
-                "%s to %s, %d x %d x %d, batch %d, transposed %d %d, epilogue %d, beta %g", storage_name(type_ab), storage_name(type_c),
-                s.m, s.n, s.k, s.batch, s.ta, s.tb, s.epilogue, s.beta);
+                "%s to %s, %d x %d x %d, batch %d, transposed %d %d, epilogue %d, beta %g%s", storage_name(type_ab), storage_name(type_c),
+                s.m, s.n, s.k, s.batch, s.ta, s.tb, s.epilogue, s.beta, s.packed ? ", b packed" : "");
     make_gemm(&bench, type_ab, type_c, &x);
-    struct buffer *written[] = {x.c, s.epilogue != AIOS_EPILOGUE_GELU_BACKWARD ? x.aux : NULL};
+    if (s.packed) x.packed = bench_fill(&bench, AIOS_F32, (size_t)(packed_size(judge, &x.g) + 3) / 4, NAN);
+    if (s.packed) x.g.packed_b = x.packed->data;
+    int reads_aux = s.epilogue == AIOS_EPILOGUE_GELU_BACKWARD || s.epilogue == AIOS_EPILOGUE_RESIDUAL;
+    struct buffer *written[] = {x.c, reads_aux ? NULL : x.aux, x.packed};
     if (bench_upload(&bench, VERDICT_GEMM, "gemm")) {
-        int failed = finish(&bench, CALL(judge->table->gemm->gemm(judge->handle, judge->stream, &x.g)));
-        if (!bench.unjudged) bench_download(&bench, type_ab, failed, written, 2);
+        int failed = multiply(judge, &bench, &x.g);
+        if (!bench.unjudged) bench_download(&bench, type_ab, failed, written, 3);
     }
     if (!bench.unjudged) {
         for (size_t i = 0; i < x.c->count; i++) x.want[i] = x.c->values[i];
@@ -150,16 +174,66 @@ static void check_gemm(struct judge *judge, int type_ab, int type_c, struct gemm
     bench_end(&bench);
 }
 
+/* As it is, and with b packed where the backend packs such a b. */
+static void check_both(struct judge *judge, int type_ab, int type_c, struct gemm_shape s)
+{
+    aios_gemm g = {.struct_size = sizeof g,
+                   .type_ab = type_ab,
+                   .type_c = type_c,
+                   .transpose_b = s.tb,
+                   .m = 1,
+                   .n = s.n,
+                   .k = s.k,
+                   .batch = 1,
+                   .ldb = (s.tb ? s.k : s.n) + 8,
+                   .epilogue = s.epilogue};
+    check_gemm(judge, type_ab, type_c, s);
+    s.packed = s.batch == 1 && packed_size(judge, &g) != 0;
+    if (s.packed) check_gemm(judge, type_ab, type_c, s);
+}
+
+/* c (m, n / 2) of a packed b. */
+static void check_swiglu(struct judge *judge, int type, int m, int n, int k, int tb)
+{
+    aios_gemm g = {.struct_size = sizeof g, .type_ab = type, .type_c = type, .transpose_b = tb, .m = m, .n = n, .k = k, .batch = 1};
+    g.epilogue = AIOS_EPILOGUE_SWIGLU;
+    g.alpha = 1.0f;
+    g.lda = k + 8, g.ldb = (tb ? k : n) + 8, g.ldc = n / 2 + 8;
+    uint64_t size = packed_size(judge, &g);
+    if (!size) return;
+    struct bench bench;
+    bench_begin(&bench, &judge->runner, (uint64_t)(m + n + k), "SwiGLU of %s, %d x %d x %d, transposed %d", storage_name(type), m, n, k,
+                tb);
+    struct buffer *a = bench_random(&bench, type, (size_t)(g.lda * m), -1, 1);
+    struct buffer *b = bench_random(&bench, type, (size_t)(g.ldb * (tb ? n : k)), -1, 1);
+    struct buffer *c = bench_fill(&bench, type, (size_t)(g.ldc * m), NAN),
+                  *packed = bench_fill(&bench, AIOS_F32, (size_t)(size + 3) / 4, NAN);
+    double *sums = bench_doubles(&bench, (size_t)(m * n)), rounding = 0x1p-24 * k * 1.2;
+    g.a = a->data, g.b = b->data, g.c = c->data, g.packed_b = packed->data;
+    if (bench_upload(&bench, VERDICT_GEMM, "gemm"))
+        bench_download(&bench, type, multiply(judge, &bench, &g), (struct buffer *[]){c, packed}, 2);
+    reference_gemm(sums, a->values, b->values, m, n, k, g.lda, g.ldb, n, 0, tb, 1, 0);
+    for (size_t i = 0; i < c->count; i++) {
+        int64_t column = (int64_t)i % g.ldc, at = (int64_t)i / g.ldc * n + column;
+        int real = column < n / 2;
+        double gate = real ? sums[at] : 0, up = real ? sums[at + n / 2] : 0, want = gate / (1 + exp(-gate)) * up;
+        bench_expect_at(&bench, c, i, real ? want : c->values[i], real ? 1e-6 : 0,
+                        real ? rounding * (1.1 * fabs(up) + fabs(gate)) + 0x1p-12 * fabs(want) : 0); /* silu's slope is at most 1.1 */
+    }
+    bench_end(&bench);
+}
+
 static void check_epilogues(struct judge *judge, int type, struct gemm_shape s)
 {
     uint32_t offered = judge->table->gemm->epilogues;
-    for (s.epilogue = AIOS_EPILOGUE_BIAS; s.epilogue < AIOS_EPILOGUE_COUNT; s.epilogue++) {
+    for (s.epilogue = AIOS_EPILOGUE_BIAS; s.epilogue < AIOS_EPILOGUE_SWIGLU; s.epilogue++) {
         if (!(offered >> s.epilogue & 1u)) continue;
         if (s.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_A && !s.ta) continue;
         if (s.epilogue == AIOS_EPILOGUE_BIAS_GRADIENT_B && s.tb) continue;
         s.beta = is_bias_gradient(s.epilogue) ? 1 : 0;
-        check_gemm(judge, type, is_bias_gradient(s.epilogue) ? AIOS_F32 : type, s);
+        check_both(judge, type, is_bias_gradient(s.epilogue) ? AIOS_F32 : type, s);
     }
+    if (offered >> AIOS_EPILOGUE_SWIGLU & 1u && !s.ta) check_swiglu(judge, type, s.m, 128 * (1 + s.n / 128), s.k, s.tb);
 }
 
 void gemm_group_cases(struct judge *judge)
@@ -168,12 +242,12 @@ void gemm_group_cases(struct judge *judge)
     for (int type = AIOS_F32; type <= AIOS_F16; type++)
         for (size_t i = 0; i < (judge->brief ? 4 : sizeof sizes / sizeof sizes[0]) && runner_has(&judge->runner, type); i++)
             for (int t = 0; t < 4; t++) {
-                struct gemm_shape s = {sizes[i][0], sizes[i][1], sizes[i][2], 1, t & 1, t >> 1, AIOS_EPILOGUE_NONE, 0};
+                struct gemm_shape s = {sizes[i][0], sizes[i][1], sizes[i][2], 1, t & 1, t >> 1, AIOS_EPILOGUE_NONE, 0, 0};
                 check_epilogues(judge, type, s);
-                check_gemm(judge, type, type, s);
-                if (type != AIOS_F32) check_gemm(judge, type, AIOS_F32, s);
+                check_both(judge, type, type, s);
+                if (type != AIOS_F32) check_both(judge, type, AIOS_F32, s);
                 s.beta = 0.5;
-                check_gemm(judge, type, type, s);
+                check_both(judge, type, type, s);
                 check_gemm(judge, type, AIOS_F32, s);
                 s.batch = 3;
                 check_gemm(judge, type, type, s);

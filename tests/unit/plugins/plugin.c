@@ -283,7 +283,8 @@ EXPORT aios_status aios_backend_query(uint32_t host_abi, const aios_host_service
     null_state.fail_open_index = -1;
     null_state.memory_limit = (uint64_t)256 << 20;
     null_state.table = entries;
-    null_state.gemm = (aios_gemm_group){sizeof null_state.gemm, 1u << AIOS_EPILOGUE_NONE, null_gemm};
+    null_state.gemm =
+        (aios_gemm_group){.struct_size = offsetof(aios_gemm_group, packed_size), .epilogues = 1u << AIOS_EPILOGUE_NONE, .gemm = null_gemm};
 #if PLUGIN_KIND == WRONG_ABI
     me.abi = 7u << 16;
 #elif PLUGIN_KIND == INCOMPLETE
