@@ -117,44 +117,38 @@ INLINE_ f32 gelu(f32 x)
 #define CHUNK 256 /* columns that wait in f32 for their conversion */
 
 /* f32 is finished in place; the 16-bit types a chunk at a time, so that the conversion is a loop of its own. */
-INLINE_ void finish_as(const cpu_finish *a, i32 with_gelu, i32 with_bias, i32 type)
+static void finish_chunk(const cpu_finish *a, i32 row, i32 begin, i32 n)
 {
     f32 pre_chunk[CHUNK], out_chunk[CHUNK];
-    for (i32 r = 0; r < a->rows; r++)
-        for (i32 begin = 0; begin < a->n; begin += CHUNK) {
-            i32 n = a->n - begin < CHUNK ? a->n - begin : CHUNK;
-            i64 at = (r * a->ldc + begin) * (type == VECTOR_F32 ? 4 : 2);
-            char *c = (char *)a->c + at, *aux = with_gelu ? (char *)a->aux + at : c;
-            const f32 *sum = a->sum + r * a->ld_sum + begin, *bias = with_bias ? a->bias + begin : sum;
-            f32 *out = type == VECTOR_F32 ? (f32 *)(void *)c : out_chunk, *pre = type == VECTOR_F32 ? (f32 *)(void *)aux : pre_chunk;
-            if (with_gelu) {
-                SIMD_ for (i32 i = 0; i < n; i++)
-                {
-                    f32 x = sum[i] + bias[i];
-                    pre[i] = x;
-                    out[i] = gelu(x);
-                }
-            } else if (with_bias) {
-                SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i] + bias[i];
-            } else if (a->beta != 0.0f) {
-                SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i] + a->beta * get(c, i, type);
-            } else {
-                SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i];
-            }
-            if (type == VECTOR_F32) continue;
-            narrow_row(c, out, n, type);
-            if (with_gelu) narrow_row(aux, pre, n, type);
+    i32 wide = a->type == VECTOR_F32;
+    i64 at = (row * a->ldc + begin) * (wide ? 4 : 2);
+    char *c = (char *)a->c + at, *aux = a->aux ? (char *)a->aux + at : c;
+    const f32 *sum = a->sum + row * a->ld_sum + begin, *bias = a->bias ? a->bias + begin : sum;
+    f32 *out = wide ? (f32 *)(void *)c : out_chunk, *pre = wide ? (f32 *)(void *)aux : pre_chunk;
+    if (a->aux) {
+        SIMD_ for (i32 i = 0; i < n; i++)
+        {
+            f32 x = sum[i] + bias[i];
+            pre[i] = x;
+            out[i] = gelu(x);
         }
+    } else if (a->bias) {
+        SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i] + bias[i];
+    } else if (a->beta != 0.0f) {
+        if (!wide) widen(out, 0, c, 0, 1, n, a->type);
+        SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i] + a->beta * out[i];
+    } else {
+        SIMD_ for (i32 i = 0; i < n; i++) out[i] = sum[i];
+    }
+    if (wide) return;
+    narrow(c, 0, out, 0, 1, n, a->type);
+    if (a->aux) narrow(aux, 0, pre, 0, 1, n, a->type);
 }
 
 static void finish(const cpu_finish *a)
 {
-    if (a->aux)
-        BY_TYPE_(a->type, finish_as, a, 1, 1);
-    else if (a->bias)
-        BY_TYPE_(a->type, finish_as, a, 0, 1);
-    else
-        BY_TYPE_(a->type, finish_as, a, 0, 0);
+    for (i32 row = 0; row < a->rows; row++)
+        for (i32 begin = 0; begin < a->n; begin += CHUNK) finish_chunk(a, row, begin, a->n - begin < CHUNK ? a->n - begin : CHUNK);
 }
 
 /* ---- softmax ----------------------------------------------------------------------------------------------------- */
