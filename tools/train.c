@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPENING_SECONDS 3 /* that a run which is not begun has to stop in */
+#define OPENING_SECONDS 5 /* that a run which is not begun has to stop in */
 
 struct training {
     struct progress progress;
