@@ -134,6 +134,7 @@ static int ends_in_product(const struct job *job)
     case AIOS_EPILOGUE_NONE:
     case AIOS_EPILOGUE_SWIGLU: return 1;
     case AIOS_EPILOGUE_BIAS: return g->alpha == 1.0f;
+    case AIOS_EPILOGUE_BIAS_GELU: return g->alpha == 1.0f && g->type_c == AIOS_BF16;
     case AIOS_EPILOGUE_RESIDUAL: return g->type_c == AIOS_BF16;
     default: return 0;
     }
@@ -160,6 +161,7 @@ static void multiply_bf16(const struct job *job, const char *a, const char *b, s
         .ldc = ldc,
         .type_c = type_c,
         .bias = bias,
+        .aux = g->epilogue == AIOS_EPILOGUE_BIAS_GELU && ends_in_product(job) ? (uint16_t *)g->aux + t.m0 * g->ldc + t.n0 : NULL,
         .residual = g->epilogue == AIOS_EPILOGUE_RESIDUAL && ends_in_product(job) ? (const uint16_t *)g->aux + t.m0 * g->ldc + t.n0 : NULL,
         .ups = g->epilogue == AIOS_EPILOGUE_SWIGLU ? job->columns / BF16_COLUMNS : 0,
         .packed = g->packed_b ? (const uint32_t *)g->packed_b + (size_t)(t.n0 / BF16_COLUMNS) * bf16_panel(g->k) : NULL,

@@ -14,7 +14,7 @@
 #define LANES        16 /* sums of a register, and pairs of one */
 #define VECTORS      (BF16_COLUMNS / LANES)
 #define PACKED_TILES 8
-#define GATED_ROWS   (4 * BF16_ROWS)
+#define ROWS_THROUGH (4 * BF16_ROWS)
 
 /* A loop that is written out, so that what it indexes can be registers. */
 #if defined(__clang__)
@@ -290,7 +290,15 @@ static void multiply_thin_panel(struct tile t, int32_t m, int32_t n)
     }
 }
 
-/* ---- SwiGLU ------------------------------------------------------------------------------------------------------ */
+static void multiply_rows(struct tile t, int32_t m, int32_t n)
+{
+    if (n == BF16_COLUMNS)
+        multiply_panel(t, m);
+    else
+        multiply_thin_panel(t, m, n);
+}
+
+/* ---- SwiGLU, GELU ------------------------------------------------------------------------------------------------ */
 
 /* 2^x, to 3e-6 of it: 2^floor(x) times the polynomial that is best for the rest. */
 INLINE __m512 power_of_2(__m512 x)
@@ -301,35 +309,71 @@ INLINE __m512 power_of_2(__m512 x)
     return _mm512_scalef_ps(sum, x);
 }
 
-/* gate / (1 + exp(-gate)) * up, to 2^-13 of it, as it becomes bf16. */
-INLINE __m512 gated(__m512 gate, __m512 up)
+/* 1 / (1 + exp(-x)), to 2^-13 of it: what it is a factor of becomes bf16. */
+INLINE __m512 sigmoid(__m512 x)
 {
-    __m512 whole = _mm512_add_ps(_mm512_set1_ps(1.0f), power_of_2(_mm512_mul_ps(gate, _mm512_set1_ps(-1.44269504f))));
-    return _mm512_mul_ps(_mm512_mul_ps(gate, _mm512_rcp14_ps(whole)), up);
+    return _mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.0f), power_of_2(_mm512_mul_ps(x, _mm512_set1_ps(-1.44269504f)))));
 }
 
-/* c (m, 64) of the panels of gates, t.b, and of ups: some rows at a time, whose sums wait in a near cache. */
-static void multiply_gated_panel(struct tile t, const uint32_t *ups, int32_t m)
+/* x / (1 + exp(-2 sqrt(2/pi) (x + 0.044715 x^3))) */
+INLINE __m512 gelu(__m512 x)
 {
-    _Alignas(64) float sums[2][GATED_ROWS * BF16_COLUMNS];
-    struct tile gates = t;
-    gates.type_c = AIOS_F32;
-    gates.ldc = BF16_COLUMNS;
+    __m512 slope = _mm512_set1_ps(1.5957691216f), cube = _mm512_set1_ps(1.5957691216f * 0.044715f);
+    return _mm512_mul_ps(x, sigmoid(_mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), cube, slope))));
+}
+
+INLINE void store_bf16(uint16_t *to, __mmask16 there, __m512 x)
+{
+    __m256i narrow = (__m256i)_mm512_cvtneps_pbh(x);
+    if (there == 0xffff) /* a mask is slow */
+        _mm256_storeu_si256((__m256i *)(void *)to, narrow);
+    else
+        _mm256_mask_storeu_epi16(to, there, narrow);
+}
+
+INLINE void gate_row(uint16_t *c, const float *gate, const float *up)
+{
+    EACH(v, VECTORS)
+    {
+        __m512 x = _mm512_load_ps(gate + v * LANES);
+        store_bf16(c + v * LANES, 0xffff, _mm512_mul_ps(_mm512_mul_ps(x, sigmoid(x)), _mm512_load_ps(up + v * LANES)));
+    }
+}
+
+INLINE void gelu_row(uint16_t *c, uint16_t *aux, const float *sums, int32_t n)
+{
+    EACH(v, VECTORS)
+    {
+        __mmask16 there = first16(n - v * LANES);
+        __m512 x = _mm512_load_ps(sums + v * LANES);
+        store_bf16(c + v * LANES, there, gelu(x));
+        store_bf16(aux + v * LANES, there, x);
+    }
+}
+
+/* Columns of c that are a function of sums: of the panels of gates, t.b, and of ups, SwiGLU; without ups GELU, and the sums go to aux. Some
+ * rows at a time, whose sums wait in a near cache. */
+static void multiply_through(struct tile t, const uint32_t *ups, uint16_t *aux, int32_t m, int32_t n)
+{
+    _Alignas(64) float sums[2][ROWS_THROUGH * BF16_COLUMNS];
+    struct tile part = t;
+    part.type_c = AIOS_F32;
+    part.ldc = BF16_COLUMNS;
     for (int32_t rows; m > 0; m -= rows) {
-        rows = least(GATED_ROWS, m);
-        for (int32_t half = 0; half < 2; half++) {
-            gates.b = half ? ups : t.b;
-            gates.c = (char *)sums[half];
-            multiply_panel(gates, rows);
+        rows = least(ROWS_THROUGH, m);
+        for (int32_t half = 0; half < (ups ? 2 : 1); half++) {
+            part.b = half ? ups : t.b;
+            part.c = (char *)sums[half];
+            multiply_rows(part, rows, n);
         }
-        for (int32_t row = 0; row < rows; row++) EACH(v, VECTORS)
-            {
-                int32_t at = row * BF16_COLUMNS + v * LANES;
-                __m512 c = gated(_mm512_load_ps(sums[0] + at), _mm512_load_ps(sums[1] + at));
-                _mm256_storeu_si256((__m256i *)(void *)place_bf16(&t, row, v * LANES), (__m256i)_mm512_cvtneps_pbh(c));
-            }
-        gates.a += rows * gates.row + rows / BF16_ROWS * gates.next;
+        for (int32_t row = 0; row < rows && ups; row++)
+            gate_row(place_bf16(&t, row, 0), sums[0] + row * BF16_COLUMNS, sums[1] + row * BF16_COLUMNS);
+        for (int32_t row = 0; row < rows && !ups; row++)
+            gelu_row(place_bf16(&t, row, 0), aux + row * t.ldc, sums[0] + row * BF16_COLUMNS, n);
+        part.a += rows * part.row + rows / BF16_ROWS * part.next;
+        if (part.before) part.before += rows * part.ld_before;
         t.c += rows * t.ldc * 2;
+        if (aux) aux += rows * t.ldc;
     }
 }
 
@@ -379,11 +423,11 @@ static void multiply_part(const bf16_block *g, float *sums, int32_t from, int32_
         t.before = first && g->bias ? g->bias + column : !waiting ? NULL : in_c ? (const float *)(const void *)t.c : sums + column;
         t.residual = last && g->residual ? g->residual + column : NULL;
         if (g->ups)
-            multiply_gated_panel(t, t.b + (size_t)g->ups * bf16_panel(g->k), g->m);
-        else if (n == BF16_COLUMNS)
-            multiply_panel(t, g->m);
+            multiply_through(t, t.b + (size_t)g->ups * bf16_panel(g->k), NULL, g->m, n);
+        else if (g->aux && last)
+            multiply_through(t, NULL, g->aux + column, g->m, n);
         else
-            multiply_thin_panel(t, g->m, n);
+            multiply_rows(t, g->m, n);
     }
 }
 

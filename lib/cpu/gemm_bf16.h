@@ -32,7 +32,8 @@ typedef struct bf16_block {
     int32_t type_c;
     const float *bias;        /* or NULL */
     const uint16_t *residual; /* (m, n), rows of ldc, which c begins with besides; type_c is AIOS_BF16, alpha 1 and beta 0; or NULL */
-    int32_t ups; /* SwiGLU of n whole panels, into bf16: `packed` has the gates', and so many panels further on the ups'; 0: none */
+    uint16_t *aux; /* (m, n), rows of ldc: the sums go there, as bf16, and gelu of them to c; alpha 1, beta 0, type_c AIOS_BF16; or NULL */
+    int32_t ups;   /* SwiGLU of n whole panels, into bf16: `packed` has the gates', and so many panels further on the ups'; 0: none */
     const uint32_t *packed; /* b as bf16_pack has it, from this block's first panel on; or NULL */
 } bf16_block;
 
