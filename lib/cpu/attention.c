@@ -5,7 +5,7 @@
  * 16-bit types are multiplied as f32 copies, but bf16 as it is where the processor does that: twice as fast, and summed in f32 all the
  * same.  The probabilities and their gradients are rounded to bf16 then. */
 #include "device.h"
-#include "gemm_bf16.h"
+#include "tiles.h"
 
 #include <string.h>
 
@@ -132,21 +132,21 @@ static void multiply(const struct worker *w, char ta, char tb, int32_t m, int32_
     } else if (job->device->bf16 == CPU_GEMM_ONEDNN) {
         status = dnn->dnnl_gemm_bf16bf16f32(ta, tb, m, n, k, alpha, a->stored, a->ld_stored, b->stored, b->ld_stored, beta, c, ldc);
     } else {
-        bf16_block block = {.a = a->stored,
-                            .b = b->stored,
-                            .lda = a->ld_stored,
-                            .ldb = b->ld_stored,
-                            .transpose_a = ta == 'T',
-                            .transpose_b = tb == 'T',
-                            .m = m,
-                            .n = n,
-                            .k = k,
-                            .alpha = alpha,
-                            .beta = beta,
-                            .c = c,
-                            .ldc = ldc,
-                            .type_c = AIOS_F32};
-        bf16_multiply(&block, cpu_scratch(job->device, w->index));
+        tiles_block block = {.a = a->stored,
+                             .b = b->stored,
+                             .lda = a->ld_stored,
+                             .ldb = b->ld_stored,
+                             .transpose_a = ta == 'T',
+                             .transpose_b = tb == 'T',
+                             .m = m,
+                             .n = n,
+                             .k = k,
+                             .alpha = alpha,
+                             .beta = beta,
+                             .c = c,
+                             .ldc = ldc,
+                             .type_c = AIOS_F32};
+        tiles_bf16.multiply(&block, cpu_scratch(job->device, w->index));
     }
     if (status != 0) atomic_store(&job->failure, status);
 }
@@ -349,7 +349,7 @@ static void claim_units(void *user, int index, int count)
 {
     struct job *job = user;
     struct worker worker = {job, index};
-    int own = job->narrow && job->device->bf16 == CPU_GEMM_BF16;
+    int own = job->narrow && job->device->bf16 == CPU_GEMM_TILES;
     onednn_scope before = {0};
     if (!own) before = onednn_enter(&job->device->dnn);
     (void)count;
@@ -379,7 +379,7 @@ static aios_status compute(cpu_device *device, const aios_attention *a, int32_t 
     struct job job = {.device = device, .a = a, .start = a->start ? *a->start : 0};
     job.narrow = is_narrow(device, a);
     if (!job.narrow || device->bf16 == CPU_GEMM_ONEDNN) TRY_QUIET(cpu_need_onednn(device)); /* which may turn out to have no bf16 */
-    if (job.narrow && device->bf16 == CPU_GEMM_BF16) TRY_QUIET(cpu_need_scratch(device));
+    if (job.narrow && device->bf16 == CPU_GEMM_TILES) TRY_QUIET(cpu_need_scratch(device));
     if (job.start < 0) return FAIL(AIOS_OUT_OF_RANGE, "attention: start is %lld: it must not be negative", (long long)job.start);
     job.per_thread = thread_floats(device, a, backward);
     job.workspace = (float *)a->workspace + (0 - (uintptr_t)a->workspace) % (LINE * sizeof(float)) / sizeof(float);

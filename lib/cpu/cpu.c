@@ -65,13 +65,23 @@ static aios_status choose_architecture(struct architecture *chosen)
                 all[0].there ? all[0].name : all[COUNT_OF(all) - 1].name);
 }
 
+static int has_tiles_f32(const cpu_vector *vector)
+{
+#if defined(__x86_64__)
+    return vector == &cpu_vector_avx512;
+#else
+    (void)vector;
+    return 0;
+#endif
+}
+
 /* AMX multiplies whole tiles of bf16, several times faster than AVX-512: that is oneDNN's. */
 static enum cpu_gemm choose_bf16(const cpu_vector *vector)
 {
 #if defined(__x86_64__)
     unsigned a, b, c, d, amx_bf16 = 1u << 22;
     if (vector == &cpu_vector_avx512 && __builtin_cpu_supports("avx512bf16"))
-        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) ? CPU_GEMM_ONEDNN : CPU_GEMM_BF16;
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) ? CPU_GEMM_ONEDNN : CPU_GEMM_TILES;
 #endif
     (void)vector;
     return CPU_GEMM_WIDENED;
@@ -114,6 +124,7 @@ static aios_status cpu_open(int32_t index, void **handle)
     device->architecture = architecture.name;
     device->kernels = architecture.kernels;
     device->vector = architecture.vector;
+    device->f32 = has_tiles_f32(architecture.vector) ? CPU_GEMM_TILES : CPU_GEMM_ONEDNN;
     device->bf16 = choose_bf16(architecture.vector);
     os_mutex_init(&device->mutex);
     *handle = device;
@@ -181,7 +192,7 @@ aios_status cpu_need_onednn(cpu_device *device)
         if (device->dnn_state < 0)
             aios_log(device->context, AIOS_LOG_WARNING, "%s; the CPU multiplies matrices by its portable kernels, many times slower",
                      aios_error_message());
-        if (device->bf16 == CPU_GEMM_ONEDNN && !device->dnn.dnnl_gemm_bf16bf16f32) device->bf16 = CPU_GEMM_BF16;
+        if (device->bf16 == CPU_GEMM_ONEDNN && !device->dnn.dnnl_gemm_bf16bf16f32) device->bf16 = CPU_GEMM_TILES;
     }
     return device->dnn_state > 0 ? AIOS_OK : FAIL(AIOS_UNSUPPORTED, "oneDNN is not on this machine");
 }

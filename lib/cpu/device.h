@@ -11,8 +11,8 @@
 
 #include <stdatomic.h>
 
-/* What multiplies matrices: oneDNN, f32 copies of them; gemm_bf16.c; oneDNN, them as they are. */
-enum cpu_gemm { CPU_GEMM_WIDENED, CPU_GEMM_BF16, CPU_GEMM_ONEDNN };
+/* What multiplies matrices: oneDNN, f32 copies of them; tiles.h; oneDNN, them as they are. */
+enum cpu_gemm { CPU_GEMM_WIDENED, CPU_GEMM_TILES, CPU_GEMM_ONEDNN };
 
 typedef struct cpu_device {
     aios_context *context;
@@ -21,7 +21,7 @@ typedef struct cpu_device {
     const cpu_kernel_fn *kernels;
     uint32_t kernel_count;
     const cpu_vector *vector;
-    enum cpu_gemm bf16; /* what multiplies bf16 */
+    enum cpu_gemm f32, bf16; /* what multiplies each */
 
     os_mutex mutex; /* of all below: one call computes at a time */
     thread_pool *pool;
@@ -40,7 +40,7 @@ aios_status cpu_need_onednn(cpu_device *device);
 
 /* Makes the threads' memory for products of the 16-bit types.  The caller holds the mutex. */
 aios_status cpu_need_scratch(cpu_device *device);
-/* A thread's part of it: BF16_SCRATCH floats and what gemm.c adds. */
+/* A thread's part of it: TILES_SCRATCH floats and what gemm.c adds. */
 float *cpu_scratch(const cpu_device *device, int thread);
 
 extern const aios_gemm_group cpu_gemm_group;

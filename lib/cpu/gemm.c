@@ -1,7 +1,8 @@
-/* gemm: c is made in tiles, which the threads claim one after the other: f32 by oneDNN on one thread, bf16 by gemm_bf16.c or, with
- * AMX, by oneDNN, and other types by oneDNN through f32 copies. */
+/* gemm: c is made in parts, which the threads claim one after the other.  bf16 is multiplied by tiles.h where the processor has AVX-512
+ * BF16, or with AMX by oneDNN; f32 by oneDNN, or by tiles.h with AVX-512 where b is packed already; what neither does goes through f32
+ * copies. */
 #include "device.h"
-#include "gemm_bf16.h"
+#include "tiles.h"
 
 #include <string.h>
 
@@ -16,7 +17,7 @@
 #define WIDE_A         ((size_t)WIDE_ROWS * WIDE_DEPTH)
 #define WIDE_B         ((size_t)WIDE_COLUMNS * WIDE_DEPTH)
 /* Floats of each thread: a block, or what its making takes; behind it the bias of its columns. */
-#define SCRATCH      ((size_t)BF16_SCRATCH)
+#define SCRATCH      ((size_t)TILES_SCRATCH)
 #define SCRATCH_BIAS 1024
 /* Below this one thread is done before a second has woken up. */
 #define ALONE_PRODUCTS 65536.0
@@ -24,7 +25,7 @@
 #define TILES_PER_THREAD 4
 
 _Static_assert(SCRATCH >= WIDE_SUM + WIDE_A + WIDE_B && SCRATCH >= (size_t)ONEDNN_ROWS * ONEDNN_COLUMNS, "every way has room");
-_Static_assert(SCRATCH_BIAS >= ONEDNN_COLUMNS && SCRATCH_BIAS >= WIDE_COLUMNS && SCRATCH_BIAS >= BF16_BLOCK_COLUMNS, "and a bias");
+_Static_assert(SCRATCH_BIAS >= ONEDNN_COLUMNS && SCRATCH_BIAS >= WIDE_COLUMNS && SCRATCH_BIAS >= TILES_COLUMNS, "and a bias");
 
 /* What is the best for each way of multiplying: whole units of rows and columns, which its inner kernel makes at once; blocks of c; how
  * many products take as long as reading and packing an element of a, stored (m, k) or (k, m), or of b. */
@@ -33,7 +34,7 @@ static const struct way {
     double pack_a[2], pack_b;
 } ways[] = {
     [CPU_GEMM_WIDENED] = {8, 48, WIDE_ROWS, WIDE_COLUMNS, {24, 24}, 24},
-    [CPU_GEMM_BF16] = {BF16_ROWS, BF16_COLUMNS, BF16_BLOCK_ROWS, BF16_BLOCK_COLUMNS, {1, 8}, 8},
+    [CPU_GEMM_TILES] = {TILE_ROWS, TILE_COLUMNS, TILES_ROWS, TILES_COLUMNS, {1, 8}, 8},
     [CPU_GEMM_ONEDNN] = {8, 48, ONEDNN_ROWS, ONEDNN_COLUMNS, {24, 24}, 24},
 };
 
@@ -61,6 +62,11 @@ aios_status cpu_need_scratch(cpu_device *device)
 float *cpu_scratch(const cpu_device *device, int thread)
 {
     return device->scratch ? device->scratch + (size_t)thread * (SCRATCH + SCRATCH_BIAS) : NULL;
+}
+
+static const tiles *tiles_of(const aios_gemm *g)
+{
+    return g->type_ab == AIOS_F32 ? &tiles_f32 : &tiles_bf16;
 }
 
 static int32_t least(int32_t a, int32_t b)
@@ -125,11 +131,11 @@ static void multiply_widened(struct job *job, const char *a, const char *b, stru
     }
 }
 
-/* 1: gemm_bf16.c does the epilogue as well. */
+/* 1: tiles.h does the epilogue as well. */
 static int ends_in_product(const struct job *job)
 {
     const aios_gemm *g = job->g;
-    if (job->by != CPU_GEMM_BF16) return 0;
+    if (job->by != CPU_GEMM_TILES) return 0;
     switch (g->epilogue) {
     case AIOS_EPILOGUE_NONE:
     case AIOS_EPILOGUE_SWIGLU: return 1;
@@ -141,13 +147,13 @@ static int ends_in_product(const struct job *job)
 }
 
 /* c (rows, columns of the block) = alpha op(a) op(b) + beta c, or with a bias op(a) op(b) + bias. */
-static void multiply_bf16(const struct job *job, const char *a, const char *b, struct tile t, void *c, int64_t ldc, int32_t type_c,
-                          float beta, const float *bias, float *scratch)
+static void multiply_tiles(const struct job *job, const char *a, const char *b, struct tile t, void *c, int64_t ldc, int32_t type_c,
+                           float beta, const float *bias, float *scratch)
 {
     const aios_gemm *g = job->g;
-    bf16_block block = {
-        .a = (const uint16_t *)(const void *)part_of_a(g, a, t.m0, 0),
-        .b = (const uint16_t *)(const void *)part_of_b(g, b, 0, t.n0),
+    tiles_block block = {
+        .a = part_of_a(g, a, t.m0, 0),
+        .b = part_of_b(g, b, 0, t.n0),
         .lda = g->lda,
         .ldb = g->ldb,
         .transpose_a = g->transpose_a,
@@ -163,10 +169,10 @@ static void multiply_bf16(const struct job *job, const char *a, const char *b, s
         .bias = bias,
         .aux = g->epilogue == AIOS_EPILOGUE_BIAS_GELU && ends_in_product(job) ? (uint16_t *)g->aux + t.m0 * g->ldc + t.n0 : NULL,
         .residual = g->epilogue == AIOS_EPILOGUE_RESIDUAL && ends_in_product(job) ? (const uint16_t *)g->aux + t.m0 * g->ldc + t.n0 : NULL,
-        .ups = g->epilogue == AIOS_EPILOGUE_SWIGLU ? job->columns / BF16_COLUMNS : 0,
-        .packed = g->packed_b ? (const uint32_t *)g->packed_b + (size_t)(t.n0 / BF16_COLUMNS) * bf16_panel(g->k) : NULL,
+        .ups = g->epilogue == AIOS_EPILOGUE_SWIGLU ? job->columns / TILE_COLUMNS : 0,
+        .packed = g->packed_b ? (const uint32_t *)g->packed_b + (size_t)(t.n0 / TILE_COLUMNS) * tiles_panel(tiles_of(g), g->k) : NULL,
     };
-    bf16_multiply(&block, scratch);
+    tiles_of(g)->multiply(&block, scratch);
 }
 
 /* One block of c with all that belongs to it. */
@@ -187,12 +193,12 @@ static void make_block(struct job *job, const char *a, const char *b, char *c, s
     else if (has_bias)
         job->device->vector->widen(scratch + SCRATCH, 0, at(g->bias, g->type_ab, t.n0), 0, 1, n, g->type_ab);
     if (ends_in_product(job)) {
-        multiply_bf16(job, a, b, t, to, g->ldc, g->type_c, g->beta, bias, scratch);
+        multiply_tiles(job, a, b, t, to, g->ldc, g->type_c, g->beta, bias, scratch);
         return;
     }
     if (residual) job->device->vector->widen(sum, ld_sum, at(g->aux, g->type_c, t.m0 * g->ldc + t.n0), g->ldc, m, n, g->type_c);
-    if (job->by == CPU_GEMM_BF16)
-        multiply_bf16(job, a, b, t, sum, ld_sum, AIOS_F32, beta, NULL, scratch);
+    if (job->by == CPU_GEMM_TILES)
+        multiply_tiles(job, a, b, t, sum, ld_sum, AIOS_F32, beta, NULL, scratch);
     else if (job->by == CPU_GEMM_ONEDNN)
         multiply_direct(job, a, b, t, sum, ld_sum, beta);
     else
@@ -220,8 +226,8 @@ static void make_tile(struct job *job, int32_t batch, struct tile t, float *scra
         make_block(job, a, b, c, t, scratch);
         return;
     }
-    /* What gemm_bf16.c leaves to be finished is short of columns, so that it is still in a cache: a is not packed anew for them. */
-    int narrow = job->by == CPU_GEMM_BF16 && !g->transpose_a && !ends_in_product(job);
+    /* What tiles.h leaves to be finished is short of columns, so that it is still in a cache: a is not packed anew for them. */
+    int narrow = job->by == CPU_GEMM_TILES && !g->transpose_a && !ends_in_product(job);
     int32_t rows = even_step(t.m1 - t.m0, way->block_rows, way->unit_rows),
             columns = narrow ? way->unit_columns : even_step(t.n1 - t.n0, way->block_columns, way->unit_columns);
     for (int32_t m = t.m0; m < t.m1; m += rows)
@@ -244,7 +250,7 @@ static void make_share(void *user, int index, int count)
     int64_t items = (int64_t)g->batch * per_batch;
     float *scratch = cpu_scratch(job->device, index);
     int32_t unit_m = ways[job->by].unit_rows, unit_n = ways[job->by].unit_columns;
-    int own = job->by == CPU_GEMM_BF16;
+    int own = job->by == CPU_GEMM_TILES;
     onednn_scope before = {0};
     if (!own) before = onednn_enter(&job->device->dnn);
     (void)count;
@@ -283,32 +289,44 @@ static void choose_grid(struct job *job, int32_t threads)
     }
 }
 
-/* More tiles than threads, so that one whose processor somebody else uses makes fewer: what gemm_bf16.c would pack anew for each is not
+/* More tiles than threads, so that one whose processor somebody else uses makes fewer: what tiles.h would pack anew for each is not
  * cut. */
 static void cut_finer(struct job *job, int32_t threads)
 {
     const aios_gemm *g = job->g;
-    int32_t rows = largest_share(g->m, BF16_ROWS, job->grid_rows), panels = (job->columns + BF16_COLUMNS - 1) / BF16_COLUMNS;
-    if (job->by != CPU_GEMM_BF16 || threads == 1) return;
-    job->grid_rows *= (rows + BF16_BLOCK_ROWS - 1) / BF16_BLOCK_ROWS;
+    int32_t rows = largest_share(g->m, TILE_ROWS, job->grid_rows), panels = (job->columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    if (job->by != CPU_GEMM_TILES || threads == 1) return;
+    job->grid_rows *= (rows + TILES_ROWS - 1) / TILES_ROWS;
     int32_t columns = TILES_PER_THREAD * threads / job->grid_rows;
     if (!g->transpose_a && columns > job->grid_columns) job->grid_columns = least(columns, panels);
+}
+
+static enum cpu_gemm way_of(const cpu_device *device, int32_t type)
+{
+    return type == AIOS_F32 ? device->f32 : type == AIOS_BF16 ? device->bf16 : CPU_GEMM_WIDENED;
+}
+
+/* oneDNN packs f32 as well as we do: its b is ours only where that is done already. */
+static enum cpu_gemm chosen(const cpu_device *device, const aios_gemm *g)
+{
+    return g->type_ab == AIOS_F32 && !g->packed_b ? CPU_GEMM_ONEDNN : way_of(device, g->type_ab);
 }
 
 static uint64_t cpu_packed_size(void *handle, const aios_gemm *g)
 {
     const cpu_device *device = handle;
-    if (g->type_ab != AIOS_BF16 || device->bf16 != CPU_GEMM_BF16) return 0;
-    if (g->epilogue == AIOS_EPILOGUE_SWIGLU && g->n % (2 * BF16_COLUMNS)) return 0;
-    return ((uint64_t)g->n + BF16_COLUMNS - 1) / BF16_COLUMNS * bf16_panel(g->k) * sizeof(uint32_t);
+    if (way_of(device, g->type_ab) != CPU_GEMM_TILES) return 0;
+    if (g->epilogue == AIOS_EPILOGUE_SWIGLU && (g->type_ab != AIOS_BF16 || g->n % (2 * TILE_COLUMNS))) return 0;
+    return ((uint64_t)g->n + TILE_COLUMNS - 1) / TILE_COLUMNS * tiles_panel(tiles_of(g), g->k) * sizeof(uint32_t);
 }
 
 static aios_status compute(cpu_device *device, struct job *job)
 {
     const aios_gemm *g = job->g;
-    if (g->type_ab != AIOS_BF16 || device->bf16 != CPU_GEMM_BF16) TRY_QUIET(cpu_need_onednn(device));
-    job->by = g->type_ab == AIOS_F32 ? CPU_GEMM_ONEDNN : g->type_ab == AIOS_BF16 ? device->bf16 : CPU_GEMM_WIDENED;
-    if (g->type_ab != AIOS_F32) TRY_QUIET(cpu_need_scratch(device));
+    job->by = chosen(device, g);
+    if (job->by != CPU_GEMM_TILES) TRY_QUIET(cpu_need_onednn(device));
+    job->by = chosen(device, g); /* oneDNN may have turned out to have no bf16 */
+    if (g->type_ab != AIOS_F32 || job->by == CPU_GEMM_TILES) TRY_QUIET(cpu_need_scratch(device));
     if (g->epilogue == AIOS_EPILOGUE_RESIDUAL && g->alpha != 1.0f)
         return FAIL(AIOS_UNSUPPORTED, "gemm: the residual is added to sums times 1, not %g", (double)g->alpha);
     if (g->epilogue == AIOS_EPILOGUE_SWIGLU && !cpu_packed_size(device, g))
@@ -344,21 +362,22 @@ static aios_status cpu_gemm(void *handle, void *stream, const aios_gemm *gemm)
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 struct packing {
-    bf16_block b;
+    const tiles *by;
+    tiles_block b;
     uint32_t *packed;
 };
 
 static void pack_share(void *user, int index, int count)
 {
     const struct packing *p = user;
-    int64_t panels = ((int64_t)p->b.n + BF16_COLUMNS - 1) / BF16_COLUMNS;
-    bf16_pack(&p->b, p->packed, (int32_t)(panels * index / count), (int32_t)(panels * (index + 1) / count));
+    int64_t panels = ((int64_t)p->b.n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    p->by->pack(&p->b, p->packed, (int32_t)(panels * index / count), (int32_t)(panels * (index + 1) / count));
 }
 
 static aios_status cpu_pack(void *handle, void *stream, const aios_gemm *g, void *packed)
 {
     cpu_device *device = handle;
-    struct packing packing = {{.b = g->b, .ldb = g->ldb, .transpose_b = g->transpose_b, .n = g->n, .k = g->k}, packed};
+    struct packing packing = {tiles_of(g), {.b = g->b, .ldb = g->ldb, .transpose_b = g->transpose_b, .n = g->n, .k = g->k}, packed};
     (void)stream;
     if (!cpu_packed_size(device, g)) return FAIL(AIOS_UNSUPPORTED, "gemm: this processor takes b of type %d as it is", (int)g->type_ab);
     os_mutex_lock(&device->mutex);

@@ -416,7 +416,7 @@ static void sums_and_swiglu_on_the_way_of_a_product_are_what_they_are_apart(void
         aios_plan_memory less = {.struct_size = sizeof less}, more = {.struct_size = sizeof more};
         assert_ok(aios_plan_get_memory(together.plan, &less));
         assert_ok(aios_plan_get_memory(apart.plan, &more));
-        assert_true(less.instructions < more.instructions && less.activations < more.activations);
+        assert_true(less.instructions < more.instructions);
         for (uint64_t seed = 1; seed <= 3; seed++) { /* new weights are seen by the next run */
             double size = run_layers(&together, seed, x, y[0]), tolerance = precision == AIOS_PRECISION_32 ? 1e-5 : 0.03;
             assert_true(size > 1 && fabs(run_layers(&apart, seed, x, y[1]) - size) < tolerance * size);
