@@ -361,10 +361,12 @@ static void memory_is_reused_where_lifetimes_do_not_meet(void **state)
     aios_plan_memory whole = memory_of(12, 1, WHOLE), marked = memory_of(12, 1, MARKED), detached = memory_of(12, 1, DETACHED);
     aios_plan_memory forward = memory_of(12, 0, WHOLE), longer = memory_of(24, 0, WHOLE), one = memory_of(1, 1, WHOLE);
     assert_true(whole.activations < whole.unshared && whole.instructions > 0);
-    assert_true(marked.activations * 2 < whole.activations);            /* blocks are computed again, not kept */
-    assert_true(forward.activations * 4 < whole.activations);           /* nothing is kept for a backward pass */
-    assert_true(longer.activations == forward.activations);             /* nor does depth matter */
-    assert_true(detached.activations <= one.activations + 64 * 32 * 4); /* nothing of the blocks without gradient is kept */
+    assert_true(marked.activations * 2 < whole.activations);  /* blocks are computed again, not kept */
+    assert_true(forward.activations * 4 < whole.activations); /* nothing is kept for a backward pass */
+    assert_true(longer.activations == forward.activations);   /* nor does depth matter */
+    const uint64_t packed = 2 * 128 * 64 * 4;                 /* both weights in the device's own order, of whole panels */
+    assert_true(detached.activations <= one.activations + 64 * 32 * 4 + packed); /* nothing of the blocks without gradient is kept … */
+    assert_true(detached.activations == memory_of(24, 1, DETACHED).activations); /* … of however many */
     assert_true(whole.workspace <= whole.activations);
 }
 
